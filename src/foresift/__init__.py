@@ -1,0 +1,1 @@
+"""Foresift sifts today's images for tomorrow's model."""

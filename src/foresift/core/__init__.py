@@ -1,0 +1,1 @@
+"""Nouns, protocols and errors; NumPy and the standard library only."""

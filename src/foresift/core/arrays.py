@@ -1,0 +1,62 @@
+"""Array types and the few rules that every array of ids obeys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from foresift.core.errors import UsageError
+
+Ids: TypeAlias = npt.NDArray[Any]
+"""(n,) sample ids: strings, or integers when the user's ids are integers."""
+Values: TypeAlias = npt.NDArray[np.floating[Any]]
+"""(n,) one number a sample; higher = more informative."""
+Logits: TypeAlias = npt.NDArray[np.floating[Any]]
+"""(n, c) before softmax."""
+Embeddings: TypeAlias = npt.NDArray[np.floating[Any]]
+"""(n, d) penultimate activations."""
+Rows: TypeAlias = npt.NDArray[np.intp]
+"""(k,) row indices."""
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+"""(h, w, 3) RGB, or (b, h, w, 3) for a batch."""
+
+
+def as_ids(ids: Sequence[Any] | npt.NDArray[Any]) -> Ids:
+    """Read-only ids: integers stay integers, everything else becomes text.
+
+    Raises:
+        UsageError: ids are not one-dimensional.
+    """
+    array = np.asarray(ids)
+    if array.ndim != 1:
+        raise UsageError(f"ids must be one-dimensional, got shape {array.shape}")
+    array = array.astype(np.int64) if array.dtype.kind in "iu" else array.astype(np.str_)
+    array.flags.writeable = False
+    return array
+
+
+def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A read-only view of ``array``; the caller's own array stays writable."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def first_duplicate(ids: Ids) -> Any | None:
+    """The smallest id that occurs twice, or None; O(n log n)."""
+    ordered = np.sort(ids)
+    same = np.flatnonzero(ordered[1:] == ordered[:-1])
+    return ordered[same[0]] if same.size else None
+
+
+def first_nonfinite_row(values: npt.NDArray[Any], *, block: int = 65_536) -> int | None:
+    """Index of the first row that holds NaN or infinity, or None; O(n) time, one block of memory."""
+    for start in range(0, len(values), block):
+        chunk = values[start : start + block]
+        finite = np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1)
+        if not finite.all():
+            return start + int(np.argmin(finite))
+    return None

@@ -1,0 +1,88 @@
+"""Every error that Foresift raises on purpose.
+
+ForesiftError
+├── UsageError            what was asked for makes no sense (exit code 2)
+│   ├── UnknownNameError  no strategy, score, model of that name
+│   └── BudgetError       a budget outside 1 .. unlabeled samples
+├── DataError             images, manifests, labels
+│   ├── EmptyPoolError    nothing to look at
+│   ├── LabelError        labels that contradict the classes or each other
+│   └── QuarantineError   --strict, and a file is broken
+├── ModelError            weights, architectures, generations
+├── NonFiniteError        NaN or infinity where a number belongs
+├── MissingColumnError    a strategy needs what the predictions lack
+├── MissingExtraError     an optional package is not installed
+├── StoreError            the workspace on disk
+└── ReplayError           a receipt that can't be recomputed, and why
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ForesiftError(Exception):
+    """Base of all; its text is one line: what was expected, what came, what to do."""
+
+
+class UsageError(ForesiftError, ValueError):
+    """The request itself is wrong."""
+
+
+class UnknownNameError(UsageError):
+    """A name that no registry holds; the text suggests the nearest."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        shown = names if len(names) <= 30 else [*names[:30], "..."]
+        super().__init__(f"unknown {kind} {name!r}{hint} (known: {', '.join(shown)})")
+
+
+class BudgetError(UsageError):
+    """A budget that is negative, zero or larger than what is left to label."""
+
+
+class DataError(ForesiftError):
+    """Images, manifests or label files are not as expected."""
+
+
+class EmptyPoolError(DataError):
+    """A pool without a single usable sample."""
+
+
+class LabelError(DataError):
+    """Labels that contradict the classes or each other."""
+
+
+class QuarantineError(DataError):
+    """A broken file under ``--strict``."""
+
+
+class ModelError(ForesiftError):
+    """Weights, architectures or generation folders are not as expected."""
+
+
+class NonFiniteError(ForesiftError, ValueError):
+    """NaN or infinity where a finite number belongs; names the sample."""
+
+
+class MissingColumnError(UsageError):
+    """The predictions lack a column that is needed."""
+
+
+class MissingExtraError(ForesiftError, ImportError):
+    """An optional dependency is not installed; names the extra."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional part; install it with: pip install 'foresift[{extra}]'")
+
+
+class StoreError(ForesiftError):
+    """The workspace can't be read or written."""
+
+
+class ReplayError(ForesiftError):
+    """A receipt can't be recomputed; says what is missing or changed."""

@@ -1,0 +1,140 @@
+"""What logic asks of adapters; each adapter room holds implementations of one of these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from foresift.core.arrays import Pixels
+from foresift.core.predictions import Producer
+from foresift.core.samples import Pool
+
+
+class Outputs(NamedTuple):
+    """One forward pass over b images."""
+
+    logits: npt.NDArray[np.float32]
+    """(b, c)"""
+    embeddings: npt.NDArray[np.float32]
+    """(b, d)"""
+
+
+class Engine(Protocol):
+    """Runs one model over batches of a fixed size. Not thread-safe: one caller at a time."""
+
+    name: str
+    """``torch`` or ``openvino``."""
+    precision: str
+    """``f32`` or ``bf16``."""
+    version: str
+    """Of the library; part of the store key, because another version may round otherwise."""
+
+    def __call__(self, batch: Pixels) -> Outputs:
+        """Logits and embeddings of (b, size, size, 3) uint8 RGB pixels, normalisation included."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRows:
+    """Rows as a store holds them: either outputs, or the reason why there are none."""
+
+    digests: npt.NDArray[np.str_]
+    """(n,) content digests."""
+    reasons: npt.NDArray[np.str_]
+    """(n,) empty for good rows, else why the image is quarantined."""
+    logits: npt.NDArray[np.float32] | None
+    """(n, c); rows with a reason are zero. None if not asked for."""
+    embeddings: npt.NDArray[np.float32] | None
+    """(n, d); rows with a reason are zero. None if not asked for."""
+
+
+class PredictionStore(Protocol):
+    """Rows keyed by (producer, content digest); append-only, safe for several processes.
+
+    ``append`` is atomic: all of its rows become visible, or none. The same key appended
+    twice is harmless: the first row wins, and both are equal by construction.
+    """
+
+    def known(self, producer: Producer) -> npt.NDArray[np.str_]:
+        """Content digests that the store holds for a producer, quarantined ones included; any order."""
+        ...
+
+    def read(
+        self, producer: Producer, digests: npt.NDArray[np.str_], *, columns: Sequence[str]
+    ) -> StoredRows:
+        """Rows in the order asked for.
+
+        Raises:
+            KeyError: a digest is not stored.
+        """
+        ...
+
+    def append(self, producer: Producer, rows: StoredRows) -> None:
+        """Store rows; logits and embeddings are both required."""
+        ...
+
+
+class Source(Protocol):
+    """Something that lists images: a folder, a manifest, a list of addresses."""
+
+    name: str
+    """Canonical address; the pool's name."""
+
+    def pool(self, digests: DigestMemory, *, need_digests: bool) -> Pool:
+        """Every sample, with content digests where they are needed for ids or asked for."""
+        ...
+
+
+class DigestMemory(Protocol):
+    """Remembers content digests by (uri, size, modification time), so that a second look reads no byte."""
+
+    def lookup(self, uris: Sequence[str], stamps: Sequence[tuple[int, int]]) -> list[str | None]:
+        """Digest of each uri whose (size_bytes, mtime_ns) is unchanged, else None."""
+        ...
+
+    def remember(
+        self, uris: Sequence[str], stamps: Sequence[tuple[int, int]], digests: Sequence[str]
+    ) -> None:
+        """Keep what was computed."""
+        ...
+
+
+class Progress(Protocol):
+    """Told how far a long task is; the command line draws it."""
+
+    def start(self, task: str, total: int) -> None:
+        """A task of ``total`` units begins."""
+        ...
+
+    def advance(self, units: int) -> None:
+        """``units`` more are done."""
+        ...
+
+    def done(self, summary: str = "") -> None:
+        """The task is over."""
+        ...
+
+
+class Silent:
+    """The progress that nobody watches."""
+
+    def start(self, task: str, total: int) -> None:
+        """Nothing."""
+
+    def advance(self, units: int) -> None:
+        """Nothing."""
+
+    def done(self, summary: str = "") -> None:
+        """Nothing."""
+
+
+class ModelBuilder(Protocol):
+    """Builds an untrained network for an architecture name."""
+
+    def __call__(self, *, classes: int, image_size: int) -> Any:
+        """A ``torch.nn.Module`` (named Any here because the core knows no torch)."""
+        ...

@@ -1,0 +1,163 @@
+"""Request and answer: what a strategy sees, what it picks, and the receipt of a selection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from foresift.core.arrays import Ids, Rows, Values
+from foresift.core.digests import digest_value
+from foresift.core.errors import DataError, MissingColumnError
+from foresift.core.predictions import Producer
+
+RECEIPT_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What a strategy sees: candidates in ascending order of id, labeled rows, a budget.
+
+    Because rows are in order of id, "ties go by id" is "ties go to the lower row".
+    """
+
+    ids: Ids
+    """(n,) candidates, ascending and distinct."""
+    columns: Mapping[str, npt.NDArray[Any]]
+    """Columns of the candidates, n rows each."""
+    budget: int
+    """Rows to pick, within 0 .. n."""
+    labeled_ids: Ids
+    """(m,) ids that are labeled already, ascending."""
+    labeled_columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """The same columns for the labeled rows that have predictions, in order of ``labeled_ids``."""
+    labels: npt.NDArray[np.int64] | None = None
+    """(m,) class codes of the labeled rows, where known."""
+    truth: npt.NDArray[np.int64] | None = None
+    """(n,) class codes of the candidates themselves: studies and fully labeled pools only."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """(n, ...) a column of the candidates.
+
+        Raises:
+            MissingColumnError: the query lacks it.
+        """
+        if name == "truth" and self.truth is not None:
+            return self.truth
+        if name not in self.columns:
+            raise MissingColumnError(
+                f"this strategy needs {name}; the predictions have {', '.join(self.columns) or 'no columns'}"
+            )
+        return self.columns[name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picks:
+    """Row indices of a query's candidates in pick order, as a strategy returns them."""
+
+    rows: Rows
+    scores: Values | None = None
+    """(k,) score of each pick, where the strategy has one."""
+    solver: str = "exact"
+    """Which algorithm ran."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Plain values worth keeping in the receipt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """One value a sample; higher always means more informative."""
+
+    sample_ids: Ids
+    values: Values
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Enough to replay a selection to the same ids, and to see at once what changed if it can't."""
+
+    strategy: str
+    """Canonical spelling, ``NAME`` or ``NAME:key=value,...``."""
+    budget: int
+    seed: int
+    solver: str
+    short: bool
+    """True when the pool held fewer candidates than the budget."""
+    n_candidates: int
+    candidates: str
+    """Digest of the candidates' ids."""
+    n_labeled: int
+    labeled: str
+    """Digest of the labeled ids."""
+    producers: Mapping[str, Producer]
+    """Who made each column that was used."""
+    selected: str
+    """Digest of the selected ids in pick order."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    pool: Mapping[str, Any] = field(default_factory=dict)
+    """Name, version, size and quarantine count of the pool; or the digest of a user's predictions."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """Generation id and folder."""
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    """Engine, batch size and the figures of the rank check."""
+    foresift: str = ""
+    format: int = RECEIPT_FORMAT
+
+    @property
+    def id(self) -> str:
+        """Content digest of the receipt."""
+        return digest_value(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Receipt:
+        """Inverse of :meth:`to_dict`; ignores an ``id`` key.
+
+        Raises:
+            DataError: fields are missing or of another format.
+        """
+        known = {f.name for f in fields(cls)}
+        values = {key: value for key, value in plain.items() if key in known}
+        if values.get("format") != RECEIPT_FORMAT:
+            raise DataError(
+                f"not a receipt of this version: format {values.get('format')!r}, expected {RECEIPT_FORMAT}"
+            )
+        try:
+            values["producers"] = {key: Producer(**value) for key, value in values["producers"].items()}
+            return cls(**values)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise DataError(f"not a complete receipt: {error}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Sample ids in pick order, their scores, and the receipt."""
+
+    sample_ids: Ids
+    scores: Values | None
+    receipt: Receipt
+    uris: npt.NDArray[np.str_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """``rank, id, uri, score, label`` of every pick; ``label`` is empty, to be filled in."""
+        scores = [None] * len(self) if self.scores is None else self.scores.tolist()
+        uris = [""] * len(self) if self.uris is None else self.uris.tolist()
+        return [
+            {"rank": rank, "id": sample, "uri": uri, "score": score, "label": ""}
+            for rank, (sample, uri, score) in enumerate(
+                zip(self.sample_ids.tolist(), uris, scores, strict=True), start=1
+            )
+        ]
