@@ -1,0 +1,29 @@
+"""Networks: architectures by name, embeddings, weights, generation folders."""
+
+from foresift.models.embedding import (
+    EmbeddingModel,
+    embedding_width,
+    head_logits,
+    head_of,
+    replace_head,
+    with_embedding,
+)
+from foresift.models.generations import load_network, save_generation
+from foresift.models.registry import ARCHITECTURES, build, canonical, describe
+from foresift.models.scoring import ScoringModule
+
+__all__ = [
+    "ARCHITECTURES",
+    "EmbeddingModel",
+    "ScoringModule",
+    "build",
+    "canonical",
+    "describe",
+    "embedding_width",
+    "head_logits",
+    "head_of",
+    "load_network",
+    "replace_head",
+    "save_generation",
+    "with_embedding",
+]

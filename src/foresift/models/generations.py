@@ -1,0 +1,166 @@
+"""Generations as folders: ``model.safetensors`` and, written last, ``generation.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from foresift.core.digests import DIGEST_CHARS, digest_bytes
+from foresift.core.errors import ModelError
+from foresift.core.generations import Generation, Transform
+from foresift.models import weights
+from foresift.models.embedding import MlpHead, embedding_width, head_path, mlp_head, replace_head
+from foresift.models.registry import CUSTOM, build, canonical, spec_width, split
+
+WEIGHTS_FILE = "model.safetensors"
+RECORD_FILE = "generation.json"
+
+
+def save_generation(
+    folder: Path,
+    network: nn.Module,
+    *,
+    architecture: str,
+    classes: Sequence[str],
+    transform: Transform,
+    parent: str | None = None,
+    data: Mapping[str, Any] | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    metrics: Mapping[str, Any] | None = None,
+) -> Generation:
+    """The record of a trained network, once it lies in ``folder`` complete.
+
+    Saving the same generation twice is harmless.
+
+    Args:
+        folder: absent or empty; its parent is made.
+        architecture: a name of ``foresift models``, or ``custom`` for a user's own module.
+        classes: c names, in the order of the logits.
+    Raises:
+        ModelError: the folder holds something else, weights are not finite, values are not plain JSON.
+    """
+    blob = weights.serialise(network)
+    weights.check_finite(network.state_dict(), where=folder)
+    generation = Generation(
+        architecture=_checked_name(architecture),
+        classes=tuple(classes),
+        transform=transform,
+        weights=digest_bytes(blob),
+        backbone=backbone_digest(network, architecture=architecture),
+        embedding_width=embedding_width(network),
+        parent=parent,
+        data=dict(data or {}),
+        recipe=dict(recipe or {}),
+        seed=seed,
+        metrics=dict(metrics or {}),
+        foresift=_version(),
+    )
+    _write(folder, _json(generation), blob)
+    return generation
+
+
+def load_network(folder: Path, generation: Generation, *, module: nn.Module | None = None) -> nn.Module:
+    """The network of a generation in evaluation mode, its weights checked against the record.
+
+    Args:
+        module: for the architecture ``custom``: the user's own module, to be filled with the weights.
+    Raises:
+        ModelError: weights that are missing, changed, or of another architecture; ``custom`` without a module.
+    """
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; a generation folder holds {WEIGHTS_FILE} and {RECORD_FILE}")
+    blob = path.read_bytes()
+    if digest_bytes(blob) != generation.weights:
+        raise ModelError(f"{path}: not the weights that {RECORD_FILE} names (changed or torn since); copy again")
+    network = _untrained(generation, module)
+    return weights.apply(network, weights.parse(blob, where=path), where=path).eval()
+
+
+def backbone_digest(network: nn.Module, *, architecture: str) -> str:
+    """Digest of all tensors but the head's, and of the backbone's name: equal ones share stored embeddings."""
+    head = head_path(network) + "."
+    hasher = hashlib.sha256(split(_checked_name(architecture))[0].encode())
+    for name, value in sorted(network.state_dict().items()):
+        if name.startswith(head):
+            continue
+        plain = value.detach().cpu().contiguous()
+        hasher.update(f"\n{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
+        # Bytes, because NumPy knows no bfloat16.
+        hasher.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return hasher.hexdigest()[:DIGEST_CHARS]
+
+
+def _checked_name(architecture: str) -> str:
+    backbone, head = split(architecture)
+    if backbone == CUSTOM:
+        return f"{CUSTOM}+{head}" if head else CUSTOM
+    return canonical(architecture)
+
+
+def _untrained(generation: Generation, module: nn.Module | None) -> nn.Module:
+    backbone, head = split(generation.architecture)
+    classes = len(generation.classes)
+    if backbone != CUSTOM:
+        return build(generation.architecture, classes=classes, image_size=generation.transform.size, seed=0)
+    if module is None:
+        raise ModelError(
+            "this generation is a module of your own (architecture 'custom'): pass an instance of it as module="
+        )
+    if not head or any(isinstance(part, MlpHead) for part in module.modules()):
+        return module
+    fresh = mlp_head(spec_width(head), inputs=embedding_width(module), classes=classes)
+    return replace_head(module, fresh)
+
+
+def _json(generation: Generation) -> bytes:
+    plain = generation.to_dict()
+    try:
+        return (json.dumps({"id": generation.id, **plain}, indent=2, allow_nan=False) + "\n").encode()
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"data, recipe and metrics of a generation must be plain finite JSON values: {error}"
+        ) from None
+
+
+def _write(folder: Path, record: bytes, blob: bytes) -> None:
+    if _already_there(folder, record):
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        weights.write_atomically(temporary / WEIGHTS_FILE, blob)
+        weights.write_atomically(temporary / RECORD_FILE, record)
+        temporary.chmod(0o755)  # mkdtemp makes it private
+        if folder.is_dir():
+            folder.rmdir()
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _already_there(folder: Path, record: bytes) -> bool:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    held = folder / RECORD_FILE
+    if held.is_file() and held.read_bytes() == record:
+        return True
+    what = "another generation" if held.is_file() else "other files"
+    raise ModelError(f"{folder}: holds {what}; choose a new folder (nothing was overwritten)")
+
+
+def _version() -> str:
+    try:
+        return version("foresift")
+    except PackageNotFoundError:
+        return ""

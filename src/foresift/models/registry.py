@@ -1,0 +1,245 @@
+"""Architectures by name: ours, plug-ins', then all of timm's."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from foresift.core.errors import ModelError, UnknownNameError, UsageError
+from foresift.core.protocols import ModelBuilder
+from foresift.core.registry import Registry
+from foresift.models.embedding import embedding_width, head_of, mlp_head, replace_head, with_embedding
+from foresift.models.resnets import CifarResNet, SmallImageResNet
+from foresift.models.small import Cnn, Linear, Mlp
+
+CUSTOM = "custom"
+"""The architecture name of a user's own ``nn.Module``."""
+HE = "He et al. 2016, Deep Residual Learning for Image Recognition"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """A builder with a width: ``mlp:64`` is the family ``mlp`` at width 64."""
+
+    make: Callable[..., nn.Module]
+    family: str
+    cite: str = ""
+    width: int | None = None
+    """Default width; None = the architecture takes none."""
+
+    def __call__(self, *, classes: int, image_size: int) -> nn.Module:
+        """An untrained network."""
+        given = {"classes": classes, "image_size": image_size, "width": self.width}
+        takes = inspect.signature(self.make).parameters
+        return self.make(**{key: value for key, value in given.items() if key in takes})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """A row of ``foresift models``."""
+
+    name: str
+    family: str
+    parameters: int | None
+    """At 10 classes and 32x32 images; None where it would have to be built to know."""
+    cite: str
+    aliases: tuple[str, ...] = ()
+
+
+ARCHITECTURES: Registry[ModelBuilder] = Registry("model", group="foresift.models")
+
+ARCHITECTURES.add("linear", Family(make=Linear, family="small"))
+ARCHITECTURES.add("mlp", Family(make=Mlp, family="small", width=64))
+ARCHITECTURES.add("cnn", Family(make=Cnn, family="small", width=8))
+
+
+def _cifar(depth: int) -> Family:
+    def make(*, classes: int) -> nn.Module:
+        return CifarResNet(classes=classes, depth=depth)
+
+    return Family(make=make, family="CIFAR ResNet", cite=f"{HE}, section 4.2 (option A)")
+
+
+def _small_image(*depths: int) -> Family:
+    def make(*, classes: int) -> nn.Module:
+        return SmallImageResNet(classes=classes, depths=depths)
+
+    return Family(make=make, family="ResNet, 3x3 stem", cite=f"{HE}, table 1")
+
+
+for _depth in (8, 20, 32, 56):
+    ARCHITECTURES.add(f"resnet{_depth}", _cifar(_depth))
+ARCHITECTURES.add("resnet10-small", _small_image(1, 1, 1, 1), aliases=("resnet10",))
+ARCHITECTURES.add("resnet18-small", _small_image(2, 2, 2, 2))
+ARCHITECTURES.add("resnet34-small", _small_image(3, 4, 6, 3))
+
+
+def build(name: str, *, classes: int, image_size: int, pretrained: bool = False, seed: int | None = None) -> nn.Module:
+    """An untrained network of a name that ``foresift models`` lists, or of timm's.
+
+    Args:
+        name: ``resnet20``, ``mlp:64``, ``timm:resnet18``, ``resnet18+mlp:256`` (an MLP as head).
+        classes: at least 2.
+        image_size: side of the square input in pixels.
+        pretrained: start from timm's published weights, except for the last layer.
+        seed: of the initial weights; None draws from torch's global generator.
+    Raises:
+        UnknownNameError: neither ours nor timm's; suggests the nearest.
+        ModelError: it can't take such images, or the published weights can't be had.
+    """
+    if classes < 2:
+        raise UsageError(f"a classifier needs at least 2 classes, got {classes}")
+    backbone, head = split(canonical(name))
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        network = _backbone(backbone, classes=classes, image_size=image_size, pretrained=pretrained)
+        if not head:
+            return network
+        width = embedding_width(network)
+        return replace_head(network, mlp_head(spec_width(head), inputs=width, classes=classes))
+
+
+def canonical(name: str) -> str:
+    """The one spelling of an architecture: aliases resolved, ``timm:`` dropped where it says nothing new.
+
+    Raises:
+        UnknownNameError: no such architecture.
+        UsageError: a width that is not a positive number.
+    """
+    backbone, head = split(name)
+    return _canonical_backbone(backbone) + (f"+{head}" if head else "")
+
+
+def split(architecture: str) -> tuple[str, str]:
+    """Backbone and head: ``resnet18+mlp:256`` is ``resnet18`` and ``mlp:256``, ``resnet18`` has no head."""
+    backbone, _, head = architecture.partition("+")
+    if head and head.partition(":")[0] != "mlp":
+        raise UsageError(f"{architecture!r}: a head is spelled mlp:WIDTH, got {head!r}")
+    return backbone, f"mlp:{spec_width(head)}" if head else ""
+
+
+def describe() -> list[Description]:
+    """Our own architectures and plug-ins', sorted by name; builds nothing of timm and fills no memory."""
+    return [_describe(name) for name in ARCHITECTURES.names()]
+
+
+def timm_names(pattern: str = "") -> list[str]:
+    """timm's architectures, those that match a pattern such as ``resnet*``."""
+    names: list[str] = timm.list_models(pattern)
+    return names
+
+
+def parameters(network: nn.Module) -> int:
+    """The number of trainable numbers in a network."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def _canonical_backbone(name: str) -> str:
+    own, _, width = name.partition(":")
+    if own == "timm":
+        return width if _is_timm(width) and width not in ARCHITECTURES else _timm_or_raise(name)
+    if own in ARCHITECTURES:
+        entry = ARCHITECTURES.get(own)
+        default = getattr(entry, "width", None)
+        if width and default is None:
+            raise UsageError(f"{name!r}: {own} takes no width")
+        return ARCHITECTURES.canonical(own) + (f":{spec_width(name) if width else default}" if default else "")
+    return _timm_or_raise(name)
+
+
+def _timm_or_raise(name: str) -> str:
+    if _is_timm(name.removeprefix("timm:")):
+        return name
+    bare = name.removeprefix("timm:")
+    near = difflib.get_close_matches(bare, timm.list_models(), n=1, cutoff=0.75)
+    known = [*ARCHITECTURES, *(a for n in ARCHITECTURES for a in ARCHITECTURES.aliases_of(n)), *near]
+    raise UnknownNameError("model", bare, known)
+
+
+def _is_timm(name: str) -> bool:
+    return "/" not in name and bool(timm.is_model(name))
+
+
+def spec_width(spec: str) -> int:
+    """The number after the colon of ``mlp:64``."""
+    text = spec.partition(":")[2]
+    if not text.isdecimal() or not 1 <= int(text) <= 65_536:
+        raise UsageError(f"{spec!r}: expected a width of 1 .. 65536 after the colon, such as mlp:64")
+    return int(text)
+
+
+def _backbone(name: str, *, classes: int, image_size: int, pretrained: bool) -> nn.Module:
+    own, _, width = name.partition(":")
+    if own not in ARCHITECTURES:
+        network = _timm(name, classes=classes, image_size=image_size, pretrained=pretrained)
+        _check_probe(network, name=name, image_size=image_size)
+        return network
+    if pretrained:
+        raise ModelError(f"{name}: there are no published weights; choose a timm architecture, or a folder")
+    builder = ARCHITECTURES.get(own)
+    if isinstance(builder, Family) and width:
+        builder = replace(builder, width=int(width))
+    built: nn.Module = builder(classes=classes, image_size=image_size)
+    return built
+
+
+def _timm(name: str, *, classes: int, image_size: int, pretrained: bool) -> nn.Module:
+    bare = name.removeprefix("timm:")
+    published = timm.get_pretrained_cfg(bare)
+    # Only networks with position embeddings ask for the size; the others refuse the argument.
+    sized = {"img_size": image_size} if published is not None and published.fixed_input_size else {}
+    try:
+        network: nn.Module = timm.create_model(bare, pretrained=pretrained, num_classes=classes, **sized)
+    except Exception as error:  # noqa: BLE001 -- timm, the hub client and their transports raise all sorts
+        raise _build_error(name, error, pretrained=pretrained) from None
+    return network
+
+
+def _build_error(name: str, error: Exception, *, pretrained: bool) -> ModelError:
+    line = (str(error).splitlines() or [type(error).__name__])[0][:160]
+    if not pretrained:
+        return ModelError(f"{name}: timm can't build it: {line}")
+    return ModelError(
+        f"{name}: timm's published weights can't be had here ({type(error).__name__}: {line}); "
+        "start from a generation folder, a weights file, or untrained"
+    )
+
+
+def _check_probe(network: nn.Module, *, name: str, image_size: int) -> None:
+    """One small forward pass now rather than a surprise after training."""
+    network.eval()
+    try:
+        with torch.inference_mode():
+            logits, embeddings = with_embedding(network)(torch.zeros(1, 3, image_size, image_size))
+            again = head_of(network)(embeddings)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise ModelError(f"{name}: can't take {image_size}x{image_size} images: {line}") from None
+    if again.shape != logits.shape or not torch.allclose(again, logits, atol=1e-4, rtol=1e-4):
+        raise ModelError(f"{name}: its logits are more than its last layer; choose another architecture")
+    network.train()
+
+
+def _describe(name: str) -> Description:
+    entry: Any = ARCHITECTURES.get(name)
+    shown = f"{name}:{entry.width}" if getattr(entry, "width", None) else name
+    return Description(
+        name=shown,
+        family=getattr(entry, "family", "plug-in"),
+        parameters=_parameters_without_memory(entry) if isinstance(entry, Family) else None,
+        cite=getattr(entry, "cite", ""),
+        aliases=tuple(ARCHITECTURES.aliases_of(name)),
+    )
+
+
+def _parameters_without_memory(entry: Family) -> int:
+    with torch.device("meta"):
+        return parameters(entry(classes=10, image_size=32))
