@@ -1,1 +1,59 @@
-"""Foresift sifts today's images for tomorrow's model."""
+"""Foresift sifts today's images for tomorrow's model.
+
+The names below are loaded on first use, so that ``import foresift`` takes milliseconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foresift.app.selecting import score, select
+    from foresift.core.errors import ForesiftError
+    from foresift.core.generations import Generation
+    from foresift.core.predictions import Predictions
+    from foresift.core.queries import Receipt, Selection
+    from foresift.core.samples import Pool, Sample
+
+    __version__: str
+
+_HOMES = {
+    "ForesiftError": "foresift.core.errors",
+    "Generation": "foresift.core.generations",
+    "Pool": "foresift.core.samples",
+    "Predictions": "foresift.core.predictions",
+    "Receipt": "foresift.core.queries",
+    "Sample": "foresift.core.samples",
+    "Selection": "foresift.core.queries",
+    "score": "foresift.app.selecting",
+    "select": "foresift.app.selecting",
+}
+
+__all__ = [
+    "ForesiftError",
+    "Generation",
+    "Pool",
+    "Predictions",
+    "Receipt",
+    "Sample",
+    "Selection",
+    "__version__",
+    "score",
+    "select",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = import_module("foresift.core.about").foresift_version()
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'foresift' has no attribute {name!r}")
+    globals()[name] = value  # next time without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

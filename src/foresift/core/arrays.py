@@ -45,8 +45,15 @@ def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
+def is_ascending(ids: Ids) -> bool:
+    """Whether the ids are in strictly ascending order, hence distinct; O(n)."""
+    return bool((ids[1:] > ids[:-1]).all())
+
+
 def first_duplicate(ids: Ids) -> Any | None:
-    """The smallest id that occurs twice, or None; O(n log n)."""
+    """The smallest id that occurs twice, or None; O(n) when ascending, else O(n log n)."""
+    if is_ascending(ids):
+        return None
     ordered = np.sort(ids)
     same = np.flatnonzero(ordered[1:] == ordered[:-1])
     return ordered[same[0]] if same.size else None

@@ -27,10 +27,25 @@ def digest_value(value: Any) -> str:
     return digest_bytes(canonical_json(value).encode())
 
 
-def digest_array(array: np.ndarray[Any, Any]) -> str:
-    """Digest of an array's dtype, shape and contents; O(bytes), one block in memory at a time."""
+def digest_array(array: np.ndarray[Any, Any], *, rows: np.ndarray[Any, Any] | None = None) -> str:
+    """Digest of an array's dtype, shape and contents; O(bytes), one block in memory at a time.
+
+    Args:
+        array: (n, ...).
+        rows: (n,) order in which to read the rows; None = as they lie.
+    """
     hasher = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     step = max(1, (1 << 24) // max(1, array[:1].nbytes))
     for start in range(0, len(array), step):
-        hasher.update(np.ascontiguousarray(array[start : start + step]).data)
+        part = slice(start, start + step)
+        hasher.update(np.ascontiguousarray(array[part] if rows is None else array[rows[part]]).data)
     return hasher.hexdigest()[:DIGEST_CHARS]
+
+
+def digest_ids(ids: np.ndarray[Any, Any]) -> str:
+    """Digest of (n,) ids in order; the same for the same texts whatever width the array reserves."""
+    if ids.dtype.kind != "U" or not ids.size:
+        return digest_array(ids if ids.size else np.empty(0, dtype=np.int64))
+    used = np.ascontiguousarray(ids).view(np.uint32).reshape(len(ids), -1).any(axis=0)
+    width = int(np.flatnonzero(used).max(initial=0)) + 1
+    return digest_array(ids.astype(f"U{width}", copy=False))

@@ -13,6 +13,7 @@ ForesiftError
 ├── MissingColumnError    a strategy needs what the predictions lack
 ├── MissingExtraError     an optional package is not installed
 ├── StoreError            the workspace on disk
+├── ContractError         a plug-in broke the contract of its kind
 └── ReplayError           a receipt that can't be recomputed, and why
 """
 
@@ -82,6 +83,10 @@ class MissingExtraError(ForesiftError, ImportError):
 
 class StoreError(ForesiftError):
     """The workspace can't be read or written."""
+
+
+class ContractError(ForesiftError):
+    """A plug-in broke the contract of its kind; names the plug-in."""
 
 
 class ReplayError(ForesiftError):

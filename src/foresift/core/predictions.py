@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foresift.core.arrays import Ids, as_ids, first_duplicate, first_nonfinite_row, frozen
-from foresift.core.digests import digest_array, digest_value
+from foresift.core.arrays import Ids, as_ids, first_duplicate, first_nonfinite_row, frozen, is_ascending
+from foresift.core.digests import digest_array, digest_ids, digest_value
 from foresift.core.errors import DataError, MissingColumnError, NonFiniteError
 
 
@@ -128,6 +128,7 @@ class Predictions:
 
     def digest(self, names: Sequence[str]) -> str:
         """Digest of the ids and of the named columns' values; independent of row order. O(bytes)."""
-        order = np.argsort(self.sample_ids, kind="stable")
-        parts = {name: digest_array(self.column(name)[order]) for name in sorted(names)}
-        return digest_value({"ids": digest_array(self.sample_ids[order]), **parts})
+        ids = self.sample_ids
+        order = None if is_ascending(ids) else np.argsort(ids, kind="stable")
+        parts = {name: digest_array(self.column(name), rows=order) for name in sorted(names)}
+        return digest_value({"ids": digest_ids(ids if order is None else ids[order]), **parts})

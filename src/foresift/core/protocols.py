@@ -63,9 +63,7 @@ class PredictionStore(Protocol):
         """Content digests that the store holds for a producer, quarantined ones included; any order."""
         ...
 
-    def read(
-        self, producer: Producer, digests: npt.NDArray[np.str_], *, columns: Sequence[str]
-    ) -> StoredRows:
+    def read(self, producer: Producer, digests: npt.NDArray[np.str_], *, columns: Sequence[str]) -> StoredRows:
         """Rows in the order asked for.
 
         Raises:
@@ -75,6 +73,34 @@ class PredictionStore(Protocol):
 
     def append(self, producer: Producer, rows: StoredRows) -> None:
         """Store rows; logits and embeddings are both required."""
+        ...
+
+
+class ShardClaims(Protocol):
+    """Which process works on which shard of one pass; claims end with the process that holds them."""
+
+    def __enter__(self) -> ShardClaims:
+        """Open the claims."""
+        ...
+
+    def __exit__(self, *error: object) -> None:
+        """Let go of everything that is still claimed."""
+        ...
+
+    def claim(self, shard: int) -> bool:
+        """Take a shard at once, or False if another process has it."""
+        ...
+
+    def wait(self, shard: int) -> None:
+        """Take a shard, waiting for whoever has it."""
+        ...
+
+    def is_done(self, shard: int) -> bool:
+        """Whether some process stored the shard."""
+        ...
+
+    def release(self, shard: int, *, done: bool) -> None:
+        """Let go of a shard, saying whether it is stored."""
         ...
 
 
@@ -96,9 +122,7 @@ class DigestMemory(Protocol):
         """Digest of each uri whose (size_bytes, mtime_ns) is unchanged, else None."""
         ...
 
-    def remember(
-        self, uris: Sequence[str], stamps: Sequence[tuple[int, int]], digests: Sequence[str]
-    ) -> None:
+    def remember(self, uris: Sequence[str], stamps: Sequence[tuple[int, int]], digests: Sequence[str]) -> None:
         """Keep what was computed."""
         ...
 

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from foresift.core.arrays import Ids, Rows, Values
+from foresift.core.arrays import Ids, Rows, Values, frozen
 from foresift.core.digests import digest_value
 from foresift.core.errors import DataError, MissingColumnError
 from foresift.core.predictions import Producer
 
 RECEIPT_FORMAT = 1
+
+
+class ColumnView(Mapping[str, npt.NDArray[Any]]):
+    """Columns seen through row indices: copied when asked for, whole (once) or block by block."""
+
+    def __init__(self, arrays: Mapping[str, npt.NDArray[Any]], rows: Rows) -> None:
+        self._arrays = arrays
+        self._rows = rows
+        self._gathered: dict[str, npt.NDArray[Any]] = {}
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self._gathered:
+            self._gathered[name] = frozen(self._arrays[name][self._rows])
+        return self._gathered[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def block(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
+        """Rows ``start`` .. ``stop`` of a column; copies no others."""
+        return self._arrays[name][self._rows[start:stop]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +58,8 @@ class Query:
     """(m,) ids that are labeled already, ascending."""
     labeled_columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     """The same columns for the labeled rows that have predictions, in order of ``labeled_ids``."""
+    labeled_rows: Rows = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    """Positions within ``labeled_ids`` (and ``labels``) of the rows of ``labeled_columns``."""
     labels: npt.NDArray[np.int64] | None = None
     """(m,) class codes of the labeled rows, where known."""
     truth: npt.NDArray[np.int64] | None = None
@@ -55,6 +81,12 @@ class Query:
                 f"this strategy needs {name}; the predictions have {', '.join(self.columns) or 'no columns'}"
             )
         return self.columns[name]
+
+    def block(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
+        """Rows ``start`` .. ``stop`` of a column, without holding the whole of it in memory."""
+        if isinstance(self.columns, ColumnView) and name in self.columns:
+            return self.columns.block(name, start, stop)
+        return self.column(name)[start:stop]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

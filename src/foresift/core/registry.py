@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from importlib.metadata import entry_points
@@ -17,11 +20,15 @@ class Registry(Generic[T]):
     """A mapping of names to ``T``; third parties add to it through an entry-point group.
 
     Names are lower-case words joined by hyphens; an alias is another name for an entry.
+    Built-ins are the modules of ``package``; they and the entry points are imported at
+    the first look-up, in whichever thread that happens.
     """
 
-    def __init__(self, kind: str, *, group: str) -> None:
+    def __init__(self, kind: str, *, group: str, package: str = "") -> None:
         self.kind = kind
         self._group = group
+        self._package = package
+        self._lock = threading.RLock()
         self._entries: dict[str, T] = {}
         self._aliases: dict[str, str] = {}
         self._plugins_loaded = False
@@ -77,12 +84,25 @@ class Registry(Generic[T]):
         return iter(self.names())
 
     def _load_plugins(self) -> None:
-        if self._plugins_loaded:
-            return
-        self._plugins_loaded = True
+        with self._lock:  # another thread waits until everything is there
+            if self._plugins_loaded:
+                return
+            self._plugins_loaded = True  # a plug-in may look up others while it is imported
+            try:
+                self._load()
+            except BaseException:
+                self._plugins_loaded = False
+                raise
+
+    def _load(self) -> None:
+        if self._package:
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{self._package}.{module.name}")
         for point in entry_points(group=self._group):
+            entry = point.load()  # may register itself with a decorator
             if point.name not in self._entries:
-                self.add(point.name, point.load())
+                self.add(point.name, entry)
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, str]]:

@@ -115,9 +115,7 @@ class Pool:
             if column is not None and len(column) != n:
                 raise DataError(f"pool {name}: {n} ids but {len(column)} {what}")
         if (twice := first_duplicate(raw)) is not None:
-            raise DataError(
-                f"pool {name}: id {twice!r} stands for two different samples; ids must be distinct"
-            )
+            raise DataError(f"pool {name}: id {twice!r} stands for two different samples; ids must be distinct")
         order = np.argsort(raw, kind="stable")
         classes, codes = encode_labels(labels if labels is not None else [None] * n)
         sorted_ids = raw[order]
@@ -183,9 +181,7 @@ class Pool:
             codes=codes,
             version=_version(ids=ids, digests=digests, uris=uris, codes=codes, classes=self.classes),
             groups=None if self.groups is None else frozen(self.groups[index]),
-            other_uris={
-                new: self.other_uris[old] for new, old in enumerate(index.tolist()) if old in self.other_uris
-            },
+            other_uris={new: self.other_uris[old] for new, old in enumerate(index.tolist()) if old in self.other_uris},
         )
 
     def with_labels(self, labels: Sequence[Label]) -> Pool:
@@ -231,9 +227,7 @@ def cast_ids(ids: Ids, *, like: Ids) -> Ids:
     try:
         return ids.astype(np.int64)
     except ValueError as error:
-        raise DataError(
-            f"ids of the pool are integers, but the given ids are not all integers ({error})"
-        ) from None
+        raise DataError(f"ids of the pool are integers, but the given ids are not all integers ({error})") from None
 
 
 def _text(values: Sequence[str] | npt.NDArray[Any]) -> npt.NDArray[np.str_]:

@@ -1,0 +1,1 @@
+"""Where adapters meet logic: what the command line, the service and Python call."""

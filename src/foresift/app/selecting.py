@@ -1,0 +1,100 @@
+"""Select and score from predictions: the public door for arrays; needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from foresift.core.errors import BudgetError, NonFiniteError, UsageError
+from foresift.core.predictions import Predictions
+from foresift.core.queries import Scores, Selection
+from foresift.scores import SCORES
+from foresift.strategies import Strategy, parse
+from foresift.strategies.candidates import LABEL_NEEDS, Codes, class_codes
+
+
+def select(
+    predictions: Predictions,
+    strategy: str | Strategy = "margin",
+    *,
+    budget: int,
+    labeled: Iterable[Any] = (),
+    seed: int = 0,
+    labels: Codes | None = None,
+    truth: Codes | None = None,
+) -> Selection:
+    """The samples to label next, in order, with their receipt.
+
+    Args:
+        predictions: n rows; labeled ones may be among them and are never picked.
+        strategy: ``NAME`` or ``NAME:key=value,...`` (see ``foresift strategies``), or an instance.
+        budget: labels to buy. 0 gives an empty selection; more than there are candidates
+            gives all of them, and the receipt says ``short``.
+        labeled: m ids.
+        seed: 0 or more; the same seed gives the same ids.
+        labels: (m,) class codes in the order of ``labeled``, for strategies that need ``labels``.
+        truth: (n,) class codes in the order of the predictions, for those that need ``truth``.
+    Raises:
+        UnknownNameError: no strategy of that name.
+        BudgetError: negative budget.
+        MissingColumnError: the predictions lack a column that the strategy needs.
+        NonFiniteError: a score is NaN or infinite; names the sample.
+    """
+    chosen = parse(strategy) if isinstance(strategy, str) else strategy
+    used = [name for name in chosen.needs if name not in LABEL_NEEDS and name in predictions.columns]
+    return chosen.select(
+        predictions,
+        budget=budget,
+        labeled=labeled,
+        seed=seed,
+        labels=labels,
+        truth=truth,
+        pool={"predictions": predictions.digest(used), "size": len(predictions)},
+    )
+
+
+def score(predictions: Predictions, name: str, *, labels: Codes | None = None) -> Scores:
+    """One value for each sample, in the order of the predictions; higher = more informative.
+
+    Args:
+        predictions: n rows.
+        name: a score that ``foresift scores`` lists.
+        labels: (n,) class codes of the samples themselves, for scores that need ``truth``.
+    Raises:
+        UnknownNameError: no score of that name.
+        MissingColumnError: the predictions lack a column that the score needs.
+        NonFiniteError: a value is NaN or infinite; names the sample.
+    """
+    chosen = SCORES.get(name)
+    values = chosen(*(_column(predictions, need, labels) for need in chosen.needs))
+    finite = np.isfinite(values)
+    if not finite.all():
+        sample = predictions.sample_ids[int(np.argmin(finite))]
+        raise NonFiniteError(f"{chosen.name} of sample {str(sample)!r} is not a finite number")
+    return Scores(sample_ids=predictions.sample_ids, values=values, name=chosen.name)
+
+
+def _column(predictions: Predictions, need: str, labels: Codes | None) -> npt.NDArray[Any]:
+    if need != "truth":
+        return predictions.column(need)
+    if labels is None:
+        raise UsageError("this score needs labels, the class codes of the samples themselves")
+    return class_codes(labels, n=len(predictions), what="labels", of="rows in the predictions")
+
+
+def check_budget(budget: int, unlabeled: int, *, allow_short: bool) -> None:
+    """Refuse a budget that a command can't spend in full.
+
+    Args:
+        budget: labels to buy in one round.
+        unlabeled: samples that are left to label.
+        allow_short: whether less than the budget, or nothing at all, is fine.
+    Raises:
+        BudgetError: below 1 or above ``unlabeled``; names both numbers.
+    """
+    if budget < 0 or (not allow_short and not 1 <= budget <= unlabeled):
+        hint = "" if budget < 0 else "; --allow-short takes what there is"
+        raise BudgetError(f"budget {budget} must be within 1 .. {unlabeled}, the unlabeled samples{hint}")

@@ -1,0 +1,1 @@
+"""The numerics below scores and strategies: plain functions of arrays."""

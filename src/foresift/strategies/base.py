@@ -1,0 +1,217 @@
+"""The contract of every strategy, and the one way in which all of them are run."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, final
+
+import numpy as np
+
+from foresift.core.about import foresift_version
+from foresift.core.arrays import Rows, Values, frozen
+from foresift.core.digests import digest_ids
+from foresift.core.errors import ContractError, NonFiniteError, UsageError
+from foresift.core.predictions import Predictions
+from foresift.core.queries import Picks, Query, Receipt, Selection
+from foresift.strategies.candidates import Codes, build_query, checked_budget, producers_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy(ABC):
+    """Chooses which candidates to label: a frozen dataclass whose fields are its hyper-parameters.
+
+    A subclass sets ``name`` and ``needs`` and writes :meth:`pick`; validation, order of
+    candidates, seeding, checks and the receipt are done once, in :meth:`select`.
+    Instances hold no other state: the same instance may serve several threads.
+    """
+
+    name: ClassVar[str] = ""
+    """Lower-case words joined by hyphens."""
+    aliases: ClassVar[tuple[str, ...]] = ()
+    cite: ClassVar[str] = ""
+    """The publication that defines it."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Columns of the predictions; also ``labels`` (class codes of labeled rows) and ``truth``
+    (class codes of the candidates themselves)."""
+    prefix: ClassVar[bool] = False
+    """Whether the first b picks for a larger budget are the picks for budget b."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "select" in vars(cls):
+            raise TypeError(f"{cls.__name__} must not override select; write pick")
+
+    @abstractmethod
+    def pick(self, query: Query, rng: np.random.Generator) -> Picks:
+        """Rows of ``query.budget`` distinct candidates, in the order in which to label them.
+
+        Must depend on the query and on ``rng`` alone, and must not write to the query's
+        arrays. Candidates are in ascending order of id, so ties go to the lower row.
+
+        Args:
+            query: n candidates, budget within 1 .. n.
+            rng: the only source of randomness.
+        Raises:
+            NonFiniteError: a score is NaN or infinite.
+        """
+
+    def values(self, query: Query) -> Values | None:  # noqa: ARG002 - for those who rank
+        """(n,) the value by which each candidate is ranked; None if nothing is ranked."""
+        return None
+
+    @final
+    def select(
+        self,
+        predictions: Predictions,
+        *,
+        budget: int,
+        labeled: Iterable[Any] = (),
+        seed: int = 0,
+        labels: Codes | None = None,
+        truth: Codes | None = None,
+        pool: Mapping[str, Any] | None = None,
+        model: Mapping[str, Any] | None = None,
+        engine: Mapping[str, Any] | None = None,
+    ) -> Selection:
+        """The samples to label next, in order, with their receipt.
+
+        The same predictions, labeled ids and seed give the same ids, in whatever order
+        rows come and on however many threads.
+
+        Args:
+            predictions: n rows; labeled ones may be among them and are never picked.
+            budget: labels to buy. 0 gives an empty selection; more than there are candidates
+                gives all of them, and the receipt says ``short``.
+            labeled: m ids.
+            seed: 0 or more.
+            labels: (m,) class codes in the order of ``labeled``.
+            truth: (n,) class codes in the order of the predictions; only strategies that
+                need ``truth`` see them.
+            pool, model, engine: what the receipt should say of them.
+        Raises:
+            BudgetError: negative budget.
+            MissingColumnError: the predictions lack a column.
+            UsageError: labels or truth are needed and missing.
+            NonFiniteError: a score is NaN or infinite.
+            ContractError: the strategy returned something else than k distinct candidates.
+        """
+        query = self.query(predictions, budget=budget, labeled=labeled, labels=labels, truth=truth)
+        picks = self._checked_picks(query, seed)
+        ids = frozen(query.ids[picks.rows])
+        receipt = Receipt(
+            strategy=spelling(self),
+            budget=checked_budget(budget),
+            seed=checked_seed(seed),
+            solver=picks.solver,
+            short=checked_budget(budget) > len(query),
+            n_candidates=len(query),
+            candidates=digest_ids(query.ids),
+            n_labeled=len(query.labeled_ids),
+            labeled=digest_ids(query.labeled_ids),
+            producers=producers_of(predictions, self.needs),
+            selected=digest_ids(ids),
+            details=dict(picks.details),
+            pool=dict(pool or {}),
+            model=dict(model or {}),
+            engine=dict(engine or {}),
+            foresift=foresift_version(),
+        )
+        return Selection(sample_ids=ids, scores=picks.scores, receipt=receipt, uris=_uris(predictions, ids))
+
+    @final
+    def query(
+        self,
+        predictions: Predictions,
+        *,
+        budget: int,
+        labeled: Iterable[Any] = (),
+        labels: Codes | None = None,
+        truth: Codes | None = None,
+    ) -> Query:
+        """What :meth:`pick` and :meth:`values` would see; arguments as for :meth:`select`."""
+        return build_query(predictions, needs=self.needs, budget=budget, labeled=labeled, labels=labels, truth=truth)
+
+    def _checked_picks(self, query: Query, seed: int) -> Picks:
+        rng = generator(seed, self.name)
+        if query.budget == 0:
+            return Picks(rows=np.empty(0, dtype=np.intp), solver="none")
+        picks = self.pick(query, rng)
+        check_picks(picks, query, name=self.name)
+        return picks
+
+
+def generator(seed: int, name: str) -> np.random.Generator:
+    """The random generator of one query: seeded by the user's seed and the strategy's name."""
+    words = [checked_seed(seed), int.from_bytes(name.encode(), "little")]
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
+
+
+def checked_seed(seed: int) -> int:
+    """``seed`` as a plain integer; raises ``UsageError`` unless it is 0 or more."""
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise UsageError(f"seed must be a whole number, 0 or more, got {seed!r}")
+    return int(seed)
+
+
+def check_finite(values: Values, query: Query, *, name: str) -> Values:
+    """``values`` themselves, (n,) one for each candidate.
+
+    Raises:
+        NonFiniteError: one is NaN or infinite; names the sample.
+    """
+    finite = np.isfinite(values)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise NonFiniteError(f"{name} of sample {str(query.ids[row])!r} is {values[row]}, not a finite number")
+    return values
+
+
+def check_picks(picks: Picks, query: Query, *, name: str) -> None:
+    """Hold what a strategy returned to the contract.
+
+    Raises:
+        ContractError: not exactly ``query.budget`` distinct rows, or scores of another shape.
+        NonFiniteError: a score is NaN or infinite; names the sample.
+    """
+    rows, k = picks.rows, query.budget
+    if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "iu" or rows.shape != (k,):
+        shape = getattr(rows, "shape", type(rows).__name__)
+        raise ContractError(f"strategy {name!r} must pick {k} row indices, got {shape}")
+    if rows.min() < 0 or rows.max() >= len(query):
+        raise ContractError(f"strategy {name!r} picked a row outside 0 .. {len(query) - 1}")
+    if len(np.unique(rows)) != k:
+        raise ContractError(f"strategy {name!r} picked a sample twice")
+    if picks.scores is not None:
+        _check_scores(picks.scores, rows, query, name=name)
+
+
+def _check_scores(scores: Values, rows: Rows, query: Query, *, name: str) -> None:
+    if scores.shape != rows.shape:
+        raise ContractError(f"strategy {name!r} picked {len(rows)} rows with scores of shape {scores.shape}")
+    finite = np.isfinite(scores)
+    if not finite.all():
+        sample = query.ids[rows[np.argmin(finite)]]
+        raise NonFiniteError(f"{name} of sample {str(sample)!r} is not a finite number")
+
+
+def spelling(strategy: Strategy) -> str:
+    """The canonical spelling, ``NAME`` or ``NAME:key=value,...`` with every parameter.
+
+    Defaults are written out too, so that a receipt keeps its meaning when a default changes.
+    """
+    pairs = [f"{f.name}={_spelled(getattr(strategy, f.name))}" for f in fields(strategy) if f.init]
+    return f"{strategy.name}:{','.join(pairs)}" if pairs else strategy.name
+
+
+def _spelled(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool | None) else str(value)
+
+
+def _uris(predictions: Predictions, ids: Any) -> Any:
+    if predictions.uris is None:
+        return None
+    order = np.argsort(predictions.sample_ids, kind="stable")
+    at = np.searchsorted(predictions.sample_ids, ids, sorter=order)
+    return frozen(predictions.uris[order[at]])
