@@ -1,0 +1,213 @@
+"""Which engine runs a pass: asked for, remembered, or measured and checked.
+
+The outcome is kept per pool and pass, so that a later run, another worker and a new image
+use the same engine and batch size. Deleting the record costs a new measurement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from foresift.core.arrays import Logits, Pixels, Values
+from foresift.core.errors import EmptyPoolError
+from foresift.core.protocols import Engine, Outputs
+from foresift.engines import REFERENCE, available, canonical, engine_identity
+from foresift.inference.tuning import SAMPLE, SMALL_JOB_S, Choice, Trial, choose, measure
+from foresift.scores import SCORES
+from foresift.stores.choices import read_choice, write_choice
+
+DEFAULT_BATCH = 32
+FEW = 256
+"""So few images are inferred by the reference at once: measuring would take longer."""
+_MAX_BATCH_PIXELS = 64 * 224 * 224
+_SAMPLE_KEY = "sample"
+_NONE = np.empty(0, dtype="<U40")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreInUse:
+    """The ranking that a faster engine must keep."""
+
+    name: str = "entropy"
+    share: float = 0.1
+    """Budget over pool, within (0, 1]."""
+
+    def __call__(self, logits: Logits) -> Values:
+        """(n,) values of the score."""
+        return SCORES.get(self.name)(logits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What a measurement needs of the pool and the model."""
+
+    record: Path
+    """Where the outcome for this pool and pass is kept."""
+    size: int
+    """Side of the images in pixels."""
+    missing: Callable[[str], npt.NDArray[np.str_]]
+    """Digests that an engine would have to infer."""
+    sample: Callable[[npt.NDArray[np.str_], int], tuple[npt.NDArray[np.str_], Pixels]]
+    """Up to so many images of the given digests that can be decoded: which, and their pixels."""
+    make: Callable[[str, int], Engine]
+    logits_of: Callable[[Outputs], Logits]
+
+
+def choose_engine(asked: str, bench: Bench, *, score: ScoreInUse, batch: int | None = None) -> Choice:
+    """The engine and batch size of a pass.
+
+    Args:
+        asked: ``auto``, or an engine, which is then used without a check.
+        batch: images a call; None = measured.
+    Raises:
+        UnknownNameError: no such engine.
+        EmptyPoolError: not one image can be decoded.
+    """
+    name = canonical(asked)
+    known = _read(bench.record)
+    if name == "auto":
+        choice, known = _choose_auto(bench, known, score)
+    else:
+        choice, known = _choose_asked(name, bench, known)
+    if any(trial is not known.before.get(name) for name, trial in known.trials.items()):
+        _write(bench.record, known)
+    return choice if batch is None else Choice(engine=choice.engine, batch=batch, reason=choice.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Trials of earlier calls, and those of this one."""
+
+    before: Mapping[str, Trial]
+    trials: Mapping[str, Trial]
+    sample: npt.NDArray[np.str_]
+    """Digests of the images whose logits are kept."""
+
+    def plus(self, trials: Mapping[str, Trial]) -> _Known:
+        return replace(self, trials={**self.trials, **trials})
+
+    @property
+    def compared(self) -> bool:
+        return REFERENCE in self.trials and self.trials[REFERENCE].logits is not None
+
+
+def _choose_asked(name: str, bench: Bench, known: _Known) -> tuple[Choice, _Known]:
+    missing = bench.missing(name)
+    if name not in known.trials and len(missing) > FEW:
+        known = known.plus({name: _measure(name, bench, _sample(bench, missing, FEW), whole=False)})
+    trial = known.trials.get(name)
+    return Choice(engine=name, batch=trial.batch if trial else DEFAULT_BATCH, reason="asked for"), known
+
+
+def _choose_auto(bench: Bench, known: _Known, score: ScoreInUse) -> tuple[Choice, _Known]:
+    missing = bench.missing(REFERENCE)
+    if not known.compared:
+        if len(missing) <= FEW:
+            batch = known.trials[REFERENCE].batch if REFERENCE in known.trials else DEFAULT_BATCH
+            return Choice(engine=REFERENCE, batch=batch, reason="few images"), known
+        if REFERENCE not in known.trials:
+            sample = _sample(bench, missing, FEW)
+            known = known.plus({REFERENCE: _measure(REFERENCE, bench, sample, whole=False)})
+        trial = known.trials[REFERENCE]
+        if len(missing) < trial.rate * SMALL_JOB_S:
+            return Choice(engine=REFERENCE, batch=trial.batch, reason="a short job"), known
+        known = _compare(bench, known, missing)
+    try:
+        return _fastest(bench, known, score)
+    except _SampleGoneError:
+        return _fastest(bench, _compare(bench, known, bench.missing("")), score)
+
+
+class _SampleGoneError(Exception):
+    """An image of the kept sample can no longer be read."""
+
+
+def _compare(bench: Bench, known: _Known, digests: npt.NDArray[np.str_]) -> _Known:
+    """Rates of every engine in play, and the reference's logits of a fresh sample."""
+    kept, pixels = bench.sample(digests, SAMPLE)
+    batch = known.trials[REFERENCE].batch
+    trials = {REFERENCE: _measure(REFERENCE, bench, pixels, whole=True, batch=batch)}
+    for name in candidates():
+        trials[name] = _measure(name, bench, pixels, whole=False)
+    return _Known(known.before, trials, kept)
+
+
+def _fastest(bench: Bench, known: _Known, score: ScoreInUse) -> tuple[Choice, _Known]:
+    def complete(name: str) -> Trial:
+        kept, pixels = bench.sample(known.sample, len(known.sample))
+        if len(kept) < len(known.sample):
+            raise _SampleGoneError
+        return _measure(name, bench, pixels, whole=True, batch=known.trials[name].batch)
+
+    choice, trials = choose(known.trials, complete, reference=REFERENCE, score=score, share=score.share)
+    return choice, known.plus(trials)
+
+
+def candidates() -> list[str]:
+    """Engines that may be faster than the reference on this machine."""
+    on_gpu = engine_identity(REFERENCE)[0].endswith("cuda")
+    library = "torch" if on_gpu or "openvino-f32" not in available() else "openvino"
+    names = [f"{library}-f32"] if library != "torch" else []
+    return [*names, f"{library}-bf16"] if on_gpu or _native_bf16() else names
+
+
+def _measure(name: str, bench: Bench, sample: Pixels, *, whole: bool, batch: int | None = None) -> Trial:
+    sizes = [batch] if batch else _batches(name, bench.size)
+    return measure(name, bench.make, sample, batches=sizes, whole=whole, logits_of=bench.logits_of)
+
+
+def _batches(name: str, size: int) -> list[int]:
+    """Batch sizes worth a trial: OpenVINO hardly cares, and every trial compiles the network again."""
+    if name.startswith("openvino"):
+        return [DEFAULT_BATCH]
+    sizes = [64, 256, 512] if engine_identity(name)[0].endswith("cuda") else [16, 32, 64, 128]
+    return [batch for batch in sizes if batch * size * size <= _MAX_BATCH_PIXELS] or sizes[:1]
+
+
+def _sample(bench: Bench, digests: npt.NDArray[np.str_], count: int) -> Pixels:
+    sample = bench.sample(digests, count)[1]
+    if not len(sample):
+        raise EmptyPoolError("not one image of the pool can be decoded; see the quarantine reasons with --json")
+    return sample
+
+
+@cache
+def _native_bf16() -> bool:
+    """Whether this processor computes in bfloat16: others would only pretend to."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags or "bf16" in flags.partition("Features")[2]
+
+
+def _read(path: Path) -> _Known:
+    stored = read_choice(path)
+    if stored is None:
+        return _Known({}, {}, _NONE)
+    record, arrays = stored
+    versions = {name: list(engine_identity(name)) for name in record.get("trials", {})}
+    trials = {
+        name: Trial(engine=name, batch=int(plain["batch"]), rate=float(plain["rate"]), logits=arrays.get(name))
+        for name, plain in record.get("trials", {}).items()
+        if plain["identity"] == versions[name]
+    }
+    return _Known(trials, trials, arrays.get(_SAMPLE_KEY, _NONE))
+
+
+def _write(path: Path, known: _Known) -> None:
+    record: dict[str, Any] = {
+        "trials": {
+            name: {"batch": trial.batch, "rate": trial.rate, "identity": list(engine_identity(name))}
+            for name, trial in known.trials.items()
+        }
+    }
+    logits = {name: trial.logits for name, trial in known.trials.items() if trial.logits is not None}
+    write_choice(path, record, {_SAMPLE_KEY: known.sample, **logits})

@@ -1,0 +1,336 @@
+"""Predictions of a pool by a generation: from the store where it has them, else inferred and stored.
+
+torch is imported only when something has to be inferred, so that a second look at an
+unchanged pool is a matter of reading columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from foresift.app.engine_choice import Bench, ScoreInUse, choose_engine
+from foresift.app.workspace import Workspace
+from foresift.core.arrays import Embeddings, Logits, Pixels
+from foresift.core.digests import digest_value
+from foresift.core.errors import DataError, EmptyPoolError, ModelError, QuarantineError
+from foresift.core.generations import Generation
+from foresift.core.predictions import Column, Predictions, Producer
+from foresift.core.protocols import Engine, Outputs, Progress, Silent, StoredRows
+from foresift.core.samples import Pool, Quarantined
+from foresift.engines import engine_identity, make_engine
+from foresift.inference.decode import decoder_version
+from foresift.inference.pipeline import ForwardPass, PassReport, Tools, run_pass
+from foresift.inference.transform import load
+from foresift.inference.tuning import Choice
+from foresift.sources.read import fetch
+from foresift.stores.generations import WEIGHTS, read_generation
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FORWARD = "forward"
+BACKBONE = "backbone"
+"""Embeddings only: shared by every head on the same backbone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A generation and where it lies; weights are loaded only when something is inferred."""
+
+    folder: Path
+    generation: Generation
+
+    @property
+    def stage(self) -> str:
+        """``backbone`` when logits follow from stored embeddings, else ``forward``."""
+        return BACKBONE if self.generation.trained_head_only else FORWARD
+
+    @property
+    def key(self) -> str:
+        """Digest of what the stage depends on."""
+        record = self.generation
+        body = record.backbone if self.stage == BACKBONE else record.weights
+        return digest_value([record.architecture.split("+")[0], body])
+
+    def network(self) -> nn.Module:
+        """The trained network, in evaluation mode."""
+        from foresift.models import load_network
+
+        return load_network(self.folder, self.generation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassResult:
+    """Predictions of the usable samples, and what became of the others."""
+
+    predictions: Predictions
+    quarantined: tuple[Quarantined, ...]
+    report: PassReport
+    choice: Choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassOptions:
+    """How a pass runs; none of it changes which samples exist."""
+
+    engine: str = "auto"
+    score: ScoreInUse = field(default_factory=ScoreInUse)
+    """What the rank check of a faster engine looks at."""
+    batch: int | None = None
+    """Images a call; None = measured or a default, then kept."""
+    strict: bool = False
+    """A broken image is fatal."""
+    progress: Progress = field(default_factory=Silent)
+
+
+def open_model(workspace: Workspace, spec: str | Path) -> Model:
+    """The model behind a folder or generation id, its weights file checked against the record.
+
+    The check hashes the file once and remembers the result by size and modification time.
+
+    Raises:
+        ModelError: no such generation, or its weights changed since the record was written.
+    """
+    folder = workspace.generation_folder(spec)
+    generation = read_generation(folder)
+    path = folder / WEIGHTS
+    if _remembered_digest(workspace, path) != generation.weights:
+        raise ModelError(f"{path} is not the file that the generation was recorded with; restore it or train again")
+    return Model(folder=folder, generation=generation)
+
+
+def predict_pool(
+    workspace: Workspace, pool: Pool, model: Model, *, columns: Sequence[str], options: PassOptions
+) -> PassResult:
+    """Predictions of every usable sample of a pool, in ascending order of id.
+
+    Args:
+        pool: with content digests.
+        columns: ``logits``, ``embeddings`` or both.
+    Raises:
+        EmptyPoolError: not one usable sample.
+        QuarantineError: a broken file under ``strict``.
+    """
+    if options.strict and pool.quarantined:
+        first = pool.quarantined[0]
+        raise QuarantineError(f"--strict: {len(pool.quarantined)} broken files, the first {first.uri}: {first.reason}")
+    if not len(pool):
+        raise EmptyPoolError(_empty(pool, pool.quarantined))
+    digests, first_rows = np.unique(pool.digests, return_index=True)
+    transform_key = digest_value([model.generation.transform.digest, decoder_version()])
+    job = _Job(workspace, pool, model, digests, pool.uris[first_rows], transform_key, options)
+    choice = job.choose()
+    producer = job.producer(choice.engine)
+    report = job.run(choice, producer)
+    return job.collect(choice, producer, report, columns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    workspace: Workspace
+    pool: Pool
+    model: Model
+    digests: npt.NDArray[np.str_]
+    uris: npt.NDArray[np.str_]
+    transform_key: str
+    options: PassOptions
+
+    def producer(self, engine: str) -> Producer:
+        library, precision = engine_identity(engine)
+        return Producer(
+            model=self.model.key,
+            transform=self.transform_key,
+            stage=self.model.stage,
+            engine=library,
+            precision=precision,
+        )
+
+    def choose(self) -> Choice:
+        store = self.workspace.predictions()
+        key = digest_value([self.pool.name, self.model.key, self.model.stage, self.transform_key])
+
+        def missing(engine: str) -> npt.NDArray[np.str_]:
+            known = store.known(self.producer(engine)) if engine else self.digests[:0]
+            return self.digests[~np.isin(self.digests, known)]
+
+        bench = Bench(
+            record=self.workspace.choice(key),
+            size=self.model.generation.transform.size,
+            missing=missing,
+            sample=self._sample,
+            make=self._engine_maker(),
+            logits_of=self._logits_of,
+        )
+        return choose_engine(self.options.engine, bench, score=self.options.score, batch=self.options.batch)
+
+    def run(self, choice: Choice, producer: Producer) -> PassReport:
+        job = ForwardPass(
+            producer=producer,
+            digests=self.digests,
+            uris=self.uris,
+            batch=choice.batch,
+            size=self.model.generation.transform.size,
+        )
+        make = self._engine_maker()
+        tools = Tools(
+            fetch=fetch,
+            load=self._load,
+            engine=lambda: make(choice.engine, choice.batch),
+            store=self.workspace.predictions(),
+            claims=self.workspace.claims,
+            progress=self.options.progress,
+            broken=_refuse if self.options.strict else _ignore,
+        )
+        return run_pass(job, tools)
+
+    def collect(self, choice: Choice, producer: Producer, report: PassReport, columns: Sequence[str]) -> PassResult:
+        """Rows of the store joined to the pool's samples; quarantined ones left out, with reasons."""
+        readable = ~np.isin(self.pool.digests, np.array(list(report.unread), dtype=np.str_))
+        rows = np.flatnonzero(readable)
+        stored = read_stored(self.workspace, producer, self.pool.digests[rows], self.model, columns)
+        good = stored.reasons == ""
+        broken = [*self.pool.quarantined, *self._unread(readable, report), *self._undecodable(rows, stored)]
+        if self.options.strict and len(broken) > len(self.pool.quarantined):
+            _refuse(broken[-1].uri, broken[-1].reason)
+        if not good.any():
+            raise EmptyPoolError(_empty(self.pool, broken))
+        predictions = Predictions(
+            sample_ids=self.pool.ids[rows[good]],
+            columns=_columns(stored, good, producer, self.model),
+            uris=self.pool.uris[rows[good]],
+        )
+        return PassResult(predictions=predictions, quarantined=tuple(broken), report=report, choice=choice)
+
+    def _unread(self, readable: npt.NDArray[np.bool_], report: PassReport) -> list[Quarantined]:
+        return [
+            Quarantined(uri=str(self.pool.uris[row]), reason=report.unread[str(self.pool.digests[row])])
+            for row in np.flatnonzero(~readable)
+        ]
+
+    def _undecodable(self, rows: npt.NDArray[np.intp], stored: StoredRows) -> list[Quarantined]:
+        return [
+            Quarantined(uri=str(self.pool.uris[rows[at]]), reason=str(stored.reasons[at]))
+            for at in np.flatnonzero(stored.reasons != "")
+        ]
+
+    def _load(self, data: bytes) -> Pixels:
+        return load(data, self.model.generation.transform)
+
+    def _sample(self, digests: npt.NDArray[np.str_], count: int) -> tuple[npt.NDArray[np.str_], Pixels]:
+        """Up to ``count`` decodable images, spread evenly over the given ascending digests."""
+        kept: list[str] = []
+        images: list[Pixels] = []
+        for digest in digests[:: max(1, len(digests) // count)].tolist():
+            if len(images) == count:
+                break
+            try:
+                images.append(self._load(fetch(str(self.uris[np.searchsorted(self.digests, digest)]))))
+            except DataError:
+                continue
+            kept.append(digest)
+        side = self.model.generation.transform.size
+        pixels = np.stack(images) if images else np.zeros((0, side, side, 3), dtype=np.uint8)
+        return np.array(kept, dtype="<U40"), pixels
+
+    def _engine_maker(self) -> Callable[[str, int], Engine]:
+        loaded: list[nn.Module] = []
+
+        def make(name: str, batch: int) -> Engine:
+            from foresift.models import ScoringModule
+
+            transform = self.model.generation.transform
+            if not loaded:
+                loaded.append(ScoringModule(self.model.network(), transform))
+            engine = make_engine(name, loaded[0], size=transform.size, batch=batch)
+            return _EmbeddingsOnly(engine) if self.model.stage == BACKBONE else engine
+
+        return make
+
+    def _logits_of(self, outputs: Outputs) -> Logits:
+        return _head_logits(self.model, outputs.embeddings) if self.model.stage == BACKBONE else outputs.logits
+
+
+class _EmbeddingsOnly:
+    """An engine whose logits are left out, because they belong to a head and the row to its backbone."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.name, self.precision, self.version = engine.name, engine.precision, engine.version
+        self._engine = engine
+
+    def __call__(self, batch: Pixels) -> Outputs:
+        embeddings = self._engine(batch).embeddings
+        return Outputs(np.zeros((len(embeddings), 1), dtype=np.float32), embeddings)
+
+
+def read_stored(
+    workspace: Workspace,
+    producer: Producer,
+    digests: npt.NDArray[np.str_],
+    model: Model | None,
+    columns: Sequence[str],
+) -> StoredRows:
+    """Rows of a producer; for the ``backbone`` stage, logits are computed by the model's head.
+
+    Raises:
+        KeyError: a digest is not stored.
+        ModelError: logits of the ``backbone`` stage without a model.
+    """
+    store = workspace.predictions()
+    if producer.stage != BACKBONE or "logits" not in columns:
+        return store.read(producer, digests, columns=columns)
+    if model is None:
+        raise ModelError("these logits come from a head on stored embeddings; its generation folder is needed")
+    stored = store.read(producer, digests, columns=("embeddings",))
+    assert stored.embeddings is not None  # noqa: S101 - asked for in the line above
+    logits = _head_logits(model, stored.embeddings)
+    return replace(stored, logits=logits, embeddings=stored.embeddings if "embeddings" in columns else None)
+
+
+def _head_logits(model: Model, embeddings: Embeddings) -> Logits:
+    from foresift.models import head_logits
+
+    return head_logits(model.network(), embeddings)
+
+
+def _columns(stored: StoredRows, good: npt.NDArray[np.bool_], producer: Producer, model: Model) -> dict[str, Column]:
+    head = replace(producer, stage=f"head {model.generation.weights}")
+    columns = {}
+    for name, values in (("logits", stored.logits), ("embeddings", stored.embeddings)):
+        if values is not None:
+            by = head if producer.stage == BACKBONE and name == "logits" else producer
+            columns[name] = Column(values=values if good.all() else values[good], producer=by)
+    return columns
+
+
+def _remembered_digest(workspace: Workspace, path: Path) -> str:
+    from foresift.core.digests import digest_bytes
+
+    stat = path.stat()
+    stamp = (stat.st_size, stat.st_mtime_ns)
+    memory = workspace.digests()
+    address = str(path.absolute())
+    if (known := memory.lookup([address], [stamp])[0]) is not None:
+        return known
+    digest = digest_bytes(path.read_bytes())
+    memory.remember([address], [stamp], [digest])
+    return digest
+
+
+def _ignore(uri: str, reason: str) -> None:
+    """Broken images are reported when the pass is over."""
+
+
+def _refuse(uri: str, reason: str) -> None:
+    raise QuarantineError(f"--strict: {uri}: {reason}")
+
+
+def _empty(pool: Pool, broken: Sequence[Quarantined]) -> str:
+    if not broken:
+        return f"{pool.name} holds no images; give a folder of images, a manifest or a list of addresses"
+    return f"{pool.name} holds no usable image: {len(broken)} broken, the first {broken[0].uri}: {broken[0].reason}"

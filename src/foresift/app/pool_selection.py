@@ -1,0 +1,237 @@
+"""``foresift select``: what to label next, from a pool and a model or from a predictions file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foresift.app.engine_choice import ScoreInUse
+from foresift.app.passes import Model, PassOptions, PassResult, open_model, predict_pool
+from foresift.app.pools import labeled_ids, open_pool
+from foresift.app.receipts import keep_receipt
+from foresift.app.selecting import check_budget
+from foresift.app.workspace import Workspace
+from foresift.core.arrays import Ids
+from foresift.core.errors import QuarantineError, UsageError
+from foresift.core.predictions import Predictions
+from foresift.core.queries import Selection
+from foresift.core.samples import Pool, Quarantined
+from foresift.scores import SCORES
+from foresift.stores.files import write_json
+from foresift.stores.pools import Snapshot, write_snapshot
+from foresift.stores.tables import check_suffix, read_predictions, write_rows
+from foresift.strategies import Strategy, parse
+from foresift.strategies.candidates import LABEL_NEEDS
+
+ROW_COLUMNS = ("rank", "id", "uri", "score", "label")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to select; the same for every kind of pool."""
+
+    strategy: str
+    budget: int
+    labeled: Path | None = None
+    """A file of ids or uris that are labeled already."""
+    seed: int = 0
+    allow_short: bool = False
+    out: Path | None = None
+    options: PassOptions = field(default_factory=PassOptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selected:
+    """A selection and what there is to know about the pool it came from."""
+
+    selection: Selection
+    receipt_path: Path
+    quarantined: tuple[Quarantined, ...] = ()
+    notes: tuple[str, ...] = ()
+    result: PassResult | None = None
+
+
+def select_from_pool(
+    workspace: Workspace,
+    spec: str | Path,
+    request: Request,
+    *,
+    model: str | Path | None = None,
+    stdin: Iterable[str] | None = None,
+) -> Selected:
+    """Choose from a pool of images; scores come from the store, or from a pass that fills it.
+
+    A strategy that needs no column reads no image of a pool with its own ids.
+
+    Raises:
+        UsageError: the strategy needs a model and none is given; budget out of range.
+        ForesiftError: as :func:`foresift.app.passes.predict_pool`.
+    """
+    strategy = _checked(request)
+    columns = [name for name in strategy.needs if name not in LABEL_NEEDS]
+    if columns and model is None:
+        raise UsageError(f"strategy {strategy.name} needs {' and '.join(columns)}: give the model with --model DIR")
+    opened = open_model(workspace, model) if model is not None and columns else None
+    pool = open_pool(workspace, spec, need_digests=bool(columns), progress=request.options.progress, stdin=stdin)
+    labeled = labeled_ids(pool, request.labeled, own_labels="truth" not in strategy.needs)
+    check_budget(request.budget, len(pool) - len(labeled), allow_short=request.allow_short)
+    if opened is None:
+        return _select_unseen(workspace, pool, strategy, labeled, request)
+    return _select_predicted(workspace, pool, opened, strategy, labeled, request)
+
+
+def select_from_predictions(workspace: Workspace, path: Path, request: Request) -> Selected:
+    """Choose from a user's own predictions file.
+
+    Raises:
+        DataError: the file is not as expected.
+        ForesiftError: as :meth:`foresift.strategies.Strategy.select`.
+    """
+    strategy = _checked(request)
+    predictions = read_predictions(path)
+    pool = Pool.from_columns(str(path), predictions.sample_ids, uris=_uris(predictions))
+    labeled = labeled_ids(pool, request.labeled, own_labels=False)
+    check_budget(request.budget, len(pool) - len(labeled), allow_short=request.allow_short)
+    used = [name for name in strategy.needs if name not in LABEL_NEEDS]
+    described = {
+        "file": str(path.absolute()),
+        "columns": predictions.digest(used),
+        "size": len(predictions),
+    }
+    return _finish(workspace, pool, strategy, predictions, labeled, request, described)
+
+
+def _checked(request: Request) -> Strategy:
+    """The strategy, once everything that can be refused before any work was refused."""
+    strategy = parse(request.strategy)
+    if request.out is not None:
+        check_suffix(request.out)
+    if not request.allow_short or request.budget < 0:
+        check_budget(request.budget, max(1, request.budget), allow_short=request.allow_short)
+    return strategy
+
+
+def _select_unseen(workspace: Workspace, pool: Pool, strategy: Strategy, labeled: Ids, request: Request) -> Selected:
+    if request.options.strict and pool.quarantined:
+        first = pool.quarantined[0]
+        raise QuarantineError(f"--strict: {first.uri}: {first.reason}")
+    predictions = Predictions(sample_ids=pool.ids, uris=pool.uris)
+    described = _describe(pool, pool.quarantined, predictions, ())
+    return replace(
+        _finish(workspace, pool, strategy, predictions, labeled, request, described), quarantined=pool.quarantined
+    )
+
+
+def _select_predicted(
+    workspace: Workspace, pool: Pool, model: Model, strategy: Strategy, labeled: Ids, request: Request
+) -> Selected:
+    columns = [name for name in strategy.needs if name not in LABEL_NEEDS]
+    unlabeled = max(1, len(pool) - len(labeled))
+    share = min(1.0, max(1, request.budget) / unlabeled)
+    options = replace(request.options, score=ScoreInUse(name=_score_in_use(strategy), share=share))
+    result = predict_pool(workspace, pool, model, columns=columns, options=options)
+    usable = len(result.predictions) - int(np.isin(labeled, result.predictions.sample_ids).sum())
+    check_budget(request.budget, usable, allow_short=request.allow_short)
+    described = _describe(pool, result.quarantined, result.predictions, columns)
+    engine = {**asdict(result.choice), "checks": {n: c.to_dict() for n, c in result.choice.checks.items()}}
+    selected = _finish(
+        workspace,
+        pool,
+        strategy,
+        result.predictions,
+        labeled,
+        request,
+        described,
+        model={
+            "id": model.generation.id,
+            "folder": str(model.folder.absolute()),
+            "classes": list(model.generation.classes),
+        },
+        engine=engine,
+    )
+    return replace(selected, quarantined=result.quarantined, result=result)
+
+
+def _finish(
+    workspace: Workspace,
+    pool: Pool,
+    strategy: Strategy,
+    predictions: Predictions,
+    labeled: Ids,
+    request: Request,
+    described: dict[str, Any],
+    *,
+    model: dict[str, Any] | None = None,
+    engine: dict[str, Any] | None = None,
+) -> Selected:
+    """Select, keep what a replay needs, and write the files; the output comes last, whole."""
+    rows = pool.rows_of(predictions.sample_ids)
+    snapshot = Snapshot(
+        ids=predictions.sample_ids if "file" not in described else pool.ids,
+        digests=pool.digests[np.sort(rows)],
+        uris=pool.uris[np.sort(rows)],
+        labeled=np.isin(pool.ids[np.sort(rows)], labeled),
+    )
+    selection = strategy.select(
+        predictions,
+        budget=request.budget,
+        labeled=labeled,
+        seed=request.seed,
+        truth=_truth(pool, predictions, strategy, model),
+        pool={**described, "snapshot": snapshot.key},
+        model=model,
+        engine=engine,
+    )
+    write_snapshot(workspace.pools, snapshot)
+    path = keep_receipt(workspace, selection.receipt)
+    if request.out is not None:
+        write_rows(request.out, selection.rows(), ROW_COLUMNS)
+        path = request.out.with_name(request.out.name + ".receipt.json")
+        write_json(path, {"id": selection.receipt.id, **selection.receipt.to_dict()})
+    return Selected(selection=selection, receipt_path=path, notes=_notes(pool))
+
+
+def _describe(
+    pool: Pool, quarantined: tuple[Quarantined, ...], predictions: Predictions, columns: Iterable[str]
+) -> dict[str, Any]:
+    return {
+        "name": pool.name,
+        "version": pool.version,
+        "size": len(pool),
+        "quarantined": len(quarantined),
+        "columns": predictions.digest(list(columns)),
+    }
+
+
+def _truth(pool: Pool, predictions: Predictions, strategy: Strategy, model: dict[str, Any] | None) -> list[int] | None:
+    """Class codes of the candidates in the model's order, for strategies that need the truth."""
+    if "truth" not in strategy.needs or model is None:
+        return None
+    codes = {name: code for code, name in enumerate(model["classes"])}
+    names = [pool[int(row)].label for row in pool.rows_of(predictions.sample_ids)]
+    unknown = sorted({str(name) for name in names if name is not None and name not in codes})
+    if unknown:
+        raise UsageError(
+            f"labels {unknown[:3]} are no classes of the model ({', '.join(model['classes'][:10])}); "
+            "use a model with the same classes"
+        )
+    return [codes[name] if name is not None else -1 for name in names]
+
+
+def _score_in_use(strategy: Strategy) -> str:
+    """The score whose ranking a faster engine must keep; entropy where the strategy ranks by none."""
+    if strategy.name in SCORES and SCORES.get(strategy.name).needs == ("logits",):
+        return strategy.name
+    return "entropy"
+
+
+def _uris(predictions: Predictions) -> Any:
+    return predictions.uris if predictions.uris is not None else [""] * len(predictions)
+
+
+def _notes(pool: Pool) -> tuple[str, ...]:
+    return (*pool.notes, *(str(conflict) for conflict in pool.conflicts))

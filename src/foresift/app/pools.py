@@ -1,0 +1,65 @@
+"""Opening pools, and which of their samples are labeled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from foresift.app.workspace import Workspace
+from foresift.core.arrays import Ids, frozen
+from foresift.core.errors import EmptyPoolError
+from foresift.core.protocols import Progress
+from foresift.core.samples import Pool
+from foresift.sources import open_source
+from foresift.sources.labels import read_labels, resolve, resolve_ids
+
+
+def open_pool(
+    workspace: Workspace,
+    spec: str | Path,
+    *,
+    need_digests: bool = True,
+    progress: Progress | None = None,
+    stdin: Iterable[str] | None = None,
+) -> Pool:
+    """The pool behind a folder, manifest or ``-``; content digests are remembered in the workspace.
+
+    Raises:
+        DataError: nothing there that can be listed.
+        EmptyPoolError: no image at all, or only broken ones.
+    """
+    source = open_source(spec, stdin=stdin, progress=progress)
+    pool = source.pool(workspace.digests(), need_digests=need_digests)
+    if not len(pool):
+        broken = pool.quarantined
+        why = f"only broken files, the first {broken[0].uri}: {broken[0].reason}" if broken else "no images"
+        raise EmptyPoolError(f"{pool.name}: {why}; expected a folder of images, a manifest or a list of addresses")
+    return pool
+
+
+def relabeled(pool: Pool, labels_file: str | Path | None) -> Pool:
+    """The pool with the labels of a file in place of its own; the pool itself without a file.
+
+    Raises:
+        LabelError: the file names unknown samples or contradicts itself.
+    """
+    if labels_file is None:
+        return pool
+    return pool.without_labels().with_labels(resolve(pool, read_labels(labels_file)))
+
+
+def labeled_ids(pool: Pool, labeled_file: str | Path | None, *, own_labels: bool) -> Ids:
+    """Ids that are labeled already, ascending.
+
+    Args:
+        labeled_file: names samples by id or uri; its labels, if any, do not matter here.
+        own_labels: whether labels in the pool itself count. They do in a manifest that labels
+            some of its rows; a folder's class names, and a manifest that labels every row, are
+            the truth of a pool that is treated as unlabeled.
+    """
+    named = resolve_ids(pool, read_labels(labeled_file)) if labeled_file is not None else pool.ids[:0]
+    if own_labels and pool.labeled.any() and not pool.labeled.all():
+        named = np.union1d(named, pool.ids[pool.labeled])
+    return frozen(np.asarray(named))

@@ -1,0 +1,49 @@
+"""``foresift predict``: logits and embeddings of a pool, kept in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from foresift.app.passes import PassOptions, PassResult, open_model, predict_pool
+from foresift.app.pools import open_pool
+from foresift.app.workspace import Workspace
+from foresift.core.errors import UsageError
+from foresift.core.samples import Pool
+from foresift.stores.tables import write_predictions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted:
+    """A pool and what a model said of it."""
+
+    pool: Pool
+    result: PassResult
+
+
+def predict(
+    workspace: Workspace,
+    pool: str | Path,
+    model: str | Path,
+    *,
+    out: Path | None = None,
+    options: PassOptions | None = None,
+    stdin: Iterable[str] | None = None,
+) -> Predicted:
+    """Infer whatever the store lacks; with ``out``, write all predictions as Parquet.
+
+    Raises:
+        UsageError: ``out`` is no .parquet file (before any work).
+        ForesiftError: as :func:`foresift.app.passes.predict_pool`.
+    """
+    if out is not None and out.suffix.lower() != ".parquet":
+        raise UsageError(f"--out {out}: predictions are written as .parquet")
+    options = options or PassOptions()
+    opened_model = open_model(workspace, model)
+    opened = open_pool(workspace, pool, progress=options.progress, stdin=stdin)
+    columns = ("logits", "embeddings") if out is not None else ("logits",)
+    result = predict_pool(workspace, opened, opened_model, columns=columns, options=options)
+    if out is not None:
+        write_predictions(out, result.predictions)
+    return Predicted(pool=opened, result=result)

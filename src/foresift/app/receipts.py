@@ -1,0 +1,304 @@
+"""Receipts: kept, replayed to the same ids, and explained sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from foresift.app.passes import BACKBONE, Model, open_model, read_stored
+from foresift.app.workspace import Workspace
+from foresift.core.about import foresift_version
+from foresift.core.arrays import Ids, Values
+from foresift.core.digests import digest_ids
+from foresift.core.errors import DataError, ReplayError, StoreError, UsageError
+from foresift.core.predictions import Column, Predictions, Producer
+from foresift.core.queries import Query, Receipt, Selection
+from foresift.kernels.softmax import softmax
+from foresift.stores.files import read_json, write_json
+from foresift.stores.pools import Snapshot, read_snapshot
+from foresift.stores.tables import read_predictions
+from foresift.strategies import Strategy, parse
+
+NEIGHBOURS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """A receipt recomputed."""
+
+    receipt: Receipt
+    selection: Selection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why a sample was chosen, or not."""
+
+    sample_id: Any
+    uri: str
+    chosen: bool
+    pick: int | None
+    """Position in the selection, from 1; None if not chosen."""
+    strategy: str
+    score: float | None
+    rank: int | None
+    """Position by score among the candidates, from 1; None where the strategy does not rank."""
+    n_candidates: int
+    reason: str
+    classes: tuple[tuple[str, float], ...] = ()
+    """The most probable classes and their probabilities."""
+    neighbours: tuple[Mapping[str, Any], ...] = ()
+    """Candidates just above and below in rank."""
+
+
+def keep_receipt(workspace: Workspace, receipt: Receipt) -> Path:
+    """Write a receipt into the workspace under its id; returns the file."""
+    path = workspace.receipts / f"{receipt.id}.json"
+    write_json(path, {"id": receipt.id, **receipt.to_dict()})
+    return path
+
+
+def find_receipt(workspace: Workspace, spec: str | Path) -> Receipt:
+    """A receipt by file, by the selection file beside which it lies, or by id (8 or more characters).
+
+    Raises:
+        UsageError: no such receipt.
+        DataError: not a receipt, or changed since it was written.
+    """
+    path = Path(spec)
+    if path.is_file():
+        beside = path.with_name(path.name + ".receipt.json")
+        return read_receipt(beside if beside.is_file() else path)
+    found = sorted(workspace.receipts.glob(f"{spec}*.json")) if len(str(spec)) >= 8 and "/" not in str(spec) else []
+    if len(found) == 1:
+        return read_receipt(found[0])
+    what = "is ambiguous" if found else "is neither a file nor the id of a receipt"
+    raise UsageError(f"receipt {str(spec)!r} {what}; give the .receipt.json file or the id that select printed")
+
+
+def read_receipt(path: Path) -> Receipt:
+    """A receipt from a file.
+
+    Raises:
+        DataError: not a receipt, or its contents no longer match its id.
+    """
+    try:
+        plain = read_json(path)
+    except StoreError as error:
+        raise DataError(f"not a receipt: {error}") from None
+    if not isinstance(plain, dict) or "selected" not in plain:
+        raise DataError(f"{path} is not a receipt; give the .receipt.json file that select wrote")
+    receipt = Receipt.from_dict(plain)
+    if plain.get("id") != receipt.id:
+        raise DataError(f"{path} was changed since it was written: its contents do not match its id")
+    return receipt
+
+
+def replay(workspace: Workspace, spec: str | Path) -> Replayed:
+    """Recompute a selection from the store.
+
+    Raises:
+        ReplayError: what is missing or changed; else that the ids differ.
+    """
+    receipt = find_receipt(workspace, spec)
+    scene = _restore(workspace, receipt)
+    selection = scene.strategy.select(
+        scene.predictions, budget=receipt.budget, labeled=scene.labeled, seed=receipt.seed
+    )
+    if selection.receipt.selected != receipt.selected:
+        raise ReplayError(
+            "the same columns gave other ids: the strategy itself changed "
+            f"(receipt by foresift {receipt.foresift}, this is {foresift_version()})"
+        )
+    return Replayed(receipt=receipt, selection=selection)
+
+
+def explain(workspace: Workspace, spec: str | Path, sample: str) -> Explanation:
+    """Why this sample: pick, rank, score, probable classes, neighbours in rank.
+
+    Args:
+        sample: id, the beginning of one (6 or more characters), or uri.
+    Raises:
+        ReplayError: as :func:`replay`.
+        UsageError: the pool had no such sample.
+    """
+    receipt = find_receipt(workspace, spec)
+    scene = _restore(workspace, receipt)
+    query = scene.strategy.query(scene.predictions, budget=receipt.budget, labeled=scene.labeled)
+    selection = scene.strategy.select(
+        scene.predictions, budget=receipt.budget, labeled=scene.labeled, seed=receipt.seed
+    )
+    row = _find_sample(scene, sample)
+    sample_id = scene.snapshot.ids[row]
+    at = np.flatnonzero(query.ids == sample_id)
+    if not at.size:
+        return _not_a_candidate(scene, row, receipt)
+    return _explain_candidate(scene, row, int(at[0]), query, selection, receipt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scene:
+    """Everything a selection was made of."""
+
+    strategy: Strategy
+    snapshot: Snapshot
+    predictions: Predictions
+    labeled: Ids
+    classes: tuple[str, ...]
+
+
+def _restore(workspace: Workspace, receipt: Receipt) -> _Scene:
+    strategy = parse(receipt.strategy)
+    if "truth" in strategy.needs or "labels" in strategy.needs:
+        raise ReplayError(f"strategy {strategy.name} read labels, which a receipt does not hold; select again")
+    snapshot = read_snapshot(workspace.pools, str(receipt.pool.get("snapshot")))
+    if snapshot is None:
+        raise ReplayError(
+            f"the pool version of this receipt is not in the workspace {workspace.home}; "
+            "replay in the workspace (--home) where the selection was made"
+        )
+    labeled = snapshot.ids[snapshot.labeled]
+    predictions = _columns(workspace, receipt, snapshot)
+    used = list(receipt.producers)
+    if predictions.digest(used) != receipt.pool.get("columns"):
+        raise ReplayError(f"{', '.join(used) or 'the ids'} changed since the selection was made: the digests differ")
+    if digest_ids(snapshot.ids[~snapshot.labeled]) != receipt.candidates:
+        raise ReplayError("the candidates changed since the selection was made: their digests differ")
+    return _Scene(
+        strategy=strategy,
+        snapshot=snapshot,
+        predictions=predictions,
+        labeled=labeled,
+        classes=tuple(receipt.model.get("classes", ())),
+    )
+
+
+def _columns(workspace: Workspace, receipt: Receipt, snapshot: Snapshot) -> Predictions:
+    if "file" in receipt.pool:
+        return _from_file(Path(receipt.pool["file"]))
+    columns = {
+        name: Column(values=_stored(workspace, receipt, snapshot, name, producer), producer=producer)
+        for name, producer in receipt.producers.items()
+    }
+    return Predictions(sample_ids=snapshot.ids, columns=columns, uris=snapshot.uris)
+
+
+def _from_file(path: Path) -> Predictions:
+    if not path.is_file():
+        raise ReplayError(f"the predictions file {path} is gone; put it back to replay this receipt")
+    return read_predictions(path)
+
+
+def _stored(
+    workspace: Workspace, receipt: Receipt, snapshot: Snapshot, name: str, producer: Producer
+) -> npt.NDArray[Any]:
+    stage_producer, model = _stage(workspace, receipt, producer)
+    known = workspace.predictions().known(stage_producer)
+    missing = int((~np.isin(snapshot.digests, known)).sum())
+    if missing:
+        raise ReplayError(
+            f"{missing} of {len(snapshot.digests)} predictions ({name}, {producer.engine} {producer.precision}) "
+            f"are no longer in the store; infer them again with: foresift predict {receipt.pool.get('name')} "
+            f"--model {receipt.model.get('folder')} --engine {_engine_spelling(producer)}"
+        )
+    stored = read_stored(workspace, stage_producer, snapshot.digests, model, (name,))
+    values = stored.logits if name == "logits" else stored.embeddings
+    assert values is not None  # noqa: S101 - asked for in the line above
+    return values
+
+
+def _stage(workspace: Workspace, receipt: Receipt, producer: Producer) -> tuple[Producer, Model | None]:
+    """Whose rows to read: logits of a head follow from its backbone's embeddings."""
+    from dataclasses import replace
+
+    if not producer.stage.startswith("head "):
+        return producer, None
+    model = open_model(workspace, receipt.model["folder"])
+    if producer.stage != f"head {model.generation.weights}":
+        raise ReplayError(f"{model.folder} holds another generation than the one that made this selection")
+    return replace(producer, stage=BACKBONE), model
+
+
+def _engine_spelling(producer: Producer) -> str:
+    return f"{producer.engine.partition('-')[0]}-{producer.precision}"
+
+
+def _find_sample(scene: _Scene, sample: str) -> int:
+    ids = scene.snapshot.ids.astype(np.str_)
+    exact = np.flatnonzero((ids == sample) | (scene.snapshot.uris == str(Path(sample).absolute())))
+    if not exact.size and len(sample) >= 6:
+        exact = np.flatnonzero(np.char.startswith(ids, sample))
+    if exact.size != 1:
+        what = "no usable sample" if not exact.size else f"{exact.size} samples"
+        raise UsageError(f"the pool of this receipt has {what} {sample!r}; give an id or uri from the selection file")
+    return int(exact[0])
+
+
+def _not_a_candidate(scene: _Scene, row: int, receipt: Receipt) -> Explanation:
+    return Explanation(
+        sample_id=scene.snapshot.ids[row].item(),
+        uri=str(scene.snapshot.uris[row]),
+        chosen=False,
+        pick=None,
+        strategy=receipt.strategy,
+        score=None,
+        rank=None,
+        n_candidates=receipt.n_candidates,
+        reason="it was labeled already when the selection was made",
+    )
+
+
+def _explain_candidate(
+    scene: _Scene, row: int, at: int, query: Query, selection: Selection, receipt: Receipt
+) -> Explanation:
+    values = scene.strategy.values(query)
+    picked = np.flatnonzero(selection.sample_ids == query.ids[at])
+    pick = int(picked[0]) + 1 if picked.size else None
+    order = None if values is None else np.lexsort((np.arange(len(values)), -values))
+    rank = None if order is None else int(np.flatnonzero(order == at)[0]) + 1
+    return Explanation(
+        sample_id=query.ids[at].item(),
+        uri=str(scene.snapshot.uris[row]),
+        chosen=pick is not None,
+        pick=pick,
+        strategy=receipt.strategy,
+        score=None if values is None else float(values[at]),
+        rank=rank,
+        n_candidates=len(query),
+        reason=_reason(scene.strategy, rank, pick, receipt),
+        classes=_probable(scene, query, at),
+        neighbours=() if order is None or values is None else _near(query, values, order, rank or 1),
+    )
+
+
+def _reason(strategy: Strategy, rank: int | None, pick: int | None, receipt: Receipt) -> str:
+    n = receipt.n_candidates
+    if rank is None:
+        what = f"pick {pick} of {receipt.budget}" if pick else "not picked"
+        return f"{strategy.name} ranks nothing: {what} with seed {receipt.seed}"
+    inside = "within" if pick else "below"
+    return f"rank {rank} of {n} by {strategy.name}, {inside} the budget of {receipt.budget}"
+
+
+def _probable(scene: _Scene, query: Query, at: int) -> tuple[tuple[str, float], ...]:
+    if "logits" not in query.columns:
+        return ()
+    probs = softmax(np.asarray(query.column("logits")[at : at + 1], dtype=np.float64))[0]
+    best = np.argsort(-probs, kind="stable")[:3]
+    names = scene.classes or tuple(str(code) for code in range(len(probs)))
+    return tuple((names[code], float(probs[code])) for code in best.tolist())
+
+
+def _near(query: Query, values: Values, order: npt.NDArray[np.intp], rank: int) -> tuple[dict[str, Any], ...]:
+    first = max(0, rank - 1 - NEIGHBOURS)
+    rows = order[first : rank + NEIGHBOURS]
+    return tuple(
+        {"rank": first + i + 1, "id": query.ids[row].item(), "score": float(values[row])}
+        for i, row in enumerate(rows.tolist())
+        if first + i + 1 != rank
+    )

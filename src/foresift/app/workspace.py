@@ -1,0 +1,103 @@
+"""The workspace: one folder that holds what Foresift remembers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from foresift.core.errors import ModelError, StoreError, UsageError
+from foresift.core.generations import Generation
+from foresift.core.protocols import ShardClaims
+from foresift.sources.digest_memory import SqliteDigestMemory
+from foresift.stores.claims import FileClaims
+from foresift.stores.files import disk_errors, read_json, write_json
+from foresift.stores.generations import is_generation, read_generation
+from foresift.stores.predictions import LanceStore
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Paths below one home folder; nothing is created before it is needed.
+
+    ``cache`` may be deleted at any time: it only saves work. ``receipts``, ``pools`` and
+    ``generations`` are records.
+    """
+
+    home: Path
+
+    @classmethod
+    def open(cls, home: Path | str | None = None) -> Workspace:
+        """The workspace at ``home``, else at ``$FORESIFT_HOME``, else at ``~/.foresift``.
+
+        Raises:
+            StoreError: the folder can't be made or written.
+        """
+        chosen = Path(home or os.environ.get("FORESIFT_HOME") or Path.home() / ".foresift").expanduser()
+        path = chosen.absolute()
+        if path.exists() and not path.is_dir():
+            raise StoreError(f"the workspace {path} is a file; give a folder with --home or FORESIFT_HOME")
+        with disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise StoreError(f"the workspace {path} can't be written; give another with --home or FORESIFT_HOME")
+        return cls(path)
+
+    @property
+    def cache(self) -> Path:
+        """What can be computed again."""
+        return self.home / "cache"
+
+    @property
+    def receipts(self) -> Path:
+        """One JSON file a selection, named by its id."""
+        return self.home / "receipts"
+
+    @property
+    def pools(self) -> Path:
+        """Pool versions that receipts refer to."""
+        return self.home / "pools"
+
+    def predictions(self) -> LanceStore:
+        """The predictions store."""
+        return LanceStore(self.cache / "predictions")
+
+    def digests(self) -> SqliteDigestMemory:
+        """The memory of content digests."""
+        return SqliteDigestMemory(self.cache / "digests.sqlite")
+
+    def claims(self, identity: str, shards: int) -> ShardClaims:
+        """Claims on the shards of one pass."""
+        return FileClaims(self.cache / "claims" / identity, shards)
+
+    def choice(self, key: str) -> Path:
+        """Where the engine choice of a pool and pass is kept."""
+        return self.cache / "engines" / f"{key}.npz"
+
+    def note_generation(self, generation: Generation, folder: Path) -> None:
+        """Remember where a generation lies, so that its id names it."""
+        write_json(self.home / "generations" / f"{generation.id}.json", {"folder": str(folder.absolute())})
+
+    def generation_folder(self, spec: str | Path) -> Path:
+        """The folder of a generation: a path, or an id (or 8 or more of its first characters).
+
+        Raises:
+            ModelError: neither.
+        """
+        folder = Path(spec).expanduser()
+        if is_generation(folder):
+            return folder
+        found = sorted((self.home / "generations").glob(f"{spec}*.json")) if _is_id(str(spec)) else []
+        if len(found) > 1:
+            raise UsageError(f"generation id {spec} is ambiguous: {', '.join(p.stem[:12] for p in found)}")
+        if found:
+            return Path(read_json(found[0])["folder"])
+        if folder.is_dir():
+            read_generation(folder)  # says what is missing in it
+        raise ModelError(
+            f"no generation {str(spec)!r}: expected a folder written by foresift train, or a generation id"
+        )
+
+
+def _is_id(text: str) -> bool:
+    return len(text) >= 8 and all(c in "0123456789abcdef" for c in text)

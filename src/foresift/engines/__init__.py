@@ -1,0 +1,83 @@
+"""What runs a network over batches: torch, OpenVINO.
+
+Every engine takes uint8 pixels and does the normalisation inside its graph, so that
+a batch crosses memory once, as bytes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+from foresift.core.errors import MissingExtraError, UnknownNameError
+from foresift.core.protocols import Engine
+
+if TYPE_CHECKING:
+    from torch import nn
+
+REFERENCE = "torch-f32"
+ENGINES = (REFERENCE, "torch-bf16", "openvino-f32", "openvino-bf16")
+"""Spellings of engine and precision, the reference first."""
+
+
+def available() -> list[str]:
+    """The engines that this installation can run, the reference first."""
+    return [name for name in ENGINES if not name.startswith("openvino") or importlib.util.find_spec("openvino")]
+
+
+def canonical(name: str) -> str:
+    """The spelling with precision: ``torch`` is ``torch-f32``.
+
+    Raises:
+        UnknownNameError: neither ``auto`` nor an engine.
+    """
+    full = {"torch": REFERENCE, "openvino": "openvino-f32"}.get(name, name)
+    if full != "auto" and full not in ENGINES:
+        raise UnknownNameError("engine", name, ("auto", *ENGINES))
+    return full
+
+
+def make_engine(name: str, network: nn.Module, *, size: int, batch: int) -> Engine:
+    """An engine for one network and one fixed batch size.
+
+    Args:
+        name: one of ``ENGINES``.
+        network: (b, size, size, 3) uint8 -> (logits, embeddings); put into evaluation mode.
+        size: side of the images in pixels.
+        batch: images a call.
+    Raises:
+        MissingExtraError: the engine's library is not installed.
+    """
+    library, precision = canonical(name).split("-")
+    if library == "torch":
+        from foresift.engines.torch import TorchEngine
+
+        return TorchEngine(network, precision=precision)
+    if not importlib.util.find_spec("openvino"):
+        raise MissingExtraError("the OpenVINO engine", "openvino")
+    from foresift.engines.openvino import OpenVinoEngine
+
+    return OpenVinoEngine(network, precision=precision, size=size, batch=batch)
+
+
+def engine_identity(name: str) -> tuple[str, str]:
+    """(library, version and kind of device; precision) of an engine, without starting it.
+
+    Both are part of the key of what it produces.
+    """
+    from importlib.metadata import version
+
+    library, precision = canonical(name).split("-")
+    device = _torch_device() if library == "torch" else "cpu"
+    return f"{library}-{version(library).split('+')[0]}/{device}", precision
+
+
+def _torch_device() -> str:
+    """``cuda`` or ``cpu``; asks the driver's files rather than importing torch."""
+    from pathlib import Path
+
+    if not Path("/proc/driver/nvidia/version").exists() and not Path("/dev/nvidia0").exists():
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,1 @@
+"""Where values live on disk: predictions, generations, receipts, exchange files."""

@@ -1,0 +1,73 @@
+"""Pool versions on disk, so that a receipt can be replayed after the folder has changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from foresift.core.arrays import Ids, as_ids
+from foresift.core.digests import digest_array, digest_ids, digest_value
+from foresift.core.errors import StoreError
+from foresift.stores.files import disk_errors, write_atomically
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The samples that one selection saw, in ascending order of id."""
+
+    ids: Ids
+    """(n,)"""
+    digests: npt.NDArray[np.str_]
+    """(n,) content digests; empty where none was needed."""
+    uris: npt.NDArray[np.str_]
+    labeled: npt.NDArray[np.bool_]
+    """(n,) which of them were labeled already."""
+
+    @property
+    def key(self) -> str:
+        """Content digest of everything but the addresses."""
+        return digest_value([digest_ids(self.ids), digest_ids(self.digests), digest_array(self.labeled)])
+
+
+def write_snapshot(folder: Path, snapshot: Snapshot) -> str:
+    """Keep a snapshot under its key, unless it is there already; returns the key."""
+    key = snapshot.key
+    path = folder / f"{key}.parquet"
+    if not path.is_file():
+        table = pa.table(
+            {
+                "id": pa.array(snapshot.ids.tolist()),
+                "digest": pa.array(snapshot.digests.tolist()),
+                "uri": pa.array(snapshot.uris.tolist()),
+                "labeled": pa.array(snapshot.labeled),
+            }
+        )
+        write_atomically(path, lambda target: pq.write_table(table, target, compression="zstd"))
+    return key
+
+
+def read_snapshot(folder: Path, key: str) -> Snapshot | None:
+    """A snapshot by key, or None if it is not there.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    path = folder / f"{key}.parquet"
+    if not path.is_file():
+        return None
+    try:
+        with disk_errors(path):
+            table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise StoreError(f"the pool version {path} is damaged: {str(error).splitlines()[0]}") from None
+    return Snapshot(
+        ids=as_ids(table["id"].to_pylist()),
+        digests=np.asarray(table["digest"].to_pylist(), dtype=np.str_),
+        uris=np.asarray(table["uri"].to_pylist(), dtype=np.str_),
+        labeled=table["labeled"].to_numpy(),
+    )

@@ -1,0 +1,159 @@
+"""Predictions in Lance: one dataset a producer, one append a shard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from foresift.core.errors import MissingExtraError, StoreError
+from foresift.core.predictions import Producer
+from foresift.core.protocols import StoredRows
+from foresift.stores.files import write_json
+
+try:
+    import lance
+except ImportError as error:  # pragma: no cover - only without the extra
+    raise MissingExtraError("storing predictions", "vision") from error
+
+_FULL = ("No space left", "os error 28", "os error 122", "File too large", "os error 27")
+_CREATE_RACES = 5
+
+
+class LanceStore:
+    """A :class:`foresift.core.protocols.PredictionStore` in a folder of the local disk.
+
+    Each append is one Lance version, so a kill leaves whole shards only, and several
+    processes may append at once. Rows are found by content digest through an index that
+    is rebuilt when the version moves; memory O(stored rows x 40 bytes).
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._indices: dict[str, tuple[int, npt.NDArray[np.str_], npt.NDArray[np.int64]]] = {}
+
+    def known(self, producer: Producer) -> npt.NDArray[np.str_]:
+        """Content digests stored for a producer, ascending and distinct."""
+        return self._index(producer)[0]
+
+    def read(self, producer: Producer, digests: npt.NDArray[np.str_], *, columns: Sequence[str]) -> StoredRows:
+        """Rows in the order asked for; raises ``KeyError`` for a digest that is not stored.
+
+        Reads the asked columns of the asked rows only. O(rows) memory.
+        """
+        names, rows = self._index(producer)
+        at = np.minimum(np.searchsorted(names, digests), max(0, len(names) - 1))
+        if len(digests) and (not len(names) or not np.array_equal(names[at], digests)):
+            raise KeyError("a digest is not stored")
+        table = self._take(producer, rows[at] if len(digests) else rows[:0], ["reason", *columns])
+        return StoredRows(
+            digests=digests,
+            reasons=np.asarray(table["reason"].to_pylist(), dtype=np.str_),
+            logits=_matrix(table, "logits") if "logits" in columns else None,
+            embeddings=_matrix(table, "embeddings") if "embeddings" in columns else None,
+        )
+
+    def append(self, producer: Producer, rows: StoredRows) -> None:
+        """Store rows in one atomic version.
+
+        Raises:
+            StoreError: full disk or a store that can't be written.
+        """
+        assert rows.logits is not None  # noqa: S101 - the protocol's contract
+        assert rows.embeddings is not None  # noqa: S101
+        table = pa.table(
+            {
+                "digest": pa.array(rows.digests.tolist(), pa.string()),
+                "reason": pa.array(rows.reasons.tolist(), pa.string()),
+                "logits": _fixed(rows.logits),
+                "embeddings": _fixed(rows.embeddings),
+            }
+        )
+        try:
+            self._write(producer, table)
+        except OSError as error:
+            raise StoreError(_explain(error, self._root)) from error
+
+    def _write(self, producer: Producer, table: pa.Table) -> None:
+        path = self._path(producer)
+        if not (path / "_versions").is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path.with_suffix(".json"), asdict(producer))
+            try:
+                lance.write_dataset(table, path, mode="create")
+                return
+            except (OSError, ValueError) as error:
+                # Another process may have created it in between; anything else is a real failure.
+                if not (path / "_versions").is_dir() or "exist" not in str(error).lower():
+                    raise
+        lance.write_dataset(table, path, mode="append")
+
+    def _take(self, producer: Producer, rows: npt.NDArray[np.int64], columns: list[str]) -> pa.Table:
+        dataset = self._open(producer)
+        if dataset is None:
+            return pa.table({"reason": pa.array([], pa.string())})
+        if len(rows) * 2 < dataset.count_rows():
+            order = np.argsort(rows, kind="stable")
+            back = np.empty_like(order)
+            back[order] = np.arange(len(order))
+            return dataset.take(rows[order].tolist(), columns=columns).take(pa.array(back))
+        return dataset.to_table(columns=columns).take(pa.array(rows))
+
+    def _index(self, producer: Producer) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64]]:
+        dataset = self._open(producer)
+        if dataset is None:
+            return np.empty(0, dtype="<U40"), np.empty(0, dtype=np.int64)
+        cached = self._indices.get(producer.digest)
+        if cached is not None and cached[0] == dataset.version:
+            return cached[1], cached[2]
+        column = dataset.to_table(columns=["digest"])["digest"].to_pylist()
+        names, first = np.unique(np.asarray(column, dtype="<U40"), return_index=True)
+        self._indices[producer.digest] = (dataset.version, names, first)
+        return names, first
+
+    def _open(self, producer: Producer) -> Any | None:
+        path = self._path(producer)
+        if not (path / "_versions").is_dir() or not any((path / "_versions").iterdir()):
+            return None
+        try:
+            return lance.dataset(path)
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"the predictions store {path} is damaged ({_first_line(error)}); "
+                "it is a cache: delete it and run again"
+            ) from error
+
+    def _path(self, producer: Producer) -> Path:
+        return self._root / f"{producer.digest}.lance"
+
+
+def _fixed(matrix: npt.NDArray[np.float32]) -> pa.FixedSizeListArray:
+    flat = pa.array(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
+
+
+def _matrix(table: pa.Table, name: str) -> npt.NDArray[np.float32]:
+    if name not in table.column_names:
+        return np.empty((0, 0), dtype=np.float32)
+    column = table[name].combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat, dtype=np.float32).reshape(len(column), -1)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:200]
+
+
+def _explain(error: BaseException, root: Path) -> str:
+    if any(mark in str(error) for mark in _FULL):
+        return (
+            f"no space left on the disk of {root}; free some and run the same command again: finished shards are kept"
+        )
+    return f"can't write predictions to {root}: {_first_line(error)}"

@@ -1,0 +1,131 @@
+"""Exchange files: selections as CSV, JSON Lines or Parquet; predictions as Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from foresift.core.errors import DataError, UsageError
+from foresift.core.predictions import USER, Column, Predictions, Producer
+from foresift.stores.files import disk_errors, write_atomically, write_text
+
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a table file of unknown kind, before any work.
+
+    Raises:
+        UsageError: the suffix is none of .csv, .jsonl, .parquet.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--out {path}: expected a file ending in {', '.join(SUFFIXES)}")
+
+
+def rows_to_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """CSV text with a header; None becomes an empty cell."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(columns), lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Write a table in the format of the suffix, whole or not at all.
+
+    Raises:
+        UsageError: unknown suffix.
+        StoreError: the disk refuses.
+    """
+    check_suffix(path)
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        write_text(path, rows_to_csv(rows, columns))
+    elif suffix == ".jsonl":
+        write_text(
+            path,
+            "".join(json.dumps({c: row.get(c) for c in columns}, ensure_ascii=False) + "\n" for row in rows),
+        )
+    else:
+        table = pa.table({name: pa.array([row.get(name) for row in rows]) for name in columns})
+        write_atomically(path, lambda target: pq.write_table(table, target))
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write ``id, uri, logits, embedding`` as Parquet; the same predictions give the same bytes.
+
+    Raises:
+        UsageError: the suffix is not .parquet.
+        StoreError: the disk refuses.
+    """
+    if path.suffix.lower() != ".parquet":
+        raise UsageError(f"--out {path}: predictions are written as .parquet")
+    columns: dict[str, Any] = {"id": pa.array(predictions.sample_ids.tolist())}
+    if predictions.uris is not None:
+        columns["uri"] = pa.array(predictions.uris.tolist())
+    for name, field in (("logits", "logits"), ("embeddings", "embedding")):
+        if name in predictions.columns:
+            columns[field] = _lists(predictions.column(name))
+    producers = {name: column.producer.digest for name, column in predictions.columns.items()}
+    table = pa.table(columns).replace_schema_metadata({"foresift.producers": json.dumps(producers, sort_keys=True)})
+    write_atomically(path, lambda target: pq.write_table(table, target))
+
+
+def read_predictions(path: Path) -> Predictions:
+    """A user's predictions file: Parquet with ``id``, and ``uri``, ``logits``, ``embedding`` as far as present.
+
+    Raises:
+        DataError: not Parquet, no ``id`` column, lists of unequal length.
+    """
+    with disk_errors(path):
+        try:
+            table = pq.read_table(path)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{path} is not a Parquet file: {str(error).splitlines()[0]}") from None
+    if "id" not in table.column_names:
+        raise DataError(f"{path}: expected a column named id, got {', '.join(table.column_names) or 'none'}")
+    producer = Producer(model=f"file:{path.name}", stage="given") if path.name else USER
+    matrices = {
+        name: Column(values=_from_lists(path, field, table[field]), producer=producer)
+        for name, field in (("logits", "logits"), ("embeddings", "embedding"))
+        if field in table.column_names
+    }
+    return Predictions.from_arrays(
+        table["id"].to_pylist(),
+        logits=matrices["logits"].values if "logits" in matrices else None,
+        embeddings=matrices["embeddings"].values if "embeddings" in matrices else None,
+        uris=table["uri"].to_pylist() if "uri" in table.column_names else None,
+        producer=producer,
+    )
+
+
+def _lists(matrix: np.ndarray[Any, Any]) -> pa.Array:
+    flat = pa.array(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
+
+
+def _from_lists(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    if column.null_count:
+        raise DataError(f"{path}: column {name} has {column.null_count} empty cells; every row needs a list of numbers")
+    kind = column.type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        raise DataError(f"{path}: column {name} must hold lists of numbers, got {kind}")
+    arrays = [np.asarray(chunk.flatten().to_numpy(zero_copy_only=False)) for chunk in column.chunks]
+    flat = np.concatenate(arrays) if arrays else np.empty(0, dtype=np.float32)
+    rows = len(column)
+    width = len(flat) // rows if rows else 0
+    lengths = {len(x) for x in column.to_pylist()} if not pa.types.is_fixed_size_list(kind) else {width}
+    if len(lengths) > 1 or flat.size != rows * width:
+        raise DataError(f"{path}: the lists of column {name} differ in length: {sorted(lengths)[:5]}")
+    if flat.dtype.kind not in "fiu":
+        raise DataError(f"{path}: column {name} must hold numbers, got {kind}")
+    return flat.reshape(rows, width)
