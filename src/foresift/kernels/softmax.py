@@ -21,8 +21,6 @@ from foresift.kernels.blocks import row_blocks
 
 NARROW = 32
 """Up to this many columns a loop over columns beats reductions along rows."""
-LOWEST_GAP = -1e4
-"""Far below where e^g is zero in float64; keeps infinity (and so infinity * 0) out."""
 
 
 def softmax(logits: Logits) -> npt.NDArray[np.floating[Any]]:
@@ -73,7 +71,8 @@ def gaps_to_top(logits: Logits) -> tuple[Values, npt.NDArray[np.floating[Any]]]:
 def row_sums(terms: npt.NDArray[np.floating[Any]]) -> Values:
     """(n,) sum of each row of (n, w) terms, w >= 0, in an order that does not depend on n."""
     if terms.shape[1] > NARROW:
-        return np.asarray(terms.sum(axis=1))
+        by_rows = terms if terms.strides[1] == terms.itemsize else np.ascontiguousarray(terms)
+        return np.asarray(by_rows.sum(axis=1))
     total = np.zeros(len(terms), dtype=terms.dtype)
     for column in terms.T:
         total += column
@@ -106,7 +105,7 @@ def _split_by_rows(logits: Logits) -> tuple[Values, npt.NDArray[np.floating[Any]
 
 
 def _below(z: npt.NDArray[np.floating[Any]], top: Values) -> npt.NDArray[np.floating[Any]]:
-    with np.errstate(over="ignore"):  # 3e38 - -3e38: clipped on the next line
+    with np.errstate(over="ignore"):  # -3e38 - 3e38: made finite again on the next line
         np.subtract(z, top[:, None], out=z)
-    np.maximum(z, LOWEST_GAP, out=z)
+    np.maximum(z, np.finfo(z.dtype).min, out=z)
     return z

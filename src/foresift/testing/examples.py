@@ -1,0 +1,106 @@
+"""Small pools on which laws are tried, and how a broken law is reported."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from foresift.core.arrays import Ids
+from foresift.core.errors import UsageError
+from foresift.core.predictions import Column, Predictions
+
+CaseT = TypeVar("CaseT")
+SIZE = 24
+"""Samples in the pool that most laws are tried on."""
+CLASSES = 5
+
+
+class BrokenLawError(AssertionError):
+    """A plug-in breaks a law; ``law`` is its name."""
+
+    def __init__(self, law: str, why: str) -> None:
+        super().__init__(f"{law}: {why}")
+        self.law = law
+
+
+class MakePredictions(Protocol):
+    """Builds predictions with every column that a strategy under test needs."""
+
+    def __call__(self, rng: np.random.Generator, n: int, *, classes: int) -> Predictions:
+        """n rows with distinct ids, in any order."""
+        ...
+
+
+def make_predictions(rng: np.random.Generator, n: int, *, classes: int) -> Predictions:
+    """n rows in shuffled order of id, with float32 logits (n, classes) and embeddings (n, 8).
+
+    Logits are multiples of 1/16, so that adding such a number to a row is exact.
+    """
+    ids = [f"s{number:04d}" for number in rng.permutation(n)]
+    logits = np.round(rng.normal(scale=3, size=(n, classes)) * 16) / 16
+    embeddings = rng.normal(size=(n, 8))
+    return Predictions.from_arrays(ids, logits=logits.astype(np.float32), embeddings=embeddings.astype(np.float32))
+
+
+def class_codes_of(ids: Ids, *, classes: int) -> npt.NDArray[np.int64]:
+    """(n,) class codes that depend on the id alone, so that they follow any order of rows."""
+    return np.array([zlib.crc32(str(sample).encode()) % classes for sample in ids.tolist()], dtype=np.int64)
+
+
+def classes_in(predictions: Predictions) -> int:
+    """Number of classes of the logits; ``CLASSES`` where there are none."""
+    return predictions.column("logits").shape[1] if "logits" in predictions.columns else CLASSES
+
+
+def in_order(predictions: Predictions) -> Predictions:
+    """The same rows in ascending order of id."""
+    return predictions.take(np.argsort(predictions.sample_ids, kind="stable"))
+
+
+def with_logits(predictions: Predictions, logits: npt.NDArray[Any]) -> Predictions:
+    """The same predictions with other logits."""
+    column = Column(values=logits, producer=predictions.columns["logits"].producer)
+    return replace(predictions, columns={**predictions.columns, "logits": column})
+
+
+def extreme_logits(rng: np.random.Generator, predictions: Predictions) -> Predictions:
+    """The same predictions with logits of -10,000, 0 and 10,000, all equal in the first row."""
+    logits = rng.choice(np.array([-1e4, 0, 1e4], dtype=np.float32), size=predictions.column("logits").shape)
+    logits[0] = 1e4
+    return with_logits(predictions, logits)
+
+
+def shifted_pair(rng: np.random.Generator, predictions: Predictions) -> tuple[Predictions, Predictions]:
+    """Predictions whose logits are multiples of 1/16, and the same with a constant added to each row."""
+    logits = (np.round(np.clip(predictions.column("logits"), -64, 64) * 16) / 16).astype(np.float32)
+    constants = rng.integers(-128, 128, size=(len(predictions), 1)).astype(np.float32) / 16
+    return with_logits(predictions, logits), with_logits(predictions, logits + constants)
+
+
+def check_laws(laws: Mapping[str, Callable[[CaseT], None]], case: CaseT, *, only: Iterable[str] | None = None) -> None:
+    """Try laws in their order, from causes to consequences; the first broken one ends it.
+
+    Raises:
+        BrokenLawError: names the law; an unexpected error inside of a law counts as breaking it.
+        UsageError: ``only`` names a law that does not exist.
+    """
+    for name in laws if only is None else list(only):
+        if name not in laws:
+            raise UsageError(f"no law {name!r} (laws: {', '.join(laws)})")
+        try:
+            laws[name](case)
+        except BrokenLawError:
+            raise
+        except Exception as error:
+            raise BrokenLawError(name, f"{type(error).__name__}: {error}") from error
+
+
+def hold(condition: bool, law: str, why: str) -> None:
+    """Raise :class:`BrokenLawError` unless the condition holds."""
+    if not condition:
+        raise BrokenLawError(law, why)
