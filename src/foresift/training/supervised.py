@@ -1,0 +1,307 @@
+"""Supervised training of a network on labeled images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import CSVLogger
+from torch import Tensor, nn
+from torch.nn import functional
+
+from foresift.core.digests import digest_array, digest_value
+from foresift.core.errors import ModelError, UsageError
+from foresift.core.protocols import Progress, Silent
+from foresift.training.augment import augment, normalise
+from foresift.training.checkpoints import RUN_KEY, AtomicCheckpointIO, EveryEpoch, resumable
+from foresift.training.data import ArrayImages, Batch, Codes, check_codes, loader
+from foresift.training.isolation import isolated, seed_all
+from foresift.training.recipe import Recipe
+
+Validation = tuple[ArrayImages, Codes]
+
+BF16_FROM_PARAMETERS = 50_000
+"""Smaller networks spend more on casting than they save (measured on a CPU with avx512_bf16)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainResult:
+    """What a run did; the network itself was trained in place."""
+
+    metrics: Mapping[str, float]
+    """Of the last epoch: ``train_loss``, ``train_top1`` (running, augmented), ``val_loss``, ``val_top1``."""
+    epochs: int
+    seconds: float
+    """Of this call; epochs done before an interruption are not in it."""
+    resumed_from: int = 0
+    """Epochs that were done already."""
+    history: tuple[Mapping[str, float], ...] = ()
+    """Metrics of every epoch."""
+    notes: tuple[str, ...] = ()
+
+
+def train(
+    network: nn.Module,
+    images: ArrayImages,
+    codes: Codes,
+    *,
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    val: Validation | None = None,
+    progress: Progress | None = None,
+    resume: bool = True,
+) -> TrainResult:
+    """Train ``network`` in place; it ends on the CPU in evaluation mode.
+
+    An interrupted run continues after its last whole epoch and ends with the same weights, bit for
+    bit, on one machine with as many threads. The caller's random state stays as it was.
+
+    Args:
+        network: (b, 3, s, s) normalised images -> (b, c) logits.
+        codes: (n,) class indices of the n images.
+        folder: for checkpoints and ``metrics.csv``; made if absent.
+        resume: continue from the folder's checkpoint if it belongs to this very run.
+    Raises:
+        UsageError, LabelError: nothing to learn from, or codes outside the network's classes.
+        ModelError: the network takes no such images, or the loss is no longer finite.
+    """
+    if recipe.train != "all":
+        raise UsageError("this recipe trains the head only: use fit_head on stored embeddings")
+    notes = check_codes(codes, count=len(images), classes=count_classes(network, images))
+    if val is not None:
+        check_codes(val[1], count=len(val[0]), classes=count_classes(network, images))
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    with isolated(seed):
+        run = _run_digest(network, images, codes, recipe=recipe, seed=seed)
+        module = _Supervised(network, images, recipe=recipe, seed=seed, run=run, progress=progress or Silent())
+        checkpoint = resumable(folder, run=run) if resume else None
+        _fit(module, images, codes, val=val, folder=folder, checkpoint=checkpoint)
+    network.cpu().eval()
+    return TrainResult(
+        metrics=dict(module.history[-1]),
+        epochs=len(module.history),
+        seconds=time.perf_counter() - started,
+        resumed_from=module.resumed_from,
+        history=tuple(module.history),
+        notes=notes,
+    )
+
+
+def count_classes(network: nn.Module, images: ArrayImages) -> int:
+    """c, learned from one forward pass of one image.
+
+    Raises:
+        ModelError: the network can't take the images, or gives no (b, c) logits.
+    """
+    if not len(images):
+        raise UsageError("no labeled image to train on")
+    was_training = network.training
+    weight = next(network.parameters())
+    try:
+        with torch.inference_mode():
+            pixels = torch.from_numpy(images.batch(np.array([0])))
+            logits = network.eval()(normalise(pixels, images.transform).to(weight.device))
+    except RuntimeError as error:
+        line = str(error).splitlines()[0][:160]
+        raise ModelError(f"the network can't take {images.transform.size} pixel images: {line}") from None
+    finally:
+        network.train(was_training)
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        raise ModelError("the network must give one tensor of (batch, classes) logits")
+    return int(logits.shape[1])
+
+
+class _Supervised(pl.LightningModule):
+    """Cross-entropy on augmented batches; metrics summed on the device, read once an epoch."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        images: ArrayImages,
+        *,
+        recipe: Recipe,
+        seed: int,
+        run: str,
+        progress: Progress,
+    ) -> None:
+        super().__init__()
+        self.model = network
+        self.history: list[dict[str, float]] = []
+        self.resumed_from = 0
+        self._transform = images.transform
+        self._recipe, self._seed, self._run, self._progress = recipe, seed, run, progress
+        self._sums: dict[str, Tensor] = {}
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The recipe's optimizer, its rate set at every step by the recipe's closed form."""
+        recipe, total = self._recipe, int(self.trainer.estimated_stepping_batches)
+        optimizer = _optimizer(self.model, recipe)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: recipe.lr_share(min(step, total - 1), total=total)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        """Replays the metrics of earlier epochs, which a resumed CSV log starts without."""
+        for epoch, row in enumerate(self.history):
+            self._log_row(row, epoch)
+        self._progress.start("training", self._recipe.epochs)
+        self._progress.advance(self.resumed_from)
+
+    def on_train_epoch_start(self) -> None:
+        """Dropout and the like depend on (seed, epoch), so that a resumed epoch repeats itself."""
+        seed_all(self._seed, self.current_epoch)
+        self._sums = {}
+
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
+        """The loss of one batch."""
+        pixels = augment(batch.pixels, kind=self._recipe.augment, seed=(self._seed, batch.epoch, batch.number))
+        logits = self.model(normalise(pixels, self._transform)).float()
+        smoothing = self._recipe.label_smoothing
+        loss = functional.cross_entropy(logits, batch.codes, label_smoothing=smoothing)
+        self._add("train", loss, logits, batch.codes)
+        return loss
+
+    def validation_step(self, batch: Batch, _index: int) -> None:
+        """Sums of one validation batch."""
+        logits = self.model(normalise(batch.pixels, self._transform)).float()
+        self._add("val", functional.cross_entropy(logits, batch.codes), logits, batch.codes)
+
+    def on_train_epoch_end(self) -> None:
+        """Closes the epoch before its checkpoint is written, so that NaN weights never replace good ones."""
+        row = {
+            f"{part}_{name}": value for part in self._sums for name, value in _means(self._sums[part].tolist()).items()
+        }
+        if not np.isfinite(row["train_loss"]):
+            raise ModelError(
+                f"the training loss is no longer finite in epoch {self.current_epoch + 1}; "
+                f"use a smaller learning rate than lr={self._recipe.peak_lr:g}"
+            )
+        self.history.append(row)
+        self._log_row(row, self.current_epoch)
+        self._progress.advance(1)
+
+    def on_fit_end(self) -> None:
+        """The last word to the progress display."""
+        self._progress.done(", ".join(f"{name} {value:.3f}" for name, value in self.history[-1].items()))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Which run this is, and what it has seen."""
+        checkpoint[RUN_KEY] = self._run
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes up the history of the epochs that are done."""
+        self.history = list(checkpoint["history"])
+        self.resumed_from = len(self.history)
+
+    def _add(self, part: str, loss: Tensor, logits: Tensor, codes: Tensor) -> None:
+        right = (logits.detach().argmax(1) == codes).sum()
+        count = torch.tensor(float(len(codes)), device=loss.device)
+        sums = torch.stack([loss.detach() * count, right.float(), count])
+        self._sums[part] = self._sums[part] + sums if part in self._sums else sums
+
+    def _log_row(self, row: Mapping[str, float], epoch: int) -> None:
+        logger = self.logger
+        logger.log_metrics({"epoch": epoch, **row}, step=epoch)
+        logger.save()
+
+
+def _fit(
+    module: _Supervised,
+    images: ArrayImages,
+    codes: Codes,
+    *,
+    val: Validation | None,
+    folder: Path,
+    checkpoint: Path | None,
+) -> None:
+    recipe = module._recipe
+    batches = loader(images, codes, batch_size=recipe.batch_size, seed=module._seed)
+    held_out = None if val is None else loader(*val, batch_size=4 * recipe.batch_size, seed=None)
+    cuda = torch.cuda.is_available()
+    module.model.to(memory_format=torch.channels_last).train()
+    trainer = pl.Trainer(
+        accelerator="gpu" if cuda else "cpu",
+        devices=1,
+        precision="bf16-mixed" if uses_bf16(module.model, recipe.precision, cuda=cuda) else "32-true",
+        max_epochs=recipe.epochs,
+        logger=CSVLogger(folder, name="", version=""),
+        callbacks=[EveryEpoch(folder, keep_all=recipe.checkpoint_every_epoch)],
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1 << 30,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(module, batches, held_out, ckpt_path=checkpoint, weights_only=True)
+
+
+def uses_bf16(network: nn.Module, precision: str, *, cuda: bool) -> bool:
+    """Whether to compute in bfloat16: if asked for, or under ``auto`` where it was measured faster.
+
+    On a CPU with avx512_bf16 that is 1.8 times for ResNets; grouped convolutions (MobileNet) and
+    tiny networks lose instead.
+    """
+    if precision != "auto":
+        return precision == "bf16"
+    if cuda:
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return _cpu_has_bf16() and _dense_convolutions(network)
+
+
+def _cpu_has_bf16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _dense_convolutions(network: nn.Module) -> bool:
+    groups = [part.groups for part in network.modules() if isinstance(part, nn.Conv2d)]
+    size = sum(p.numel() for p in network.parameters())
+    return bool(groups) and max(groups) == 1 and size >= BF16_FROM_PARAMETERS
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    wanted = [p for p in network.parameters() if p.requires_grad]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(wanted, lr=recipe.peak_lr, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(
+        wanted,
+        lr=recipe.peak_lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+    )
+
+
+def _means(sums: Sequence[float]) -> dict[str, float]:
+    loss, right, count = sums
+    return {"loss": loss / count, "top1": right / count}
+
+
+def _run_digest(network: nn.Module, images: ArrayImages, codes: Codes, *, recipe: Recipe, seed: int) -> str:
+    """What must be equal for a checkpoint to be this run's: start, data, recipe and seed."""
+    start = {name: _tensor_digest(value) for name, value in network.state_dict().items()}
+    return digest_value(
+        {
+            "start": start,
+            "codes": digest_array(np.asarray(codes, dtype=np.int64)),
+            "images": images.identity,
+            "recipe": recipe.to_dict(),
+            "seed": seed,
+        }
+    )
+
+
+def _tensor_digest(value: Tensor) -> str:
+    return digest_array(np.atleast_1d(value.detach().cpu().float().contiguous().numpy()))
