@@ -18,8 +18,8 @@ from foresift.core.digests import DIGEST_CHARS, digest_bytes
 from foresift.core.errors import ModelError
 from foresift.core.generations import Generation, Transform
 from foresift.models import weights
-from foresift.models.embedding import MlpHead, embedding_width, head_path, mlp_head, replace_head
-from foresift.models.registry import CUSTOM, build, canonical, spec_width, split
+from foresift.models.embedding import MlpHead, embedding_width, head_of, head_path, mlp_head, replace_head
+from foresift.models.registry import CUSTOM, assemble, canonical, spec_width, split
 
 WEIGHTS_FILE = "model.safetensors"
 RECORD_FILE = "generation.json"
@@ -49,6 +49,7 @@ def save_generation(
     Raises:
         ModelError: the folder holds something else, weights are not finite, values are not plain JSON.
     """
+    _check_record(network, architecture=architecture, classes=classes, size=transform.size)
     blob = weights.serialise(network)
     weights.check_finite(network.state_dict(), where=folder)
     generation = Generation(
@@ -112,7 +113,7 @@ def _untrained(generation: Generation, module: nn.Module | None) -> nn.Module:
     backbone, head = split(generation.architecture)
     classes = len(generation.classes)
     if backbone != CUSTOM:
-        return build(generation.architecture, classes=classes, image_size=generation.transform.size, seed=0)
+        return _blank(generation.architecture, classes=classes, image_size=generation.transform.size)
     if module is None:
         raise ModelError(
             "this generation is a module of your own (architecture 'custom'): pass an instance of it as module="
@@ -121,6 +122,22 @@ def _untrained(generation: Generation, module: nn.Module | None) -> nn.Module:
         return module
     fresh = mlp_head(spec_width(head), inputs=embedding_width(module), classes=classes)
     return replace_head(module, fresh)
+
+
+def _blank(architecture: str, *, classes: int, image_size: int) -> nn.Module:
+    """A network to be filled; its passing initial weights leave the caller's random state alone."""
+    with torch.random.fork_rng(devices=[]):
+        return assemble(architecture, classes=classes, image_size=image_size)
+
+
+def _check_record(network: nn.Module, *, architecture: str, classes: Sequence[str], size: int) -> None:
+    """A record that could not be loaded again is refused while the network is still in memory."""
+    width = [part for part in head_of(network).modules() if isinstance(part, nn.Linear)][-1].out_features
+    if width != len(classes):
+        raise ModelError(f"the network gives {width} logits, but {len(classes)} classes were named")
+    if split(architecture)[0] != CUSTOM:
+        blank = _blank(architecture, classes=len(classes), image_size=size)
+        weights.check_fit(blank.state_dict(), network.state_dict(), where=f"architecture {architecture}")
 
 
 def _json(generation: Generation) -> bytes:

@@ -16,6 +16,8 @@ from foresift.core.errors import ModelError, UnknownNameError, UsageError
 from foresift.core.protocols import ModelBuilder
 from foresift.core.registry import Registry
 from foresift.models.embedding import embedding_width, head_of, mlp_head, replace_head, with_embedding
+from foresift.models.network import Network
+from foresift.models.pretrained import published
 from foresift.models.resnets import CifarResNet, SmallImageResNet
 from foresift.models.small import Cnn, Linear, Mlp
 
@@ -96,15 +98,23 @@ def build(name: str, *, classes: int, image_size: int, pretrained: bool = False,
     """
     if classes < 2:
         raise UsageError(f"a classifier needs at least 2 classes, got {classes}")
-    backbone, head = split(canonical(name))
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        network = _backbone(backbone, classes=classes, image_size=image_size, pretrained=pretrained)
-        if not head:
-            return network
-        width = embedding_width(network)
-        return replace_head(network, mlp_head(spec_width(head), inputs=width, classes=classes))
+        network = assemble(name, classes=classes, image_size=image_size, pretrained=pretrained)
+    if not isinstance(network, Network):
+        _check_probe(network, name=name, image_size=image_size)
+    return network
+
+
+def assemble(name: str, *, classes: int, image_size: int, pretrained: bool = False) -> nn.Module:
+    """What :func:`build` gives, not tried out on an image: enough to be filled with saved weights."""
+    backbone, head = split(canonical(name))
+    network = _backbone(backbone, classes=classes, image_size=image_size, pretrained=pretrained)
+    if not head:
+        return network
+    fresh = mlp_head(spec_width(head), inputs=embedding_width(network), classes=classes)
+    return replace_head(network, fresh)
 
 
 def canonical(name: str) -> str:
@@ -179,9 +189,7 @@ def spec_width(spec: str) -> int:
 def _backbone(name: str, *, classes: int, image_size: int, pretrained: bool) -> nn.Module:
     own, _, width = name.partition(":")
     if own not in ARCHITECTURES:
-        network = _timm(name, classes=classes, image_size=image_size, pretrained=pretrained)
-        _check_probe(network, name=name, image_size=image_size)
-        return network
+        return _timm(name, classes=classes, image_size=image_size, pretrained=pretrained)
     if pretrained:
         raise ModelError(f"{name}: there are no published weights; choose a timm architecture, or a folder")
     builder = ARCHITECTURES.get(own)
@@ -193,24 +201,16 @@ def _backbone(name: str, *, classes: int, image_size: int, pretrained: bool) -> 
 
 def _timm(name: str, *, classes: int, image_size: int, pretrained: bool) -> nn.Module:
     bare = name.removeprefix("timm:")
-    published = timm.get_pretrained_cfg(bare)
+    known = timm.get_pretrained_cfg(bare)
     # Only networks with position embeddings ask for the size; the others refuse the argument.
-    sized = {"img_size": image_size} if published is not None and published.fixed_input_size else {}
+    sized = {"img_size": image_size} if known is not None and known.fixed_input_size else {}
+    if pretrained:
+        return published(bare, num_classes=classes, **sized)
     try:
-        network: nn.Module = timm.create_model(bare, pretrained=pretrained, num_classes=classes, **sized)
-    except Exception as error:  # noqa: BLE001 -- timm, the hub client and their transports raise all sorts
-        raise _build_error(name, error, pretrained=pretrained) from None
+        network: nn.Module = timm.create_model(bare, num_classes=classes, **sized)
+    except Exception as error:  # noqa: BLE001 -- each of timm's architectures refuses sizes in its own way
+        raise ModelError(f"{name}: timm can't build it for {image_size} pixels: {_line(error)}") from None
     return network
-
-
-def _build_error(name: str, error: Exception, *, pretrained: bool) -> ModelError:
-    line = (str(error).splitlines() or [type(error).__name__])[0][:160]
-    if not pretrained:
-        return ModelError(f"{name}: timm can't build it: {line}")
-    return ModelError(
-        f"{name}: timm's published weights can't be had here ({type(error).__name__}: {line}); "
-        "start from a generation folder, a weights file, or untrained"
-    )
 
 
 def _check_probe(network: nn.Module, *, name: str, image_size: int) -> None:
@@ -221,11 +221,14 @@ def _check_probe(network: nn.Module, *, name: str, image_size: int) -> None:
             logits, embeddings = with_embedding(network)(torch.zeros(1, 3, image_size, image_size))
             again = head_of(network)(embeddings)
     except (RuntimeError, AssertionError, ValueError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise ModelError(f"{name}: can't take {image_size}x{image_size} images: {line}") from None
+        raise ModelError(f"{name}: can't take {image_size}x{image_size} images: {_line(error)}") from None
     if again.shape != logits.shape or not torch.allclose(again, logits, atol=1e-4, rtol=1e-4):
         raise ModelError(f"{name}: its logits are more than its last layer; choose another architecture")
     network.train()
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 def _describe(name: str) -> Description:

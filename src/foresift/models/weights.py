@@ -72,13 +72,31 @@ def load(network: nn.Module, path: Path) -> nn.Module:
 
 def apply(network: nn.Module, tensors: Mapping[str, Tensor], *, where: Path) -> nn.Module:
     """``network`` with the given tensors; see :func:`load`."""
-    _check_fit(network.state_dict(), tensors, where=where)
+    check_fit(network.state_dict(), tensors, where=where)
     check_finite(tensors, where=where)
     network.load_state_dict(dict(tensors))
     return network
 
 
-def check_finite(tensors: Mapping[str, Tensor], *, where: Path) -> None:
+def check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], *, where: Path | str) -> None:
+    """Raise :class:`ModelError` unless names and shapes agree; counts the faults and names the first."""
+    missing = [name for name in expected if name not in given]
+    unexpected = [name for name in given if name not in expected]
+    misshaped = [n for n in expected if n in given and expected[n].shape != given[n].shape]
+    faults = []
+    if missing:
+        faults.append(f"{len(missing)} of {len(expected)} tensors missing (first {missing[0]!r})")
+    if unexpected:
+        faults.append(f"{len(unexpected)} unexpected (first {unexpected[0]!r})")
+    if misshaped:
+        name = misshaped[0]
+        shapes = f"{tuple(given[name].shape)} instead of {tuple(expected[name].shape)}"
+        faults.append(f"{len(misshaped)} of another shape (first {name!r}: {shapes})")
+    if faults:
+        raise ModelError(f"{where}: weights of another architecture or number of classes: {', '.join(faults)}")
+
+
+def check_finite(tensors: Mapping[str, Tensor], *, where: Path | str) -> None:
     """Raise :class:`ModelError` if a tensor holds NaN or infinity; names the tensor."""
     for name, value in tensors.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
@@ -127,23 +145,6 @@ def _unprefixed(tensors: StateDict) -> StateDict:
         if tensors and all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors
-
-
-def _check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], *, where: Path) -> None:
-    missing = [name for name in expected if name not in given]
-    unexpected = [name for name in given if name not in expected]
-    misshaped = [n for n in expected if n in given and expected[n].shape != given[n].shape]
-    faults = []
-    if missing:
-        faults.append(f"{len(missing)} of {len(expected)} tensors missing (first {missing[0]!r})")
-    if unexpected:
-        faults.append(f"{len(unexpected)} unexpected (first {unexpected[0]!r})")
-    if misshaped:
-        name = misshaped[0]
-        shapes = f"{tuple(given[name].shape)} instead of {tuple(expected[name].shape)}"
-        faults.append(f"{len(misshaped)} of another shape (first {name!r}: {shapes})")
-    if faults:
-        raise ModelError(f"{where}: weights of another architecture or number of classes: {', '.join(faults)}")
 
 
 def _line(error: BaseException) -> str:

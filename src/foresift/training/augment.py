@@ -83,7 +83,8 @@ def _recoloured(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     middle = bright.mean(dim=(1, 2, 3), keepdim=True)
     contrasted = middle + (bright - middle) * contrast
     grey = contrasted.mean(dim=3, keepdim=True)
-    return (grey + (contrasted - grey) * saturation).clamp(0, 255)
+    saturated: Tensor = (grey + (contrasted - grey) * saturation).clamp(0, 255)
+    return saturated
 
 
 def _on(values: np.ndarray, pixels: Tensor) -> Tensor:
