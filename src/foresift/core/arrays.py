@@ -56,7 +56,7 @@ def first_duplicate(ids: Ids) -> Any | None:
         return None
     ordered = np.sort(ids)
     same = np.flatnonzero(ordered[1:] == ordered[:-1])
-    return ordered[same[0]] if same.size else None
+    return ordered[same[0]].item() if same.size else None
 
 
 def first_nonfinite_row(values: npt.NDArray[Any], *, block: int = 65_536) -> int | None:

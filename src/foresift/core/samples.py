@@ -188,8 +188,10 @@ class Pool:
         """A new version whose named samples carry the given labels; the other columns are shared.
 
         Raises:
-            LabelError: a label names a sample that the pool lacks.
+            LabelError: a label names a sample that the pool lacks, or two labels of one
+                sample contradict each other.
         """
+        _refuse_contradictions(labels, pool=self.name)
         rows = self.rows_of([label.sample_id for label in labels])
         if (rows < 0).any():
             missing = labels[int(np.argmin(rows))].sample_id
@@ -228,6 +230,14 @@ def cast_ids(ids: Ids, *, like: Ids) -> Ids:
         return ids.astype(np.int64)
     except ValueError as error:
         raise DataError(f"ids of the pool are integers, but the given ids are not all integers ({error})") from None
+
+
+def _refuse_contradictions(labels: Sequence[Label], *, pool: str) -> None:
+    said: dict[str, str] = {}
+    for label in labels:
+        first = said.setdefault(str(label.sample_id), label.value)
+        if first != label.value:
+            raise LabelError(f"pool {pool}: sample {label.sample_id!r} is labeled {first!r} and {label.value!r}")
 
 
 def _text(values: Sequence[str] | npt.NDArray[Any]) -> npt.NDArray[np.str_]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.core.arrays import Values
-from foresift.core.errors import UsageError
+from foresift.core.errors import ContractError, UsageError
 from foresift.core.registry import Registry
 from foresift.kernels.blocks import row_blocks
 
@@ -51,11 +51,19 @@ class Score:
 
     def over(self, n: int, block: Callable[[str, int, int], Array]) -> Values:
         """(n,) values of columns that are fetched as ``block(name, start, stop)``."""
-        probe = self.formula(*(block(name, 0, min(n, 1)) for name in self.needs))
-        values = np.empty(n, dtype=probe.dtype)
-        width = sum(block(name, 0, min(n, 1))[:1].size for name in self.needs)
-        for start, stop in row_blocks(n, width=width):
-            values[start:stop] = self.formula(*(block(name, start, stop) for name in self.needs))
+        first = [block(name, 0, min(n, 1)) for name in self.needs]
+        values = np.empty(n, dtype=self._values(first).dtype)
+        for start, stop in row_blocks(n, width=sum(column.size for column in first)):
+            values[start:stop] = self._values([block(name, start, stop) for name in self.needs])
+        return values
+
+    def _values(self, columns: list[Array]) -> Values:
+        """One block's values; raises ``ContractError`` unless there is one a row."""
+        values = self.formula(*columns)
+        if values.shape != (len(columns[0]),):
+            raise ContractError(
+                f"score {self.name!r} must give one value a row, got {values.shape} for {len(columns[0])} rows"
+            )
         return values
 
     @property

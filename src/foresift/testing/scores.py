@@ -146,8 +146,8 @@ def constant_shift(case: Case) -> None:
 
 
 SCORE_LAWS: Mapping[str, Callable[[Case], None]] = {
-    "shape": shape,
     "inputs-unmodified": inputs_unmodified,
+    "shape": shape,
     "row-independence": row_independence,
     "half-precision": half_precision,
     "one-class": one_class,

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from foresift.core.arrays import as_ids
+from foresift.core.errors import DataError, MissingColumnError
+from foresift.core.predictions import Producer
+from foresift.core.queries import ColumnView, Query, Receipt, Selection
+
+
+def receipt(**change: Any) -> Receipt:
+    fields: dict[str, Any] = {
+        "strategy": "margin",
+        "budget": 2,
+        "seed": 0,
+        "solver": "exact",
+        "short": False,
+        "n_candidates": 3,
+        "candidates": "c",
+        "n_labeled": 0,
+        "labeled": "l",
+        "producers": {"logits": Producer(model="m", precision="f32")},
+        "selected": "s",
+        "details": {"radius": 0.5},
+    }
+    return Receipt(**{**fields, **change})
+
+
+def test_a_receipt_survives_json() -> None:
+    text = json.dumps({"id": receipt().id, **receipt().to_dict()})
+    assert Receipt.from_dict(json.loads(text)) == receipt()
+    assert Receipt.from_dict(json.loads(text)).id == receipt().id
+
+
+def test_a_receipts_id_is_its_content() -> None:
+    assert receipt(seed=1).id != receipt().id
+    assert receipt(producers={"logits": Producer(model="n", precision="f32")}).id != receipt().id
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [({"format": 9}, "format 9"), ({"producers": None}, "not a complete receipt"), ({"budget": ...}, "complete")],
+)
+def test_what_is_no_receipt_is_refused(change: dict[str, Any], why: str) -> None:
+    plain = {key: value for key, value in {**receipt().to_dict(), **change}.items() if value is not ...}
+    with pytest.raises(DataError, match=why):
+        Receipt.from_dict(plain)
+
+
+def test_rows_of_a_selection_have_an_empty_label_to_fill_in() -> None:
+    selection = Selection(sample_ids=as_ids([7, 3]), scores=np.array([0.5, 0.25]), receipt=receipt())
+    assert selection.rows() == [
+        {"rank": 1, "id": 7, "uri": "", "score": 0.5, "label": ""},
+        {"rank": 2, "id": 3, "uri": "", "score": 0.25, "label": ""},
+    ]
+
+
+def test_a_column_view_copies_what_is_asked_for_and_once() -> None:
+    array = np.arange(10)
+    view = ColumnView({"x": array}, np.array([7, 1, 3]))
+    assert view.block("x", 1, 3).tolist() == [1, 3]
+    assert view["x"].tolist() == [7, 1, 3]
+    assert view["x"] is view["x"]
+    assert (list(view), len(view)) == (["x"], 1)
+    with pytest.raises(ValueError, match="read-only"):
+        view["x"][0] = 1
+
+
+def test_a_query_gives_columns_truth_and_blocks() -> None:
+    truth = np.array([1, 0])
+    query = Query(
+        ids=as_ids(["a", "b"]), columns={"x": np.array([3, 4])}, budget=1, labeled_ids=as_ids([]), truth=truth
+    )
+    assert query.column("truth") is truth
+    assert query.block("truth", 1, 2).tolist() == [0]
+    assert query.block("x", 0, 1).tolist() == [3]
+    with pytest.raises(MissingColumnError, match="needs y; the predictions have x"):
+        query.column("y")
