@@ -79,3 +79,23 @@ def test_blocks_cover_every_row_once(n: int, width: int) -> None:
     blocks = list(row_blocks(n, width=width))
     assert [start for start, _ in blocks] == [0, *(stop for _, stop in blocks)][: len(blocks)]
     assert (blocks[-1][1] if blocks else 0) == n
+
+
+@pytest.mark.parametrize("width", [3, 200])
+def test_every_float16_is_read_as_it_is(width: int) -> None:
+    finite = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    finite = finite[np.isfinite(finite)]
+    half = np.resize(finite, (-(-len(finite) // width), width))
+    for laid_out in (half, np.asfortranarray(half), half[::-1]):
+        expected = gaps_to_top(laid_out.astype(np.float32))
+        for got, want in zip(gaps_to_top(laid_out), expected, strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("width", [3, 200])
+def test_nan_stays_in_its_row_beside_the_largest_floats(width: int) -> None:
+    logits = np.zeros((4, width), dtype=np.float32)
+    logits[1] = np.nan
+    logits[2, :2] = np.finfo(np.float32).max, np.finfo(np.float32).min
+    gaps = gaps_to_top(logits)[1]
+    assert np.isfinite(gaps).all(axis=1).tolist() == [True, False, True, True]

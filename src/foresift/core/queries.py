@@ -38,7 +38,10 @@ class ColumnView(Mapping[str, npt.NDArray[Any]]):
 
     def block(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
         """Rows ``start`` .. ``stop`` of a column; copies no others."""
-        return self._arrays[name][self._rows[start:stop]]
+        rows = self._rows[start:stop]
+        if len(rows) and (np.diff(rows) == 1).all():  # most blocks, when few rows are left out: no copy
+            return self._arrays[name][int(rows[0]) : int(rows[0]) + len(rows)]
+        return self._arrays[name][rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, final
 
 import numpy as np
+import numpy.typing as npt
 
 from foresift.core.about import foresift_version
-from foresift.core.arrays import Rows, Values, frozen
+from foresift.core.arrays import Ids, Rows, Values, frozen, is_ascending
 from foresift.core.digests import digest_ids
 from foresift.core.errors import ContractError, NonFiniteError, UsageError
 from foresift.core.predictions import Predictions
@@ -209,9 +210,10 @@ def _spelled(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool | None) else str(value)
 
 
-def _uris(predictions: Predictions, ids: Any) -> Any:
+def _uris(predictions: Predictions, ids: Ids) -> npt.NDArray[np.str_] | None:
     if predictions.uris is None:
         return None
-    order = np.argsort(predictions.sample_ids, kind="stable")
-    at = np.searchsorted(predictions.sample_ids, ids, sorter=order)
-    return frozen(predictions.uris[order[at]])
+    known = predictions.sample_ids
+    order = None if is_ascending(known) else np.argsort(known, kind="stable")
+    at = np.searchsorted(known, ids, sorter=order)
+    return frozen(predictions.uris[at if order is None else order[at]])
