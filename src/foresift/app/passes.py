@@ -45,11 +45,13 @@ class Model:
 
     folder: Path
     generation: Generation
+    backbone_only: bool = False
+    """Ask for the embeddings alone, under the key that every head on this backbone shares."""
 
     @property
     def stage(self) -> str:
         """``backbone`` when logits follow from stored embeddings, else ``forward``."""
-        return BACKBONE if self.generation.trained_head_only else FORWARD
+        return BACKBONE if self.backbone_only or self.generation.trained_head_only else FORWARD
 
     @property
     def key(self) -> str:

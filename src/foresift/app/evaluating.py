@@ -1,0 +1,65 @@
+"""``foresift evaluate``: how good a generation is on labeled images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foresift.app.passes import PassOptions, PassResult, open_model, predict_pool
+from foresift.app.pools import open_pool, relabeled
+from foresift.app.workspace import Workspace
+from foresift.core.errors import LabelError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """Metrics of a model on the labeled samples of a pool."""
+
+    metrics: dict[str, Any]
+    classes: tuple[str, ...]
+    result: PassResult
+
+
+def evaluate(
+    workspace: Workspace,
+    data: str | Path,
+    model: str | Path,
+    *,
+    labels: Path | None = None,
+    options: PassOptions | None = None,
+    stdin: Iterable[str] | None = None,
+) -> Evaluated:
+    """Top-1, top-5, per-class accuracy, calibration error and confusion matrix; predictions are kept.
+
+    The reference engine is used unless another is asked for: a metric should not depend on it.
+
+    Raises:
+        LabelError: no labels, or labels that are no classes of the model.
+    """
+    options = options or PassOptions(engine="torch")
+    opened = open_model(workspace, model)
+    pool = relabeled(open_pool(workspace, data, progress=options.progress, stdin=stdin), labels)
+    some = pool.take(pool.labeled)
+    if not len(some):
+        raise LabelError(f"{pool.name} has no labels to compare with: give class folders or --labels FILE")
+    classes = opened.generation.classes
+    codes = _codes(some.classes, classes, str(model))
+    result = predict_pool(workspace, some, opened, columns=("logits",), options=options)
+    truth = codes[some.codes[some.rows_of(result.predictions.sample_ids)]]
+    from foresift.training.metrics import evaluate as measure
+
+    return Evaluated(metrics=measure(result.predictions.column("logits"), truth), classes=classes, result=result)
+
+
+def _codes(used: tuple[str, ...], classes: tuple[str, ...], model: str) -> np.ndarray[Any, Any]:
+    index = {name: code for code, name in enumerate(classes)}
+    if unknown := [name for name in used if name not in index]:
+        raise LabelError(
+            f"labels {', '.join(unknown[:5])} are none of the {len(classes)} classes of {model} "
+            f"({', '.join(classes[:10])}); evaluate on data with the same classes"
+        )
+    return np.array([index[name] for name in used], dtype=np.int64)

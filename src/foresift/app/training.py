@@ -1,0 +1,354 @@
+"""``foresift train``: a generation from labeled images."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foresift.app.images import LabeledImages, common_side, labeled_images
+from foresift.app.passes import Model, PassOptions, open_model, predict_pool
+from foresift.app.pools import open_pool, relabeled
+from foresift.app.workspace import Workspace
+from foresift.core.errors import LabelError, MissingExtraError, ModelError, UsageError
+from foresift.core.generations import Generation, Transform
+from foresift.core.protocols import Progress, Silent
+from foresift.core.samples import Pool, Quarantined
+from foresift.stores.files import disk_errors
+from foresift.stores.generations import is_generation
+
+try:
+    from foresift.models import build, canonical, replace_head, save_generation
+    from foresift.models import weights as weight_files
+    from foresift.models.registry import ARCHITECTURES
+    from foresift.training import ArrayImages, Recipe, evaluate, fit_head
+    from foresift.training import train as train_network
+except ImportError as error:  # pragma: no cover - only without the extra
+    raise MissingExtraError("training", "vision") from error
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DEFAULT_SIZE = 224
+_OWN_DEFAULT_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest:
+    """What to train; names follow the command line."""
+
+    model: str
+    """An architecture, or a generation to start from."""
+    out: Path
+    labels: Path | None = None
+    val: str | None = None
+    image_size: int | None = None
+    classes: tuple[str, ...] = ()
+    """Class names in order; by default the sorted labels."""
+    weights: Path | None = None
+    """A state dict to start from: ``.safetensors``, or ``.pt`` of plain tensors."""
+    pretrained: bool = False
+    """Start from timm's published weights."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """Fields of :class:`foresift.training.Recipe` that were asked for; others get defaults."""
+    seed: int = 0
+    progress: Progress = field(default_factory=Silent)
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A new generation and what happened on the way."""
+
+    generation: Generation
+    folder: Path
+    quarantined: tuple[Quarantined, ...] = ()
+    notes: tuple[str, ...] = ()
+    resumed_from: int = 0
+    """Epochs that an earlier, interrupted call had done."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Where training starts from."""
+
+    architecture: str
+    classes: tuple[str, ...]
+    transform: Transform
+    network: nn.Module
+    parent: Model | None
+
+
+def train(
+    workspace: Workspace, data: str | Path, request: TrainRequest, *, stdin: Iterable[str] | None = None
+) -> Trained:
+    """Train on the labeled samples of a pool and write the generation folder ``request.out``.
+
+    An interrupted call, repeated, continues after its last whole epoch; its working files
+    lie beside the folder until the generation is complete.
+
+    Raises:
+        UsageError: options that make no sense together; nothing was done.
+        LabelError: no labels, fewer than two classes, or labels that the model does not know.
+        ModelError: the folder is taken, or the weights do not fit.
+    """
+    if is_generation(request.out):
+        raise ModelError(f"{request.out} holds a generation already; choose a new folder (nothing was overwritten)")
+    asked = Recipe.from_dict(request.recipe)
+    parent = _parent(workspace, request)
+    pool = relabeled(open_pool(workspace, data, progress=request.progress, stdin=stdin), request.labels)
+    classes = _classes(pool, request, parent, head=asked.train == "head")
+    start = _start(pool, request, parent, classes)
+    if asked.train == "head":
+        return _train_head(workspace, pool, request, start, asked)
+    return _train_all(workspace, pool, request, start, _with_defaults(request, start))
+
+
+def _train_all(workspace: Workspace, pool: Pool, request: TrainRequest, start: _Start, recipe: Recipe) -> Trained:
+    images = labeled_images(pool, start.classes, start.transform, progress=request.progress)
+    _refuse_broken(request, images.quarantined)
+    val = _validation(workspace, request, start)
+    work = request.out.with_name(request.out.name + ".training")
+    with disk_errors(work):
+        result = train_network(
+            start.network,
+            _as_training(images),
+            images.codes,
+            recipe=recipe,
+            seed=request.seed,
+            folder=work,
+            val=None if val is None else (_as_training(val), val.codes),
+            progress=request.progress,
+        )
+    metrics: dict[str, Any] = {"last_epoch": dict(result.metrics)}
+    if val is not None:
+        metrics["val"] = evaluate(_network_logits(start.network, val), val.codes)
+    generation = _save(request, start, images.pool, recipe, metrics)
+    _keep_training_files(work, request.out)
+    workspace.note_generation(generation, request.out)
+    return Trained(
+        generation=generation,
+        folder=request.out,
+        quarantined=(*pool.quarantined, *images.quarantined),
+        notes=(*pool.notes, *map(str, pool.conflicts), *result.notes),
+        resumed_from=result.resumed_from,
+    )
+
+
+def _train_head(workspace: Workspace, pool: Pool, request: TrainRequest, start: _Start, recipe: Recipe) -> Trained:
+    """A new last layer on stored embeddings of a frozen backbone."""
+    backbone = start.parent or _store_backbone(workspace, start, request)
+    frozen = replace(backbone, backbone_only=True)
+    options = PassOptions(engine="torch", strict=request.strict, progress=request.progress)
+    embeddings, codes, quarantined = _embedded(workspace, pool, frozen, start.classes, options)
+    head = fit_head(embeddings, codes, classes=len(start.classes), head=recipe.head, seed=request.seed)
+    network = replace_head(start.network, head)
+    tail = "" if recipe.head == "linear" else f"+{recipe.head}"
+    finished = replace(
+        start, architecture=start.architecture.partition("+")[0] + tail, network=network, parent=backbone
+    )
+    metrics: dict[str, Any] = {}
+    if request.val is not None:
+        held_out = open_pool(workspace, request.val, progress=request.progress)
+        rows, truth, _ = _embedded(workspace, held_out, frozen, start.classes, options)
+        from foresift.models import head_logits
+
+        metrics["val"] = evaluate(head_logits(network, rows), truth)
+    generation = _save(request, finished, pool.take(pool.labeled), recipe, metrics)
+    workspace.note_generation(generation, request.out)
+    return Trained(
+        generation=generation,
+        folder=request.out,
+        quarantined=quarantined,
+        notes=(*pool.notes, *map(str, pool.conflicts)),
+    )
+
+
+def _embedded(
+    workspace: Workspace, pool: Pool, model: Model, classes: tuple[str, ...], options: PassOptions
+) -> tuple[Any, Any, tuple[Quarantined, ...]]:
+    """(n, d) embeddings and (n,) codes of the labeled samples that can be decoded."""
+    some = pool.take(pool.labeled)
+    if not len(some):
+        raise LabelError(f"{pool.name} has no labels: give class folders, a manifest with labels, or --labels FILE")
+    index = {name: code for code, name in enumerate(classes)}
+    if unknown := sorted({name for name in some.classes if name not in index}):
+        raise LabelError(f"labels {', '.join(unknown[:5])} are none of the classes {', '.join(classes[:10])}")
+    result = predict_pool(workspace, some, model, columns=("embeddings",), options=options)
+    rows = some.rows_of(result.predictions.sample_ids)
+    codes = np.array([index[some.classes[code]] for code in some.codes[rows].tolist()], dtype=np.int64)
+    return result.predictions.column("embeddings"), codes, result.quarantined
+
+
+def _parent(workspace: Workspace, request: TrainRequest) -> Model | None:
+    """The generation to start from, if ``--model`` names one rather than an architecture."""
+    if Path(request.model).expanduser().is_dir() or _looks_like_id(request.model):
+        if request.weights or request.pretrained:
+            raise UsageError("--weights and --pretrained start from an architecture, not from a generation")
+        return open_model(workspace, request.model)
+    canonical(request.model)  # an unknown name is refused before any image is read
+    if request.weights and request.pretrained:
+        raise UsageError("--weights and --pretrained exclude each other")
+    return None
+
+
+def _looks_like_id(text: str) -> bool:
+    return len(text) >= 8 and all(c in "0123456789abcdef" for c in text)
+
+
+def _classes(pool: Pool, request: TrainRequest, parent: Model | None, *, head: bool) -> tuple[str, ...]:
+    used = tuple(pool.classes[code] for code in np.unique(pool.codes[pool.labeled]).tolist())
+    if parent is not None and not head:
+        known = parent.generation.classes
+        if request.classes and request.classes != known:
+            raise UsageError(
+                f"--classes differs from the classes of {request.model}; use --train head for other classes"
+            )
+        if extra := [name for name in used if name not in known]:
+            raise LabelError(
+                f"labels {', '.join(extra[:5])} are none of the classes of {request.model} ({', '.join(known[:10])}); "
+                "train a new head with --train head, or another model"
+            )
+        return known
+    classes = request.classes or used
+    if len(classes) < 2:
+        have = f"only {used[0]!r}" if used else "none"
+        raise LabelError(f"training needs labels of at least 2 classes, {pool.name} has {have}; give more or --classes")
+    return classes
+
+
+def _start(pool: Pool, request: TrainRequest, parent: Model | None, classes: tuple[str, ...]) -> _Start:
+    if parent is not None:
+        if request.image_size not in (None, parent.generation.transform.size):
+            raise UsageError(
+                f"{request.model} was trained at {parent.generation.transform.size} px; leave --image-size out"
+            )
+        network = parent.network()
+        return _Start(parent.generation.architecture, classes, parent.generation.transform, network, parent)
+    size = request.image_size or _default_size(request.model, pool)
+    network = build(
+        request.model, classes=len(classes), image_size=size, pretrained=request.pretrained, seed=request.seed
+    )
+    if request.weights is not None:
+        weight_files.load(network, request.weights)
+    return _Start(canonical(request.model), classes, Transform(size=size), network, None)
+
+
+def _default_size(model: str, pool: Pool) -> int:
+    """Small square images keep their size in our small networks; everything else is 224 px."""
+    if canonical(model).partition("+")[0].partition(":")[0] not in ARCHITECTURES:
+        return DEFAULT_SIZE
+    return common_side(pool) or _OWN_DEFAULT_SIZE
+
+
+def _with_defaults(request: TrainRequest, start: _Start) -> Recipe:
+    """The recipe, its augmentation chosen by image size unless asked for."""
+    size = start.transform.size
+    augment = "shift" if size <= 16 else "flip-crop" if size <= 96 else "random-resized-crop"
+    return Recipe.from_dict({"augment": augment, **request.recipe})
+
+
+def _validation(workspace: Workspace, request: TrainRequest, start: _Start) -> LabeledImages | None:
+    if request.val is None:
+        return None
+    pool = open_pool(workspace, request.val, progress=request.progress)
+    return labeled_images(pool, start.classes, start.transform, progress=request.progress)
+
+
+def _as_training(images: LabeledImages) -> ArrayImages:
+    if images.pixels is not None:
+        return ArrayImages.from_array(images.pixels, images.transform, identity=images.pool.version)
+    return ArrayImages(images.load, len(images.pool), images.transform, identity=images.pool.version)
+
+
+def _network_logits(network: nn.Module, images: LabeledImages, *, batch: int = 64) -> Any:
+    from foresift.engines import make_engine
+    from foresift.models import ScoringModule
+
+    engine = make_engine("torch", ScoringModule(network, images.transform), size=images.transform.size, batch=batch)
+    rows = range(len(images.pool))
+    parts = [
+        engine(np.stack([images.load(row) for row in rows[start : start + batch]])).logits
+        for start in range(0, len(rows), batch)
+    ]
+    return np.concatenate(parts)
+
+
+def _save(request: TrainRequest, start: _Start, used: Pool, recipe: Recipe, metrics: dict[str, Any]) -> Generation:
+    counts = {start.classes.index(used.classes[c]): n for c, n in zip(*_counts(used), strict=True)}
+    with disk_errors(request.out):
+        return save_generation(
+            request.out,
+            start.network,
+            architecture=start.architecture,
+            classes=start.classes,
+            transform=start.transform,
+            parent=None if start.parent is None else start.parent.generation.id,
+            data={
+                "pool": used.name,
+                "version": used.version,
+                "labeled": len(used),
+                "per_class": [counts.get(code, 0) for code in range(len(start.classes))],
+            },
+            recipe={**recipe.to_dict(), "start": _started_from(request)},
+            seed=request.seed,
+            metrics=metrics,
+        )
+
+
+def _started_from(request: TrainRequest) -> str:
+    if request.weights is not None:
+        return f"weights file {request.weights.name}"
+    return "published weights" if request.pretrained else request.model
+
+
+def _counts(pool: Pool) -> tuple[list[int], list[int]]:
+    codes, counts = np.unique(pool.codes[pool.labeled], return_counts=True)
+    return codes.tolist(), counts.tolist()
+
+
+def _store_backbone(workspace: Workspace, start: _Start, request: TrainRequest) -> Model:
+    """The starting network as a generation of its own, so that its embeddings can be kept."""
+    if not request.pretrained and request.weights is None:
+        raise UsageError(
+            f"--train head needs a trained backbone, and {request.model} is an untrained architecture: "
+            "give a generation folder as --model, or --weights FILE, or --pretrained"
+        )
+    from foresift.models.generations import backbone_digest
+
+    digest = backbone_digest(start.network, architecture=start.architecture)
+    folder = workspace.home / "backbones" / f"{start.architecture.replace(':', '-')}-{digest[:12]}"
+    if not is_generation(folder):
+        save_generation(
+            folder,
+            start.network,
+            architecture=start.architecture,
+            classes=start.classes,
+            transform=start.transform,
+            recipe={"start": _started_from(request)},
+        )
+    return open_model(workspace, folder)
+
+
+def _keep_training_files(work: Path, out: Path) -> None:
+    """Move the log and any kept checkpoints into the finished generation; drop the rest."""
+    with disk_errors(out):
+        for path in sorted(work.glob("metrics.csv")):
+            path.replace(out / path.name)
+        kept = sorted(work.glob("epoch-*.ckpt"))
+        if kept:
+            (out / "checkpoints").mkdir(exist_ok=True)
+        for path in kept:
+            path.replace(out / "checkpoints" / path.name)
+        shutil.rmtree(work)
+
+
+def _refuse_broken(request: TrainRequest, broken: tuple[Quarantined, ...]) -> None:
+    from foresift.core.errors import QuarantineError
+
+    if request.strict and broken:
+        raise QuarantineError(f"--strict: {broken[0].uri}: {broken[0].reason}")

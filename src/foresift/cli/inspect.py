@@ -1,0 +1,73 @@
+"""Commands that look: registries, and the health of the installation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from foresift.cli.options import Home, Json
+from foresift.cli.output import emit_json, say, table
+
+REGISTRY_COLUMNS = ("name", "needs", "parameters", "aliases", "summary", "cite")
+
+
+def strategies(as_json: Json = False) -> None:
+    """List every selection strategy."""
+    from foresift.strategies.registry import describe
+
+    _show("strategies", [row._asdict() for row in describe()], REGISTRY_COLUMNS, as_json)
+
+
+def scores(as_json: Json = False) -> None:
+    """List every acquisition function."""
+    from foresift.scores.registry import describe
+
+    _show("scores", [row._asdict() for row in describe()], REGISTRY_COLUMNS, as_json)
+
+
+def models(
+    pattern: Annotated[
+        str | None, typer.Argument(help="Also list timm's architectures that match, such as 'resnet*'.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List architectures: our own, and timm's by pattern."""
+    from foresift.app.architectures import architectures, timm_architectures
+
+    rows = [asdict(row) for row in architectures()]
+    others = timm_architectures(pattern) if pattern else []
+    if as_json:
+        emit_json({"models": rows, "timm": others})
+        return
+    table(rows, [name for name in ("name", "family", "parameters", "cite", "summary") if rows and name in rows[0]])
+    for name in others:
+        say(f"timm:{name}")
+    if pattern is None:
+        say("and every classifier of timm, by its name there: foresift models 'resnet*'")
+
+
+def doctor(home: Home = None, as_json: Json = False) -> None:
+    """Examine the installation and the workspace."""
+    from foresift.app.doctor import examine
+    from foresift.app.workspace import Workspace
+
+    findings = examine(Workspace.open(home))
+    if as_json:
+        emit_json({"findings": [asdict(one) for one in findings], "fine": all(one.fine for one in findings)})
+    else:
+        for one in findings:
+            say(f"{'ok ' if one.fine else 'BAD'}  {one.what}: {one.value}{'; ' + one.advice if one.advice else ''}")
+    if not all(one.fine for one in findings):
+        raise typer.Exit(1)
+
+
+def _show(kind: str, rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
+    if as_json:
+        emit_json({kind: rows})
+        return
+    table(rows, columns)
+
+
+COMMANDS = (strategies, scores, models, doctor)

@@ -1,0 +1,189 @@
+"""Commands about models: train, evaluate, predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from foresift.cli.options import Batch, Data, Engine, Home, Json, ModelFolder, PoolArgument, Seed, Strict
+from foresift.cli.output import emit_json, note, notes_about_pool, percent, quarantine_json, say, table
+from foresift.cli.progress import progress
+
+
+def train(
+    data: Data,
+    model: Annotated[str, typer.Option(help="An architecture (foresift models), a generation folder or id.")],
+    out: Annotated[Path, typer.Option(help="New folder for the generation.")],
+    labels: Annotated[Path | None, typer.Option(help="CSV, JSONL or Parquet with id or uri, and label.")] = None,
+    val: Annotated[str | None, typer.Option(metavar="DATA", help="Labeled images to measure on.")] = None,
+    train: Annotated[str, typer.Option("--train", metavar="all|head", help="The whole network, or its head.")] = "all",
+    epochs: Annotated[int | None, typer.Option(min=1, show_default="20")] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, show_default="by model and data", help="Pixels.")] = None,
+    seed: Seed = 0,
+    batch_size: Annotated[int | None, typer.Option(min=1, show_default="64")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.", show_default="by optimizer")] = None,
+    optimizer: Annotated[str | None, typer.Option(metavar="sgd|adamw", show_default="sgd")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(metavar="cosine|onecycle|multistep|constant", show_default="cosine")
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(metavar="none|shift|flip-crop|flip-crop-color|random-resized-crop", show_default="by image size"),
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(show_default="0.0005")] = None,
+    precision: Annotated[str | None, typer.Option(metavar="auto|32|bf16", show_default="auto")] = None,
+    head: Annotated[str | None, typer.Option(metavar="linear|mlp:W", help="For --train head.")] = None,
+    checkpoints: Annotated[bool, typer.Option(help="Keep the weights of every epoch.")] = False,
+    classes: Annotated[str | None, typer.Option(help="Class names, comma-separated, in order.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="State dict to start from (.safetensors or .pt).")] = None,
+    pretrained: Annotated[bool, typer.Option(help="Start from timm's published weights.")] = False,
+    strict: Strict = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Train a generation on labeled images."""
+    from foresift.app.training import TrainRequest
+    from foresift.app.training import train as run
+    from foresift.app.workspace import Workspace
+
+    recipe = {
+        "train": train,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "augment": augment,
+        "weight_decay": weight_decay,
+        "precision": precision,
+        "head": head,
+        "checkpoint_every_epoch": checkpoints or None,
+    }
+    request = TrainRequest(
+        model=model,
+        out=out,
+        labels=labels,
+        val=val,
+        image_size=image_size,
+        classes=tuple(filter(None, (name.strip() for name in (classes or "").split(",")))),
+        weights=weights,
+        pretrained=pretrained,
+        recipe={name: value for name, value in recipe.items() if value is not None},
+        seed=seed,
+        progress=progress(quiet=as_json),
+        strict=strict,
+    )
+    trained = run(Workspace.open(home), data, request)
+    generation = trained.generation
+    if as_json:
+        plain = {"id": generation.id, **generation.to_dict(), "folder": str(trained.folder)}
+        emit_json({**plain, "quarantined": quarantine_json(trained.quarantined), "notes": list(trained.notes)})
+        return
+    notes_about_pool(trained.quarantined, trained.notes)
+    if trained.resumed_from:
+        note(f"resumed after epoch {trained.resumed_from}")
+    say(f"generation {generation.id[:12]} in {trained.folder}")
+    say(f"  {generation.architecture}, {len(generation.classes)} classes, {generation.transform.size} px")
+    say(f"  trained on {generation.data['labeled']:,} labeled images, seed {generation.seed}")
+    _say_metrics(generation.metrics)
+    say(f"next: foresift select POOL --model {trained.folder} --strategy margin --budget N --out to_label.csv")
+
+
+def evaluate(
+    data: Data,
+    model: ModelFolder,
+    labels: Annotated[Path | None, typer.Option(help="CSV, JSONL or Parquet with id or uri, and label.")] = None,
+    engine: Engine = "torch",
+    batch: Batch = None,
+    strict: Strict = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a generation on labeled images."""
+    from foresift.app.evaluating import evaluate as run
+    from foresift.app.passes import PassOptions
+    from foresift.app.workspace import Workspace
+
+    options = PassOptions(engine=engine, batch=batch, strict=strict, progress=progress(quiet=as_json))
+    done = run(Workspace.open(home), data, model, labels=labels, options=options)
+    if as_json:
+        emit_json(
+            {
+                **done.metrics,
+                "classes": list(done.classes),
+                "quarantined": quarantine_json(done.result.quarantined),
+                "inferred": done.result.report.inferred,
+            }
+        )
+        return
+    notes_about_pool(done.result.quarantined, ())
+    m = done.metrics
+    say(f"top-1 {percent(m['top1'])}, top-5 {percent(m['top5'])} of {m['n']:,} images")
+    say(f"cross-entropy {m['cross_entropy']:.4f} nats, calibration error (ECE, 15 bins) {m['ece']:.4f}")
+    say()
+    table(_per_class(m, done.classes), ("class", "images", "accuracy", "most often taken for"))
+
+
+def predict(
+    pool: PoolArgument,
+    model: ModelFolder,
+    out: Annotated[Path | None, typer.Option(help="Parquet file with id, uri, logits, embedding.")] = None,
+    engine: Engine = "auto",
+    batch: Batch = None,
+    strict: Strict = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Run a generation over a pool once and keep logits and embeddings."""
+    from foresift.app.passes import PassOptions
+    from foresift.app.predicting import predict as run
+    from foresift.app.workspace import Workspace
+
+    options = PassOptions(engine=engine, batch=batch, strict=strict, progress=progress(quiet=as_json))
+    done = run(Workspace.open(home), pool, model, out=out, options=options)
+    result = done.result
+    if as_json:
+        emit_json(
+            {
+                "predicted": len(result.predictions),
+                "inferred": result.report.inferred,
+                "shards": result.report.shards,
+                "quarantined": quarantine_json(result.quarantined),
+                "notes": [*done.pool.notes, *map(str, done.pool.conflicts)],
+                "engine": result.choice.engine,
+                "batch": result.choice.batch,
+                "engine_reason": result.choice.reason,
+                "engine_rates": dict(result.choice.rates),
+                "engine_checks": {name: check.to_dict() for name, check in result.choice.checks.items()},
+                "out": None if out is None else str(out),
+            }
+        )
+        return
+    notes_about_pool(result.quarantined, (*done.pool.notes, *map(str, done.pool.conflicts)))
+    stored = len(result.predictions) - result.report.inferred
+    say(f"{len(result.predictions):,} images predicted: {result.report.inferred:,} inferred, {stored:,} from the store")
+    say(f"engine {result.choice.engine}, batch {result.choice.batch} ({result.choice.reason})")
+    if out is not None:
+        say(f"written to {out}")
+
+
+def _say_metrics(metrics: Any) -> None:
+    for part, values in metrics.items():
+        shown = {k: v for k, v in values.items() if isinstance(v, float)}
+        say(f"  {part.replace('_', ' ')}: " + ", ".join(f"{name} {value:.4f}" for name, value in shown.items()))
+
+
+def _per_class(metrics: dict[str, Any], classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    rows = []
+    for code, (name, counts) in enumerate(zip(classes, metrics["confusion"], strict=True)):
+        wrong = [0 if at == code else count for at, count in enumerate(counts)]
+        worst = max(range(len(wrong)), key=lambda at: wrong[at])
+        taken = f"{classes[worst]} ({wrong[worst]})" if wrong[worst] else ""
+        accuracy = percent(metrics["per_class"][code])
+        rows.append({"class": name, "images": sum(counts), "accuracy": accuracy, "most often taken for": taken})
+    return rows
+
+
+COMMANDS = (train, evaluate, predict)

@@ -1,0 +1,69 @@
+"""``foresift``: the commands, and how errors leave them.
+
+Exit code 0: done. 1: it failed. 2: the request was wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from foresift.cli import inspect, learn, selection
+from foresift.core.errors import ForesiftError, UsageError
+
+app = typer.Typer(
+    name="foresift",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Sifts today's images for tomorrow's model: chooses what people should label.",
+)
+for _command in (*learn.COMMANDS, *selection.COMMANDS, *inspect.COMMANDS):
+    app.command()(_command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from foresift.core.about import foresift_version
+
+        print(foresift_version())  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+def main() -> None:
+    """Run the command line; errors that Foresift expects end as one line on standard error."""
+    try:
+        app()
+    except ForesiftError as error:
+        _fail(error, code=2 if isinstance(error, UsageError) else 1)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # The reader of our output left; that is its right.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(0) from None
+        _fail(error, code=1)
+    except KeyboardInterrupt:
+        print("interrupted; what was stored is kept, run the same command again to go on", file=sys.stderr)  # noqa: T201
+        raise SystemExit(130) from None
+
+
+def _fail(error: BaseException, *, code: int) -> None:
+    line = " ".join(str(error).split())
+    if "--json" in sys.argv:
+        from foresift.cli.output import emit_json
+
+        emit_json({"error": line, "kind": type(error).__name__})
+    print(f"foresift: {line}", file=sys.stderr)  # noqa: T201
+    raise SystemExit(code) from None

@@ -1,0 +1,28 @@
+"""Options that several commands share, spelled once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+Home: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--home", envvar="FORESIFT_HOME", help="Workspace folder.", show_default="~/.foresift"),
+]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Data: TypeAlias = Annotated[
+    str, typer.Argument(metavar="DATA", help="A folder of images, a manifest, or - for addresses on standard input.")
+]
+PoolArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="POOL", help="A folder of images, a manifest, or - for addresses on standard input.")
+]
+ModelFolder: TypeAlias = Annotated[str, typer.Option("--model", help="A generation folder or id.")]
+Engine: TypeAlias = Annotated[
+    str,
+    typer.Option(help="auto, torch-f32, torch-bf16, openvino-f32, openvino-bf16.", show_default=True),
+]
+Batch: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Images a forward pass.", show_default="measured")]
+Seed: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of everything that is random.")]
+Strict: TypeAlias = Annotated[bool, typer.Option("--strict", help="A broken image is fatal.")]

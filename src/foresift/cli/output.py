@@ -1,0 +1,86 @@
+"""What commands print: tables, notes on standard error, one JSON object with ``--json``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from foresift.core.samples import Quarantined
+
+SHOWN = 50
+"""Broken files listed one by one; ``--json`` lists all."""
+
+
+def say(text: str = "") -> None:
+    """A line of the answer, on standard output."""
+    print(text, flush=True)  # noqa: T201
+
+
+def note(text: str) -> None:
+    """A remark about the answer, on standard error."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def emit_json(value: Mapping[str, Any]) -> None:
+    """The whole answer as one JSON object on standard output."""
+    say(json.dumps(value, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Aligned columns: a rich table on a terminal, plain text elsewhere."""
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    if sys.stdout.isatty():
+        _rich_table(cells, columns)
+        return
+    widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
+    for line in [list(columns), *cells]:
+        say("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def notes_about_pool(quarantined: Sequence[Quarantined], remarks: Iterable[str]) -> None:
+    """Every broken file with its reason, and what the source had to say."""
+    for remark in remarks:
+        note(f"note: {remark}")
+    if not quarantined:
+        return
+    note(f"quarantined, never ranked: {len(quarantined)} file{'s' if len(quarantined) != 1 else ''}")
+    for one in quarantined[:SHOWN]:
+        note(f"  {one.uri}: {one.reason}")
+    if len(quarantined) > SHOWN:
+        note(f"  ... and {len(quarantined) - SHOWN} more (--json lists all)")
+
+
+def quarantine_json(quarantined: Sequence[Quarantined]) -> list[dict[str, str]]:
+    """Plain values for ``--json``."""
+    return [{"uri": one.uri, "reason": one.reason} for one in quarantined]
+
+
+def percent(value: float | None) -> str:
+    """``0.8312`` as ``83.1 %``; a dash for None."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _rich_table(cells: Sequence[Sequence[str]], columns: Sequence[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    for line in cells:
+        drawn.add_row(*(_escaped(text) for text in line))
+    Console().print(drawn)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,142 @@
+"""Commands about selections: select, replay, explain."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foresift.cli.options import Batch, Engine, Home, Json, Seed, Strict
+from foresift.cli.output import emit_json, note, notes_about_pool, percent, quarantine_json, say
+from foresift.cli.progress import progress
+from foresift.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from foresift.app.pool_selection import Selected
+    from foresift.core.queries import Selection
+
+
+def select(
+    pool: Annotated[
+        str | None, typer.Argument(metavar="[POOL]", help="A folder of images, a manifest, or -.", show_default=False)
+    ] = None,
+    budget: Annotated[int, typer.Option(help="Labels to buy.", show_default=False)] = ...,  # type: ignore[assignment]
+    strategy: Annotated[str, typer.Option(help="NAME or NAME:key=value,... (foresift strategies).")] = "margin",
+    model: Annotated[str | None, typer.Option(help="A generation folder or id.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Instead of POOL: a Parquet file with id, logits, embedding.")
+    ] = None,
+    labeled: Annotated[Path | None, typer.Option(help="File of ids or uris that are labeled already.")] = None,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Write .csv, .jsonl or .parquet instead of printing CSV.")] = None,
+    engine: Engine = "auto",
+    batch: Batch = None,
+    allow_short: Annotated[
+        bool, typer.Option("--allow-short", help="Take what there is if the pool is smaller.")
+    ] = False,
+    strict: Strict = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Choose what people should label next."""
+    from foresift.app.passes import PassOptions
+    from foresift.app.pool_selection import ROW_COLUMNS, Request, select_from_pool, select_from_predictions
+    from foresift.app.workspace import Workspace
+    from foresift.stores.tables import rows_to_csv
+
+    if (pool is None) == (predictions is None):
+        raise UsageError("give either POOL or --predictions FILE" + (", not both" if pool is not None else ""))
+    request = Request(
+        strategy=strategy,
+        budget=budget,
+        labeled=labeled,
+        seed=seed,
+        allow_short=allow_short,
+        out=out,
+        options=PassOptions(engine=engine, batch=batch, strict=strict, progress=progress(quiet=as_json)),
+    )
+    workspace = Workspace.open(home)
+    if predictions is not None:
+        chosen = select_from_predictions(workspace, predictions, request)
+    else:
+        chosen = select_from_pool(workspace, str(pool), request, model=model)
+    if as_json:
+        emit_json(_json(chosen))
+        return
+    if out is None:
+        say(rows_to_csv(chosen.selection.rows(), ROW_COLUMNS).rstrip("\n"))
+    notes_about_pool(chosen.quarantined, chosen.notes)
+    _summary(chosen, out)
+
+
+def replay(
+    receipt: Annotated[str, typer.Argument(metavar="RECEIPT", help="A receipt, its selection file, or its id.")],
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Recompute a selection from the store: the same ids, or what changed."""
+    from foresift.app.receipts import replay as run
+    from foresift.app.workspace import Workspace
+
+    done = run(Workspace.open(home), receipt)
+    if as_json:
+        ids = done.selection.sample_ids.tolist()
+        emit_json({"same": True, "receipt": done.receipt.id, "n": len(ids), "ids": ids})
+        return
+    say(f"the same {len(done.selection):,} ids by {done.receipt.strategy}, seed {done.receipt.seed}")
+
+
+def explain(
+    receipt: Annotated[str, typer.Argument(metavar="RECEIPT", help="A receipt, its selection file, or its id.")],
+    sample: Annotated[str, typer.Argument(metavar="ID", help="Id (or its beginning) or uri of a sample.")],
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Say why a sample was chosen, or why not."""
+    from foresift.app.receipts import explain as run
+    from foresift.app.workspace import Workspace
+
+    found = run(Workspace.open(home), receipt, sample)
+    if as_json:
+        emit_json(asdict(found))
+        return
+    say(f"{found.sample_id}  {found.uri}")
+    say(f"{'chosen' if found.chosen else 'not chosen'}: {found.reason}")
+    if found.score is not None:
+        say(f"score {found.score:.6g}")
+    if found.classes:
+        say("model's view: " + ", ".join(f"{name} {percent(p)}" for name, p in found.classes))
+    for near in found.neighbours:
+        say(f"  rank {near['rank']:>6}  score {near['score']:.6g}  {near['id']}")
+
+
+def _json(chosen: Selected) -> dict[str, Any]:
+    selection = chosen.selection
+    return {
+        "selected": selection.rows(),
+        "receipt": {"id": selection.receipt.id, **selection.receipt.to_dict()},
+        "receipt_path": str(chosen.receipt_path),
+        "quarantined": quarantine_json(chosen.quarantined),
+        "notes": list(chosen.notes),
+        "inferred": None if chosen.result is None else chosen.result.report.inferred,
+    }
+
+
+def _summary(chosen: Selected, out: Path | None) -> None:
+    selection: Selection = chosen.selection
+    receipt = selection.receipt
+    short = ", all there are" if receipt.short else ""
+    note(f"selected {len(selection):,} of {receipt.n_candidates:,} by {receipt.strategy}, seed {receipt.seed}{short}")
+    if chosen.result is not None:
+        report, choice = chosen.result.report, chosen.result.choice
+        note(f"{report.inferred:,} images inferred; engine {choice.engine} ({choice.reason})")
+    note(f"receipt {receipt.id[:12]} in {chosen.receipt_path}")
+    if out is not None:
+        note(
+            f"next: fill in the label column of {out}, then: foresift train POOL --labels {out} --model NAME --out DIR"
+        )
+
+
+COMMANDS = (select, replay, explain)
