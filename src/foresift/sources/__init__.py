@@ -1,0 +1,55 @@
+"""Where images come from: folders, manifests, lists of addresses."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from foresift.core.errors import DataError
+from foresift.core.protocols import Progress, Source
+from foresift.sources.folder import IMAGE_SUFFIXES, FolderSource
+from foresift.sources.manifest import ManifestSource
+from foresift.sources.read import local_path
+from foresift.sources.tables import READERS
+from foresift.sources.uris import UriListSource
+
+__all__ = ["FolderSource", "ManifestSource", "UriListSource", "open_source"]
+
+
+def open_source(spec: str | Path, *, stdin: Iterable[str] | None = None, progress: Progress | None = None) -> Source:
+    """The source behind a folder, a manifest file, a ``file://`` address, or ``-`` for standard input.
+
+    Args:
+        stdin: lines to use for ``-``; by default those of the process.
+    Raises:
+        DataError: nothing is there, or it is of no kind that can be listed; says what to give.
+    """
+    if spec == "-":
+        return UriListSource(_standard_input() if stdin is None else stdin, progress=progress)
+    path = Path(local_path(str(spec)))
+    suffix = path.suffix.lower()
+    if path.is_dir() or not path.exists():
+        return _folder_or_nothing(path, progress)
+    if suffix in READERS:
+        return ManifestSource(path, progress=progress)
+    what = "a single image" if suffix[1:] in IMAGE_SUFFIXES else "a file of an unknown kind"
+    raise DataError(
+        f"{path}: {what}; expected a folder of images, a manifest ({', '.join(sorted(READERS))}),"
+        " or - for addresses on standard input"
+    )
+
+
+def _folder_or_nothing(path: Path, progress: Progress | None) -> Source:
+    if not path.is_dir():
+        raise DataError(
+            f"{path}: no such file or folder; expected a folder of images, a manifest"
+            f" ({', '.join(sorted(READERS))}), or - for addresses on standard input"
+        )
+    return FolderSource(path, progress=progress)
+
+
+def _standard_input() -> Iterator[str]:
+    # File names are bytes: decoded like every other path, not like text.
+    return (os.fsdecode(line) for line in sys.stdin.buffer)

@@ -1,0 +1,152 @@
+"""Files of labels or of ids, and the samples of a pool that they name."""
+
+# Plain strings instead of Path objects: a labels file may have a million rows.
+# ruff: noqa: PTH100, PTH120
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foresift.core.arrays import Ids, frozen
+from foresift.core.errors import DataError, LabelError
+from foresift.core.samples import Label, Pool
+from foresift.sources.read import absolute, fetch
+from foresift.sources.tables import Table, read_table
+
+COLUMNS = ("id", "uri", "label")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelTable:
+    """n rows of a file; each names a sample by id or, where that is empty, by address."""
+
+    path: str
+    ids: tuple[str, ...]
+    """Ids as text; "" where empty."""
+    uris: tuple[str, ...]
+    """Absolute plain paths; "" where empty."""
+    labels: tuple[str, ...]
+    """"" = not labeled (yet)."""
+    places: tuple[int, ...]
+    """Line numbers (row numbers in Parquet), from 1."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def labeled(self) -> tuple[int, ...]:
+        """Rows that carry a label."""
+        return tuple(row for row, label in enumerate(self.labels) if label)
+
+
+def read_labels(path: str | Path) -> LabelTable:
+    """Rows of a CSV, TSV, JSONL or Parquet file with ``id`` or ``uri``, and optionally ``label``.
+
+    A selection file with its empty label column filled in is such a file. A ``.txt`` file
+    is one id a line, without labels. Relative addresses start at the file's folder.
+
+    Raises:
+        DataError: malformed, neither column there, or a row that names nothing; names the line.
+    """
+    address = os.path.abspath(path)
+    if address.lower().endswith(".txt"):
+        return _plain_ids(address)
+    table = read_table(address, wanted=COLUMNS)
+    if not {"id", "uri"} & set(table.columns):
+        came = ", ".join(table.headers) or "none"
+        raise DataError(
+            f"{address}: no column id or uri (columns: {came}); expected a header line with"
+            " id or uri, and label; or a .txt file with one id a line"
+        )
+    ids = [str(value) for value in table.ids() or [""] * len(table)]
+    uris = _addresses(table)
+    for row, (sample, uri) in enumerate(zip(ids, uris, strict=True)):
+        if not sample and not uri:
+            raise DataError(f"{table.place(row)}: neither id nor uri is filled in")
+    return LabelTable(
+        path=address,
+        ids=tuple(ids),
+        uris=tuple(uris),
+        labels=tuple(table.texts("label") or [""] * len(table)),
+        places=tuple(table.places),
+    )
+
+
+def resolve(pool: Pool, table: LabelTable) -> list[Label]:
+    """The labels of a file for a pool's samples, in order of id; rows without a label are ignored.
+
+    Raises:
+        LabelError: a row names no sample of the pool, or a sample has two different labels.
+    """
+    rows = table.labeled
+    said: dict[int, str] = {}
+    for row, sample in zip(rows, _samples(pool, table, rows), strict=True):
+        label = table.labels[row]
+        if said.setdefault(sample, label) != label:
+            raise LabelError(
+                f"{table.path}, line {table.places[row]}: sample {_name(pool, sample)} is labeled"
+                f" {label!r}, but was labeled {said[sample]!r} above; keep one"
+            )
+    return [Label(sample_id=pool.ids[row].item(), value=said[row]) for row in sorted(said)]
+
+
+def resolve_ids(pool: Pool, table: LabelTable) -> Ids:
+    """The distinct sample ids that a file names, in order of id; labels are ignored.
+
+    Raises:
+        LabelError: a row names no sample of the pool.
+    """
+    rows = sorted(set(_samples(pool, table, range(len(table)))))
+    return frozen(pool.ids[np.array(rows, dtype=np.intp)])
+
+
+def _samples(pool: Pool, table: LabelTable, rows: Sequence[int]) -> list[int]:
+    """Pool row of each table row, by id or else by address (duplicates' addresses included)."""
+    by_id = {str(sample): row for row, sample in enumerate(pool.ids.tolist())}
+    by_uri = dict(_pool_addresses(pool)) if any(not table.ids[row] for row in rows) else {}
+    found = [by_id.get(table.ids[row], -1) if table.ids[row] else by_uri.get(table.uris[row], -1) for row in rows]
+    if -1 in found:
+        first = rows[found.index(-1)]
+        raise LabelError(
+            f"{table.path}: {found.count(-1)} of {len(rows)} rows name no sample of pool {pool.name};"
+            f" the first is line {table.places[first]}: {table.ids[first] or table.uris[first]}"
+        )
+    return found
+
+
+def _pool_addresses(pool: Pool) -> Iterator[tuple[str, int]]:
+    for row, others in pool.other_uris.items():
+        yield from ((uri, row) for uri in others)
+    yield from ((uri, row) for row, uri in enumerate(pool.uris.tolist()))
+
+
+def _addresses(table: Table) -> list[str]:
+    base = os.path.dirname(table.path)
+    texts = table.columns.get("uri", [""] * len(table))
+    return [absolute(str(uri), base=base) if uri else "" for uri in texts]
+
+
+def _plain_ids(path: str) -> LabelTable:
+    try:
+        lines = fetch(path).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not UTF-8 text; expected one id a line") from None
+    kept = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    blank = ("",) * len(kept)
+    return LabelTable(
+        path=path,
+        ids=tuple(text for _, text in kept),
+        uris=blank,
+        labels=blank,
+        places=tuple(number for number, _ in kept),
+    )
+
+
+def _name(pool: Pool, row: int) -> str:
+    value: Any = pool.ids[row].item()
+    return f"{value!r} ({pool.uris[row]})"

@@ -1,0 +1,48 @@
+"""A plain list of addresses, such as standard input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from foresift.core.errors import DataError
+from foresift.core.protocols import DigestMemory, Progress
+from foresift.core.samples import Pool
+from foresift.sources.identity import identify, list_files
+from foresift.sources.read import absolute
+
+
+class UriListSource:
+    """One address a line; blank lines and lines that start with ``#`` are skipped.
+
+    Relative addresses start at the working directory. The content digest is the id.
+    """
+
+    name: str
+
+    def __init__(self, lines: Iterable[str], name: str = "stdin", *, progress: Progress | None = None) -> None:
+        self.name = name
+        self._lines = tuple(lines)  # an open pipe can be read only once, a pool may be asked for twice
+        self._progress = progress
+
+    def pool(self, digests: DigestMemory, *, need_digests: bool) -> Pool:
+        """Every sample of the list.
+
+        Raises:
+            DataError: a line is a remote address; names the line.
+        """
+        listing = list_files(self.name, self._addresses())
+        return identify(listing, digests, need_digests=need_digests, progress=self._progress)
+
+    def _addresses(self) -> list[str]:
+        base = str(Path.cwd())
+        uris: list[str] = []
+        for number, line in enumerate(self._lines, start=1):
+            text = line.rstrip("\r\n")
+            if not text.strip() or text.startswith("#"):
+                continue
+            try:
+                uris.append(absolute(text, base=base))
+            except DataError as error:
+                raise DataError(f"{self.name}, line {number}: {error}") from None
+        return uris

@@ -1,0 +1,112 @@
+import csv
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from foresift.core.errors import DataError, LabelError
+from foresift.core.samples import Label, Pool
+from foresift.sources.labels import read_labels, resolve, resolve_ids
+
+
+def pool_of(ids: list[object]) -> Pool:
+    uris = [f"/data/{i}.png" for i in ids]
+    return Pool.from_columns("test", ids, uris=uris, other_uris={ids[0]: ("/data/copy.png",)})
+
+
+TEXT = pool_of(["a", "b", "c"])
+NUMBERS = pool_of([1, 2, 10])
+
+
+def text_file(folder: Path, text: str, name: str = "labels.csv") -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def test_a_filled_in_selection_file_is_a_labels_file(tmp_path: Path) -> None:
+    path = tmp_path / "selection.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["rank", "id", "uri", "score", "label"])
+        writer.writeheader()
+        for rank, (sample, label) in enumerate({"c": "cat", "a": "", "b": " dog "}.items(), start=1):
+            row = {"rank": rank, "id": sample, "uri": f"/data/{sample}.png", "score": 0.5, "label": label}
+            writer.writerow(row)
+    table = read_labels(path)
+    assert resolve(TEXT, table) == [Label(sample_id="b", value="dog"), Label(sample_id="c", value="cat")]
+    assert resolve_ids(TEXT, table).tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_whole_numbers_find_integer_ids_in_every_format(tmp_path: Path, kind: str) -> None:
+    rows = [{"id": 10, "label": 3}, {"id": 2, "label": 4}]
+    path = tmp_path / f"labels.{kind}"
+    if kind == "csv":
+        path.write_text("id,label\n10,3\n2,4\n")
+    elif kind == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        parquet.write_table(pa.Table.from_pylist(rows), path)
+    assert resolve(NUMBERS, read_labels(path)) == [Label(sample_id=2, value="4"), Label(sample_id=10, value="3")]
+    assert resolve_ids(NUMBERS, read_labels(path)).tolist() == [2, 10]
+
+
+def test_rows_by_address_duplicates_included(tmp_path: Path) -> None:
+    table = read_labels(text_file(tmp_path, "uri,label\n/data/copy.png,cat\nfile:///data/./b.png,dog\n"))
+    assert resolve(TEXT, table) == [Label(sample_id="a", value="cat"), Label(sample_id="b", value="dog")]
+
+
+def test_relative_addresses_start_at_the_file(tmp_path: Path) -> None:
+    pool = Pool.from_columns("test", ["a"], uris=[str(tmp_path / "sub" / "x.png")])
+    assert resolve_ids(pool, read_labels(text_file(tmp_path, "uri\nsub/x.png\n"))).tolist() == ["a"]
+
+
+def test_one_id_a_line(tmp_path: Path) -> None:
+    path = text_file(tmp_path, "2\n\n10\n2\n", "ids.txt")
+    assert resolve_ids(NUMBERS, read_labels(path)).tolist() == [2, 10]
+    assert resolve(NUMBERS, read_labels(path)) == []
+
+
+def test_unknown_samples_name_the_first_and_the_count(tmp_path: Path) -> None:
+    table = read_labels(text_file(tmp_path, "id,label\na,cat\nx,dog\ny,dog\nz,\n"))
+    with pytest.raises(LabelError, match=r"2 of 3 rows name no sample of pool test; the first is line 3: x"):
+        resolve(TEXT, table)
+    with pytest.raises(LabelError, match=r"3 of 4 rows"):
+        resolve_ids(TEXT, table)
+
+
+def test_an_id_is_never_guessed_from_the_address(tmp_path: Path) -> None:
+    """The id of a pool without own ids is its content: other bytes at the same address are another sample."""
+    table = read_labels(text_file(tmp_path, "id,uri,label\nold,/data/a.png,cat\n"))
+    with pytest.raises(LabelError, match="old"):
+        resolve(TEXT, table)
+
+
+def test_two_labels_for_one_sample(tmp_path: Path) -> None:
+    same = read_labels(text_file(tmp_path, "id,uri,label\na,,cat\n,/data/copy.png,cat\n"))
+    assert resolve(TEXT, same) == [Label(sample_id="a", value="cat")]
+    other = read_labels(text_file(tmp_path, "id,uri,label\na,,cat\n,/data/copy.png,dog\n"))
+    with pytest.raises(LabelError, match=r"line 3: sample 'a' .* labeled 'dog', but was labeled 'cat'"):
+        resolve(TEXT, other)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name,label\na,cat\n", r"no column id or uri \(columns: name, label\)"),
+        ("a\nb\nc\n", r"or a \.txt file with one id a line"),
+        ("id,uri,label\na,,cat\n,,dog\n", r"line 3: neither id nor uri"),
+        ("uri,label\ns3://b/a.png,cat\n", r"remote"),
+    ],
+)
+def test_what_is_no_labels_file(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        read_labels(text_file(tmp_path, text))
+
+
+def test_missing_and_unknown_files(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        read_labels(tmp_path / "none.csv")
+    with pytest.raises(DataError, match=r"expected a table \(\.csv"):
+        read_labels(text_file(tmp_path, "a", "labels.xlsx"))
