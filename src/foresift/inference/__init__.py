@@ -1,0 +1,1 @@
+"""The streaming pass over a pool: fetch, decode, transform, forward, store."""

@@ -1,0 +1,212 @@
+"""From the bytes of an image file to RGB pixels, or to the reason why there are none.
+
+JPEG goes through simplejpeg in its strict mode, everything else through Pillow. What is
+accepted is whole: a truncated file is an error, never a picture with a grey half.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import io
+import re
+import warnings
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin, features
+
+from foresift.core.arrays import Pixels
+from foresift.core.errors import DataError, MissingExtraError
+from foresift.inference import orientation
+
+DECODER_REVISION = 1
+"""Ours: raised with every change here or in ``transform.py`` that can change a pixel."""
+MAX_PIXELS = 178_956_970
+"""512 MiB of RGB; also where Pillow refuses by itself."""
+
+_JPEG_MAGIC = b"\xff\xd8\xff"
+# Everything else that Pillow can open stays shut: some of its formats run other programs.
+_FORMATS = ("PNG", "WEBP", "BMP", "TIFF", "GIF", "JPEG")
+_KNOWN = "JPEG, PNG, WebP, BMP, TIFF, GIF"
+_PILLOW = re.compile(r"PIL\.")
+_LAZY_PLUGINS = (TiffImagePlugin, WebPImagePlugin)
+"""Imported here, so that no worker thread has to search for them."""
+
+
+class DecodeError(DataError):
+    """An image that can't be decoded; the text is a short reason."""
+
+
+def decode(data: bytes, *, min_side: int | None = None) -> Pixels:
+    """(h, w, 3) uint8 RGB, contiguous and writable, upright by its EXIF orientation.
+
+    Transparent pixels lie on white; of an animation the first frame is taken; CMYK and
+    16-bit images are scaled to 8 bits a channel, not clipped. Floats and 32-bit integers
+    are fractions of the smallest of 1 (floats only), 255, 65,535 and 4,294,967,295 that
+    holds the largest of them.
+
+    Args:
+        min_side: a JPEG may be decoded at 1/2, 1/4 or 1/8 as long as both sides keep this
+            many pixels; three to four times faster for a 12-megapixel photograph. Deterministic.
+    Raises:
+        DecodeError: broken, truncated, unknown, or above ``MAX_PIXELS``.
+        MissingExtraError: a JPEG, and simplejpeg is not installed.
+    """
+    if not data:
+        raise DecodeError("zero bytes long")
+    if data.startswith(_JPEG_MAGIC):
+        return _decode_jpeg(data, min_side or 0)
+    return _decode_with_pillow(data)
+
+
+@functools.cache
+def decoder_version() -> str:
+    """Names and versions of everything that can change a pixel; part of every store key."""
+    parts = {
+        "foresift-decoder": str(DECODER_REVISION),
+        "simplejpeg": _installed("simplejpeg"),
+        "pillow": importlib.metadata.version("pillow"),
+        "pillow-jpeg": features.version("libjpeg_turbo") or features.version("jpg"),
+        "pillow-tiff": features.version("libtiff"),
+        "pillow-webp": features.version("webp"),
+    }
+    return " ".join(f"{name}={version}" for name, version in parts.items())
+
+
+def _decode_jpeg(data: bytes, min_side: int) -> Pixels:
+    simplejpeg = _simplejpeg()
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        # Either damaged, or sampled in a way that simplejpeg has no name for; Pillow knows which.
+        return _decode_with_pillow(data)
+    _refuse_bomb(width, height)
+    inks = colours in ("CMYK", "YCCK")
+    try:
+        # strict: what libjpeg only warns of (a premature end, corrupt data) is an error
+        pixels = simplejpeg.decode_jpeg(
+            data,
+            colorspace="CMYK" if inks else "RGB",
+            min_height=min_side,
+            min_width=min_side,
+            min_factor=2,
+            strict=True,
+        )
+    except ValueError as error:
+        raise _broken("JPEG", error) from None
+    return orientation.upright(_from_inks(pixels) if inks else pixels, orientation.of_jpeg(data))
+
+
+def _from_inks(inks: Pixels) -> Pixels:
+    """(h, w, 3) RGB from (h, w, 4) CMYK as JPEG files store it: inverted, so 255 = no ink."""
+    black = inks[..., 3:].astype(np.uint16)
+    return ((inks[..., :3] * black + 127) // 255).astype(np.uint8)
+
+
+def _decode_with_pillow(data: bytes) -> Pixels:
+    _silence_pillow()
+    kind = "image"
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            kind = image.format or kind
+            _refuse_bomb(*image.size)
+            image.load()
+            pixels = _rgb(image)
+            exif = image.info.get("exif", b"")
+    except (DecodeError, MemoryError):
+        raise  # no memory is the machine's trouble, not the image's
+    except Image.DecompressionBombError:
+        raise DecodeError(f"declares more than {MAX_PIXELS} pixels, the limit") from None
+    except UnidentifiedImageError:
+        raise DecodeError(f"not an image, or a damaged one (known: {_KNOWN})") from None
+    except Exception as error:  # noqa: BLE001 - Pillow's plug-ins raise anything on hostile bytes
+        raise _broken(kind, error) from None
+    # Pillow turns TIFF itself, nothing else.
+    turned = kind == "TIFF" or not isinstance(exif, bytes)
+    return pixels if turned else orientation.upright(pixels, orientation.of_exif(exif))
+
+
+def _rgb(image: Image.Image) -> Pixels:
+    """(h, w, 3) of a loaded image of any mode."""
+    if image.mode.startswith("I;16"):
+        return _grey16(image)
+    if image.mode in ("I", "F"):
+        values = np.asarray(image)
+        return _grey(values, full=_full_scale(values))
+    if image.has_transparency_data:
+        return _on_white(np.asarray(image.convert("RGBA")))
+    return np.array(image.convert("RGB"))
+
+
+def _grey(values: npt.NDArray[Any], *, full: float) -> Pixels:
+    """(h, w, 3) from (h, w) values within 0 .. full."""
+    scaled = np.rint(values * (255.0 / full)).astype(np.uint8)
+    return np.repeat(scaled[..., np.newaxis], 3, axis=2)
+
+
+def _grey16(image: Image.Image) -> Pixels:
+    """(h, w, 3) of 16-bit words, of which scanners and cameras use 12; in TIFF 0 may stand for white."""
+    tags = getattr(image, "tag_v2", {})
+    full = 2 ** int(tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]) - 1
+    white_is_zero = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+    values = np.asarray(image)
+    return _grey(full - values if white_is_zero else values, full=full)
+
+
+def _full_scale(values: npt.NDArray[Any]) -> float:
+    """The value that stands for white in an image that does not say."""
+    if not np.isfinite(values).all():
+        raise DecodeError("holds NaN or infinite pixels")
+    if values.min() < 0:
+        raise DecodeError("holds negative pixels, which have no agreed brightness")
+    scales = (1, 255, 65_535, 4_294_967_295) if values.dtype.kind == "f" else (255, 65_535, 4_294_967_295)
+    full = next((scale for scale in scales if values.max() <= scale), None)
+    if full is None:
+        raise DecodeError(f"holds pixels above {scales[-1]}, which have no agreed brightness")
+    return float(full)
+
+
+def _on_white(pixels: Pixels) -> Pixels:
+    """(h, w, 3) RGB from (h, w, 4) RGBA laid on white."""
+    alpha = pixels[..., 3:].astype(np.uint16)
+    return ((pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _refuse_bomb(width: int, height: int) -> None:
+    """Before any pixel is decoded: a few bytes may declare gigabytes."""
+    if width * height > MAX_PIXELS:
+        raise DecodeError(f"declares {width} x {height} pixels, above the limit of {MAX_PIXELS}")
+
+
+def _broken(kind: str, error: Exception) -> DecodeError:
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    return DecodeError(f"damaged {kind}: {text[:200]}")
+
+
+def _silence_pillow() -> None:
+    """Keep Pillow's warnings of odd metadata from the user; what matters is raised here.
+
+    ``warnings.catch_warnings`` is no help: it swaps the filters of all threads, and worker
+    threads leave it in any order. So the filter is put in front where it is missing, and stays.
+    """
+    if not any(entry[0] == "ignore" and entry[3] == _PILLOW for entry in warnings.filters):
+        warnings.filterwarnings("ignore", module=_PILLOW.pattern)
+
+
+def _simplejpeg() -> ModuleType:
+    try:
+        import simplejpeg
+    except ImportError:
+        raise MissingExtraError("decoding JPEG images", "vision") from None
+    module: ModuleType = simplejpeg
+    return module
+
+
+def _installed(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
