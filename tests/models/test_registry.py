@@ -72,7 +72,7 @@ def test_same_seed_same_weights_and_the_global_generator_is_left_alone() -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("resnet2O", "resnet20"), ("mobilenetv3_smal_100", "mobilenetv3_small_100")]
+    ("name", "near"), [("resnett20", "resnet20"), ("mobilenetv3_smal_100", "mobilenetv3_small_100")]
 )
 def test_unknown_name_suggests_the_nearest(name: str, near: str) -> None:
     with pytest.raises(UnknownNameError, match=f"did you mean '{near}'"):

@@ -126,9 +126,13 @@ def _torch_load(path: Path) -> Any:
                 f"{path}: holds Python objects, not only tensors, and is never unpickled; "
                 "save it with torch.save(network.state_dict(), path) or as safetensors"
             ) from None
-        raise ModelError(f"{path}: not a complete torch file ({_line(error)})") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path}: not a complete torch file ({_line(error)}); copy or save it again") from None
+        raise _torn(path, error) from None
+    except Exception as error:  # noqa: BLE001 -- arbitrary bytes make the reader fail in arbitrary ways
+        raise _torn(path, error) from None
+
+
+def _torn(path: Path, error: Exception) -> ModelError:
+    return ModelError(f"{path}: not a complete torch file ({_line(error)}); copy or save it again")
 
 
 def _unwrapped(loaded: Any, *, where: Path) -> StateDict:

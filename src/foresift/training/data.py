@@ -125,7 +125,8 @@ class _Batches(Dataset[Batch]):
 class EpochOrder(Sampler[tuple[int, int, npt.NDArray[np.intp]]]):
     """Batches of rows: shuffled anew in every epoch from (seed, epoch), or in order without a seed.
 
-    A last batch of one row joins the batch before it: batch norm can't learn from one value.
+    Batch norm can't learn from one value: when shuffling, a last batch of one row joins the batch
+    before it, and a row that is alone even so comes twice, which leaves the mean loss as it is.
     """
 
     def __init__(self, count: int, batch_size: int, *, seed: int | None) -> None:
@@ -145,7 +146,10 @@ class EpochOrder(Sampler[tuple[int, int, npt.NDArray[np.intp]]]):
             np.random.default_rng([self._seed, self.epoch]).shuffle(order)
         ends = [*self._starts()[1:], self._count]
         for index, (start, end) in enumerate(zip(self._starts(), ends, strict=True)):
-            yield self.epoch, index, order[start:end]
+            yield self.epoch, index, self._at_least_two(order[start:end])
+
+    def _at_least_two(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        return np.repeat(rows, 2) if self._seed is not None and len(rows) == 1 else rows
 
     def _starts(self) -> list[int]:
         starts = list(range(0, self._count, self._batch_size))

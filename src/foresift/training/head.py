@@ -25,7 +25,8 @@ L2_GRID = (1e-4, 1e-3, 1e-2, 1e-1)
 HOLD_OUT_FROM = 50
 """With fewer rows a held-out fifth says nothing; then 0.01 is taken."""
 SEARCH_ROWS = 10_000
-MLP_EPOCHS = 60
+MLP_EPOCHS, MLP_STEPS = 60, 600
+"""At least so many; few rows need more epochs to make the steps."""
 MLP_BATCH = 256
 
 
@@ -122,9 +123,10 @@ def _mlp(rows: Matrix, codes: Codes, *, classes: int, width: int, seed: int, l2:
         head = nn.Sequential(nn.Linear(rows.shape[1], width), nn.ReLU(), nn.Linear(width, classes))
         decay = 1e-3 if l2 is None else l2
         optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=decay)
-        total = MLP_EPOCHS * -(-len(rows) // MLP_BATCH)
-        rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
-        for _ in range(MLP_EPOCHS):
+        batches = -(-len(rows) // MLP_BATCH)
+        epochs = max(MLP_EPOCHS, -(-MLP_STEPS // batches))
+        rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
+        for _ in range(epochs):
             for batch in torch.split(torch.randperm(len(rows)), MLP_BATCH):
                 loss = functional.cross_entropy(head(inputs[batch]), truth[batch])
                 optimizer.zero_grad()
