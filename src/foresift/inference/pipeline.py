@@ -148,34 +148,41 @@ class _Runner:
         self._report = report
         self._pending: dict[int, _Pending] = {}
         self._engine: Engine | None = None
+        self._workers = max(2, os.cpu_count() or 1)
 
     def run(self) -> None:
-        workers = max(2, os.cpu_count() or 1)
-        with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-            window: deque[tuple[_Task, Future[_Decoded]]] = deque()
-            try:
-                for task in self._tasks():
-                    window.append((task, pool.submit(self._decode, task)))
-                    if len(window) >= workers + 2:
-                        self._consume(*window.popleft())
-                while window:
-                    self._consume(*window.popleft())
-            finally:
-                for _, future in window:
-                    future.cancel()
-
-    def _tasks(self) -> Iterator[_Task]:
-        """Batches of every shard that this process can claim, then of those others left behind."""
+        """First every shard that is free, then those that others hold or left behind."""
         rows_of = self._shards()
         taken_by_others: list[int] = []
-        for shard in rows_of:
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="decode") as pool:
+            self._work(pool, self._free(rows_of, taken_by_others))
+            for shard in taken_by_others:
+                # Nothing of our own is under way here: two processes that each held
+                # what the other waits for would wait for ever.
+                self._claims.wait(shard)
+                self._work(pool, self._batches(shard, rows_of[shard]))
+
+    def _work(self, pool: ThreadPoolExecutor, tasks: Iterator[_Task]) -> None:
+        """Decode ahead, infer and store in order, until the tasks are done."""
+        window: deque[tuple[_Task, Future[_Decoded]]] = deque()
+        try:
+            for task in tasks:
+                window.append((task, pool.submit(self._decode, task)))
+                if len(window) >= self._workers + 2:
+                    self._consume(*window.popleft())
+            while window:
+                self._consume(*window.popleft())
+        finally:
+            for _, future in window:
+                future.cancel()
+
+    def _free(self, rows_of: dict[int, npt.NDArray[np.intp]], taken_by_others: list[int]) -> Iterator[_Task]:
+        """Batches of every shard that can be claimed at once; notes the others."""
+        for shard, rows in rows_of.items():
             if self._claims.claim(shard):
-                yield from self._batches(shard, rows_of[shard])
+                yield from self._batches(shard, rows)
             else:
                 taken_by_others.append(shard)
-        for shard in taken_by_others:
-            self._claims.wait(shard)
-            yield from self._batches(shard, rows_of[shard])
 
     def _shards(self) -> dict[int, npt.NDArray[np.intp]]:
         """Missing rows by shard; a shard is a fixed stretch of the ascending digests."""

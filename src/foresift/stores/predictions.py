@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,6 @@ except ImportError as error:  # pragma: no cover - only without the extra
     raise MissingExtraError("storing predictions", "vision") from error
 
 _FULL = ("No space left", "os error 28", "os error 122", "File too large", "os error 27")
-_CREATE_RACES = 5
 
 
 class LanceStore:
@@ -81,16 +82,14 @@ class LanceStore:
 
     def _write(self, producer: Producer, table: pa.Table) -> None:
         path = self._path(producer)
-        if not (path / "_versions").is_dir():
+        if not _exists(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path.with_suffix(".json"), asdict(producer))
-            try:
-                lance.write_dataset(table, path, mode="create")
-                return
-            except (OSError, ValueError) as error:
-                # Another process may have created it in between; anything else is a real failure.
-                if not (path / "_versions").is_dir() or "exist" not in str(error).lower():
-                    raise
+            # Of two datasets created at once, Lance would let the second replace the first.
+            with _locked(path.with_suffix(".lock")):
+                if not _exists(path):
+                    write_json(path.with_suffix(".json"), asdict(producer))
+                    lance.write_dataset(table, path, mode="create")
+                    return
         lance.write_dataset(table, path, mode="append")
 
     def _take(self, producer: Producer, rows: npt.NDArray[np.int64], columns: list[str]) -> pa.Table:
@@ -118,7 +117,7 @@ class LanceStore:
 
     def _open(self, producer: Producer) -> Any | None:
         path = self._path(producer)
-        if not (path / "_versions").is_dir() or not any((path / "_versions").iterdir()):
+        if not _exists(path):
             return None
         try:
             return lance.dataset(path)
@@ -130,6 +129,19 @@ class LanceStore:
 
     def _path(self, producer: Producer) -> Path:
         return self._root / f"{producer.digest}.lance"
+
+
+def _exists(path: Path) -> bool:
+    """Whether a whole version is there; a killed first append leaves a folder without one."""
+    return any((path / "_versions").glob("*.manifest"))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time; the operating system unlocks for those that die."""
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _fixed(matrix: npt.NDArray[np.float32]) -> pa.FixedSizeListArray:
