@@ -18,8 +18,14 @@ NAMES = {
     "Sample",
     "Selection",
     "__version__",
+    "adopt",
+    "evaluate",
+    "explain",
+    "predict",
+    "replay",
     "score",
     "select",
+    "train",
 }
 
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from foresift.app.python import adopt, evaluate, explain, predict, replay, train
     from foresift.app.selecting import score, select
     from foresift.core.errors import ForesiftError
     from foresift.core.generations import Generation
@@ -26,6 +27,12 @@ _HOMES = {
     "Receipt": "foresift.core.queries",
     "Sample": "foresift.core.samples",
     "Selection": "foresift.core.queries",
+    "adopt": "foresift.app.python",
+    "evaluate": "foresift.app.python",
+    "explain": "foresift.app.python",
+    "predict": "foresift.app.python",
+    "replay": "foresift.app.python",
+    "train": "foresift.app.python",
     "score": "foresift.app.selecting",
     "select": "foresift.app.selecting",
 }
@@ -39,8 +46,14 @@ __all__ = [
     "Sample",
     "Selection",
     "__version__",
+    "adopt",
+    "evaluate",
+    "explain",
+    "predict",
+    "replay",
     "score",
     "select",
+    "train",
 ]
 
 

@@ -111,7 +111,7 @@ def _choose_auto(bench: Bench, known: _Known, score: ScoreInUse) -> tuple[Choice
     if not known.compared:
         if len(missing) <= FEW:
             batch = known.trials[REFERENCE].batch if REFERENCE in known.trials else DEFAULT_BATCH
-            return Choice(engine=REFERENCE, batch=batch, reason="few images"), known
+            return Choice(engine=REFERENCE, batch=batch, reason="a short job"), known
         if REFERENCE not in known.trials:
             sample = _sample(bench, missing, FEW)
             known = known.plus({REFERENCE: _measure(REFERENCE, bench, sample, whole=False)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from foresift.app.passes import PassOptions, PassResult, open_model, predict_poo
 from foresift.app.pools import open_pool, relabeled
 from foresift.app.workspace import Workspace
 from foresift.core.errors import LabelError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,7 @@ def evaluate(
     labels: Path | None = None,
     options: PassOptions | None = None,
     stdin: Iterable[str] | None = None,
+    module: nn.Module | None = None,
 ) -> Evaluated:
     """Top-1, top-5, per-class accuracy, calibration error and confusion matrix; predictions are kept.
 
@@ -41,7 +45,7 @@ def evaluate(
         LabelError: no labels, or labels that are no classes of the model.
     """
     options = options or PassOptions(engine="torch")
-    opened = open_model(workspace, model)
+    opened = open_model(workspace, model, module=module)
     pool = relabeled(open_pool(workspace, data, progress=options.progress, stdin=stdin), labels)
     some = pool.take(pool.labeled)
     if not len(some):

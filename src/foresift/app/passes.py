@@ -47,6 +47,8 @@ class Model:
     generation: Generation
     backbone_only: bool = False
     """Ask for the embeddings alone, under the key that every head on this backbone shares."""
+    module: nn.Module | None = None
+    """For the architecture ``custom``: the user's own module."""
 
     @property
     def stage(self) -> str:
@@ -64,7 +66,7 @@ class Model:
         """The trained network, in evaluation mode."""
         from foresift.models import load_network
 
-        return load_network(self.folder, self.generation)
+        return load_network(self.folder, self.generation, module=self.module)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,7 @@ class PassOptions:
     progress: Progress = field(default_factory=Silent)
 
 
-def open_model(workspace: Workspace, spec: str | Path) -> Model:
+def open_model(workspace: Workspace, spec: str | Path, *, module: nn.Module | None = None) -> Model:
     """The model behind a folder or generation id, its weights file checked against the record.
 
     The check hashes the file once and remembers the result by size and modification time.
@@ -104,7 +106,7 @@ def open_model(workspace: Workspace, spec: str | Path) -> Model:
     path = folder / WEIGHTS
     if _remembered_digest(workspace, path) != generation.weights:
         raise ModelError(f"{path} is not the file that the generation was recorded with; restore it or train again")
-    return Model(folder=folder, generation=generation)
+    return Model(folder=folder, generation=generation, module=module)
 
 
 def predict_pool(

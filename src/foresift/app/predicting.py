@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from foresift.app.passes import PassOptions, PassResult, open_model, predict_pool
 from foresift.app.pools import open_pool
@@ -12,6 +13,9 @@ from foresift.app.workspace import Workspace
 from foresift.core.errors import UsageError
 from foresift.core.samples import Pool
 from foresift.stores.tables import write_predictions
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,7 @@ def predict(
     out: Path | None = None,
     options: PassOptions | None = None,
     stdin: Iterable[str] | None = None,
+    module: nn.Module | None = None,
 ) -> Predicted:
     """Infer whatever the store lacks; with ``out``, write all predictions as Parquet.
 
@@ -40,7 +45,7 @@ def predict(
     if out is not None and out.suffix.lower() != ".parquet":
         raise UsageError(f"--out {out}: predictions are written as .parquet")
     options = options or PassOptions()
-    opened_model = open_model(workspace, model)
+    opened_model = open_model(workspace, model, module=module)
     opened = open_pool(workspace, pool, progress=options.progress, stdin=stdin)
     columns = ("logits", "embeddings") if out is not None else ("logits",)
     result = predict_pool(workspace, opened, opened_model, columns=columns, options=options)

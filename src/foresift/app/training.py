@@ -24,7 +24,7 @@ from foresift.stores.generations import is_generation
 try:
     from foresift.models import build, canonical, replace_head, save_generation
     from foresift.models import weights as weight_files
-    from foresift.models.registry import ARCHITECTURES
+    from foresift.models.registry import ARCHITECTURES, CUSTOM
     from foresift.training import ArrayImages, Recipe, evaluate, fit_head
     from foresift.training import train as train_network
 except ImportError as error:  # pragma: no cover - only without the extra
@@ -42,8 +42,10 @@ class TrainRequest:
     """What to train; names follow the command line."""
 
     model: str
-    """An architecture, or a generation to start from."""
+    """An architecture, or a generation to start from; ``custom`` for a module of the user's own."""
     out: Path
+    module: nn.Module | None = None
+    """The user's own network for ``custom``, its last layer as wide as there are classes; trained in place."""
     labels: Path | None = None
     val: str | None = None
     image_size: int | None = None
@@ -190,6 +192,8 @@ def _parent(workspace: Workspace, request: TrainRequest) -> Model | None:
         if request.weights or request.pretrained:
             raise UsageError("--weights and --pretrained start from an architecture, not from a generation")
         return open_model(workspace, request.model)
+    if request.module is not None:
+        return None
     canonical(request.model)  # an unknown name is refused before any image is read
     if request.weights and request.pretrained:
         raise UsageError("--weights and --pretrained exclude each other")
@@ -229,6 +233,9 @@ def _start(pool: Pool, request: TrainRequest, parent: Model | None, classes: tup
             )
         network = parent.network()
         return _Start(parent.generation.architecture, classes, parent.generation.transform, network, parent)
+    if request.module is not None:
+        transform = Transform(size=request.image_size or common_side(pool) or DEFAULT_SIZE)
+        return _Start(CUSTOM, classes, transform, request.module, None)
     size = request.image_size or _default_size(request.model, pool)
     network = build(
         request.model, classes=len(classes), image_size=size, pretrained=request.pretrained, seed=request.seed

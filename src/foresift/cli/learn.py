@@ -67,7 +67,7 @@ def train(
         labels=labels,
         val=val,
         image_size=image_size,
-        classes=tuple(filter(None, (name.strip() for name in (classes or "").split(",")))),
+        classes=_names(classes or ""),
         weights=weights,
         pretrained=pretrained,
         recipe={name: value for name, value in recipe.items() if value is not None},
@@ -89,6 +89,39 @@ def train(
     say(f"  trained on {generation.data['labeled']:,} labeled images, seed {generation.seed}")
     _say_metrics(generation.metrics)
     say(f"next: foresift select POOL --model {trained.folder} --strategy margin --budget N --out to_label.csv")
+
+
+def adopt(
+    weights: Annotated[
+        Path | None, typer.Argument(metavar="[WEIGHTS]", help="State dict: .safetensors, or .pt of plain tensors.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The architecture that it fits (foresift models).")] = ...,  # type: ignore[assignment]
+    classes: Annotated[str, typer.Option(help="Class names, comma-separated, in the order of the logits.")] = ...,  # type: ignore[assignment]
+    out: Annotated[Path, typer.Option(help="New folder for the generation.")] = ...,  # type: ignore[assignment]
+    image_size: Annotated[int, typer.Option(min=1, help="Side of the model's input in pixels.")] = 224,
+    resize: Annotated[str, typer.Option(metavar="squash|crop", help="How images become square.")] = "squash",
+    pretrained: Annotated[bool, typer.Option(help="Take timm's published weights instead.")] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Turn trained weights from elsewhere into a generation."""
+    from foresift.app.adopting import adopt_weights
+    from foresift.app.workspace import Workspace
+    from foresift.core.generations import Transform
+
+    generation = adopt_weights(
+        Workspace.open(home),
+        weights,
+        model=model,
+        classes=_names(classes),
+        transform=Transform(size=image_size, resize=resize),
+        out=out,
+        pretrained=pretrained,
+    )
+    if as_json:
+        emit_json({"id": generation.id, **generation.to_dict(), "folder": str(out)})
+        return
+    say(f"generation {generation.id[:12]} in {out}: {generation.architecture}, {len(generation.classes)} classes")
 
 
 def evaluate(
@@ -169,6 +202,10 @@ def predict(
         say(f"written to {out}")
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (name.strip() for name in text.split(","))))
+
+
 def _say_metrics(metrics: Any) -> None:
     for part, values in metrics.items():
         shown = {k: v for k, v in values.items() if isinstance(v, float)}
@@ -186,4 +223,4 @@ def _per_class(metrics: dict[str, Any], classes: tuple[str, ...]) -> list[dict[s
     return rows
 
 
-COMMANDS = (train, evaluate, predict)
+COMMANDS = (train, adopt, evaluate, predict)

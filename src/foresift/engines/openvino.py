@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import copy
+import sys
 import warnings
 from importlib.metadata import version
 
 import numpy as np
-import openvino as ov
 import torch
 from torch import nn
 
 from foresift.core.arrays import Pixels
 from foresift.core.errors import ModelError
 from foresift.core.protocols import Outputs
+
+# OpenVINO's converter reports every conversion to its makers unless this module is absent,
+# and forks a process to do so. Nothing leaves a user's machine without being asked.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+import openvino as ov  # noqa: E402
 
 
 class OpenVinoEngine:
