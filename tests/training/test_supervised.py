@@ -59,7 +59,10 @@ def test_killed_without_warning_it_resumes_to_the_same_bits(
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert killed.stderr == killed.stdout == ""
+    for path in tmp_path.glob("*.ckpt"):
+        torch.load(path, weights_only=True)  # none is torn
     weights, result = finish(run, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.ckpt", "metrics.csv", "previous.ckpt"]
     assert result.resumed_from == 2
     assert result.epochs == 5
     assert equal(weights, whole)

@@ -27,7 +27,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         """Write ``checkpoint`` to ``path``."""
         target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        temporary = target.with_name(f".{target.name}.part")  # one name: a killed run's part is written over
         with temporary.open("wb") as file:
             torch.save(checkpoint, file)
             file.flush()

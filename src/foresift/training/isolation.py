@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import signal
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,14 +72,8 @@ def _quiet_lightning() -> Iterator[None]:
 
 @contextmanager
 def _own_interrupts() -> Iterator[None]:
-    """Ctrl-C stays a ``KeyboardInterrupt``: Lightning turns it into ``SystemExit`` and ignores the next one."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.getsignal(signal.SIGINT)
+    """Ctrl-C stays a ``KeyboardInterrupt``, which Lightning turns into ``SystemExit``."""
     try:
         yield
     except SystemExit as exit_:
         raise (exit_.__context__ if isinstance(exit_.__context__, KeyboardInterrupt) else exit_) from None
-    finally:
-        signal.signal(signal.SIGINT, handler)
