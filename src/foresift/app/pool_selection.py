@@ -16,7 +16,7 @@ from foresift.app.receipts import keep_receipt
 from foresift.app.selecting import check_budget
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Ids
-from foresift.core.errors import QuarantineError, UsageError
+from foresift.core.errors import BudgetError, QuarantineError, UsageError
 from foresift.core.predictions import Predictions
 from foresift.core.queries import Selection
 from foresift.core.samples import Pool, Quarantined
@@ -110,8 +110,9 @@ def _checked(request: Request) -> Strategy:
     strategy = parse(request.strategy)
     if request.out is not None:
         check_suffix(request.out)
-    if not request.allow_short or request.budget < 0:
-        check_budget(request.budget, max(1, request.budget), allow_short=request.allow_short)
+    if request.budget < (0 if request.allow_short else 1):
+        hint = "; --allow-short accepts 0" if request.budget == 0 else ""
+        raise BudgetError(f"budget must be at least 1 label, got {request.budget}{hint}")
     return strategy
 
 

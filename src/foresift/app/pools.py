@@ -57,9 +57,11 @@ def labeled_ids(pool: Pool, labeled_file: str | Path | None, *, own_labels: bool
         labeled_file: names samples by id or uri; its labels, if any, do not matter here.
         own_labels: whether labels in the pool itself count. They do in a manifest that labels
             some of its rows; a folder's class names, and a manifest that labels every row, are
-            the truth of a pool that is treated as unlabeled.
+            the truth of a pool that is treated as unlabeled. A sample whose labels contradict
+            each other is no sign of a pool that is labeled in part.
     """
     named = resolve_ids(pool, read_labels(labeled_file)) if labeled_file is not None else pool.ids[:0]
-    if own_labels and pool.labeled.any() and not pool.labeled.all():
+    contested = np.isin(pool.digests, [conflict.digest for conflict in pool.conflicts])
+    if own_labels and pool.labeled.any() and not (pool.labeled | contested).all():
         named = np.union1d(named, pool.ids[pool.labeled])
     return frozen(np.asarray(named))

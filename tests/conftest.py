@@ -1,0 +1,70 @@
+"""Real images and a small trained generation, shared by the tests of the upper rooms."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from foresift.sources.digits import write_digits
+
+_OPENED: list[list[str]] = []
+
+
+def _note_open(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and isinstance(arguments[0], str):
+        for names in _OPENED:
+            names.append(arguments[0])
+
+
+sys.addaudithook(_note_open)
+
+
+@pytest.fixture
+def opened_files() -> Iterator[list[str]]:
+    """Every path that Python code opens while the test runs."""
+    names: list[str] = []
+    _OPENED.append(names)
+    yield names
+    _OPENED.remove(names)
+
+
+@pytest.fixture(scope="session")
+def digit_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits as PNG files, ``{train,test}/<digit>/*.png``; not to be changed."""
+    return write_digits(tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="session")
+def generation(digit_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network trained on the 450 test digits; not to be changed."""
+    from foresift.app.training import TrainRequest, train
+    from foresift.app.workspace import Workspace
+
+    folder = tmp_path_factory.mktemp("generation")
+    request = TrainRequest(model="mlp:8", out=folder / "gen1", recipe={"epochs": 3})
+    return train(Workspace.open(folder / "home"), digit_files / "test", request).folder
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A workspace of the test's own."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def pool(digit_files: Path, tmp_path: Path) -> Path:
+    """A folder of 60 unlabeled digits, six of each; the test's own."""
+    return copy_digits(digit_files / "train", tmp_path / "pool", each=6)
+
+
+def copy_digits(source: Path, target: Path, *, each: int, skip: int = 0) -> Path:
+    """So many images of each digit, without class folders."""
+    target.mkdir(parents=True, exist_ok=True)
+    for digit in sorted(source.iterdir()):
+        for file in sorted(digit.iterdir())[skip : skip + each]:
+            shutil.copy(file, target / f"{digit.name}-{file.name}")
+    return target
