@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,9 +95,16 @@ def read_receipt(path: Path) -> Receipt:
     if not isinstance(plain, dict) or "selected" not in plain:
         raise DataError(f"{path} is not a receipt; give the .receipt.json file that select wrote")
     receipt = Receipt.from_dict(plain)
-    if plain.get("id") != receipt.id:
+    if not _intact(receipt, plain.get("id")):
         raise DataError(f"{path} was changed since it was written: its contents do not match its id")
     return receipt
+
+
+def _intact(receipt: Receipt, written_id: object) -> bool:
+    try:
+        return written_id == receipt.id
+    except ValueError:  # NaN, which no receipt is written with
+        return False
 
 
 def replay(workspace: Workspace, spec: str | Path) -> Replayed:
@@ -203,8 +211,7 @@ def _stored(
     if missing:
         raise ReplayError(
             f"{missing} of {len(snapshot.digests)} predictions ({name}, {producer.engine} {producer.precision}) "
-            f"are no longer in the store; infer them again with: foresift predict {receipt.pool.get('name')} "
-            f"--model {receipt.model.get('folder')} --engine {_engine_spelling(producer)}"
+            f"are no longer in the store; infer them again with: {_remedy(workspace, receipt, producer)}"
         )
     stored = read_stored(workspace, stage_producer, snapshot.digests, model, (name,))
     values = stored.logits if name == "logits" else stored.embeddings
@@ -224,8 +231,14 @@ def _stage(workspace: Workspace, receipt: Receipt, producer: Producer) -> tuple[
     return replace(producer, stage=BACKBONE), model
 
 
-def _engine_spelling(producer: Producer) -> str:
-    return f"{producer.engine.partition('-')[0]}-{producer.precision}"
+def _remedy(workspace: Workspace, receipt: Receipt, producer: Producer) -> str:
+    """The command that fills the store again; another engine or batch size could round otherwise."""
+    words = [
+        *("foresift", "predict", receipt.pool.get("name"), "--model", receipt.model.get("folder")),
+        *("--engine", f"{producer.engine.partition('-')[0]}-{producer.precision}"),
+        *("--batch", receipt.engine.get("batch"), "--home", workspace.home),
+    ]
+    return shlex.join(map(str, words))
 
 
 def _find_sample(scene: _Scene, sample: str) -> int:
