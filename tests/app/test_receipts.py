@@ -199,6 +199,25 @@ def test_a_head_selects_replays_and_explains_without_inference(
     assert measured.result.report.inferred == 0
 
 
+def test_a_broken_image_does_not_change_how_a_head_rounds_the_others(
+    workspace: Workspace, digit_files: Path, generation: Path, tmp_path: Path
+) -> None:
+    """Few rows are multiplied by another routine than many."""
+    labels = [str(n % 37) for n in range(74)]  # 37 classes: wide enough for the routines to differ
+    files = sorted((digit_files / "train" / "8").iterdir())[:74]
+    (tmp_path / "labels.csv").write_text("uri,label\n" + "".join(map("{},{}\n".format, files, labels)))
+    request = TrainRequest(
+        model=str(generation), out=tmp_path / "head", labels=tmp_path / "labels.csv", recipe={"train": "head"}
+    )
+    train(workspace, digit_files / "train" / "8", request)
+    pool = copy_digits(digit_files / "test", tmp_path / "pool", each=1)
+    for n, file in enumerate(sorted(pool.iterdir())[3:]):
+        file.write_bytes(b"no image %d" % n)
+    first = select_from_pool(workspace, pool, Request(strategy="margin", budget=3), model=tmp_path / "head")
+    assert len(first.quarantined) == 7
+    assert again(workspace, first.selection.receipt.id) == first.selection.sample_ids.tolist()
+
+
 def test_a_head_that_is_gone_or_another_is_named(
     workspace: Workspace, pool: Path, generation: Path, tmp_path: Path
 ) -> None:

@@ -292,7 +292,12 @@ def read_stored(
         raise ModelError("these logits come from a head on stored embeddings; its generation folder is needed")
     stored = store.read(producer, digests, columns=("embeddings",))
     assert stored.embeddings is not None  # noqa: S101 - asked for in the line above
-    logits = _head_logits(model, stored.embeddings)
+    good = stored.reasons == ""
+    # Good rows alone, because the number of rows can change how a product rounds: a receipt
+    # knows the usable samples only, and has to be replayed to the same bits.
+    some = _head_logits(model, stored.embeddings[good])
+    logits = np.zeros((len(good), some.shape[1]), dtype=np.float32)
+    logits[good] = some
     return replace(stored, logits=logits, embeddings=stored.embeddings if "embeddings" in columns else None)
 
 
