@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check format bench install clean
+.PHONY: help demo test check format docs bench install clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -32,6 +32,9 @@ check: $(STAMP)  ## format, lint, types, import contracts
 format: $(STAMP)  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(STAMP)  ## rewrite the reference pages that follow from the code
+	$(BIN)/python -m foresift.cli.reference > docs/reference/commands.md
 
 bench: $(STAMP)  ## speed and memory, each against a stated limit, in one run (about an hour)
 	$(BIN)/python -m benchmarks

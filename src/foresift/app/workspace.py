@@ -8,12 +8,11 @@ from pathlib import Path
 
 from foresift.core.errors import ModelError, StoreError, UsageError
 from foresift.core.generations import Generation
-from foresift.core.protocols import ShardClaims
+from foresift.core.protocols import PredictionStore, ShardClaims
 from foresift.sources.digest_memory import SqliteDigestMemory
 from foresift.stores.claims import FileClaims
 from foresift.stores.files import disk_errors, read_json, write_json
 from foresift.stores.generations import is_generation, read_generation
-from foresift.stores.predictions import LanceStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +57,14 @@ class Workspace:
         """Pool versions that receipts refer to."""
         return self.home / "pools"
 
-    def predictions(self) -> LanceStore:
-        """The predictions store."""
+    def predictions(self) -> PredictionStore:
+        """The predictions store.
+
+        Raises:
+            MissingExtraError: Lance is not installed (the base install selects from arrays and files).
+        """
+        from foresift.stores.predictions import LanceStore
+
         return LanceStore(self.cache / "predictions")
 
     def digests(self) -> SqliteDigestMemory:

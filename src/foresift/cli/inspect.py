@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -63,6 +64,20 @@ def doctor(home: Home = None, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+def digits(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for train/<digit>/ and test/<digit>/.")],
+    as_json: Json = False,
+) -> None:
+    """Write scikit-learn's handwritten digits as 1,797 PNG files, a data set to try things on."""
+    from foresift.sources.digits import write_digits
+
+    folder = write_digits(out)
+    if as_json:
+        emit_json({"folder": str(folder)})
+        return
+    say(f"1,347 images in {folder}/train, 450 in {folder}/test")
+
+
 def _show(kind: str, rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         emit_json({kind: rows})
@@ -70,4 +85,4 @@ def _show(kind: str, rows: list[dict[str, Any]], columns: tuple[str, ...], as_js
     table(rows, columns)
 
 
-COMMANDS = (strategies, scores, models, doctor)
+COMMANDS = (strategies, scores, models, digits, doctor)

@@ -93,7 +93,7 @@ def train(
 
 def adopt(
     weights: Annotated[
-        Path | None, typer.Argument(metavar="[WEIGHTS]", help="State dict: .safetensors, or .pt of plain tensors.")
+        Path | None, typer.Argument(metavar="WEIGHTS", help="State dict: .safetensors, or .pt of plain tensors.")
     ] = None,
     model: Annotated[str, typer.Option(help="The architecture that it fits (foresift models).")] = ...,  # type: ignore[assignment]
     classes: Annotated[str, typer.Option(help="Class names, comma-separated, in the order of the logits.")] = ...,  # type: ignore[assignment]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def select(
     pool: Annotated[
-        str | None, typer.Argument(metavar="[POOL]", help="A folder of images, a manifest, or -.", show_default=False)
+        str | None, typer.Argument(metavar="POOL", help="A folder of images, a manifest, or -.", show_default=False)
     ] = None,
     budget: Annotated[int, typer.Option(help="Labels to buy.", show_default=False)] = ...,  # type: ignore[assignment]
     strategy: Annotated[str, typer.Option(help="NAME or NAME:key=value,... (foresift strategies).")] = "margin",

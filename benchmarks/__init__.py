@@ -1,0 +1,1 @@
+"""Timed comparisons, each against a stated limit or peer, in one run: ``make bench``."""

@@ -1,0 +1,5 @@
+"""``python -m foresift.cli``."""
+
+from foresift.cli.main import main
+
+main()
