@@ -19,14 +19,15 @@ from foresift.core.arrays import Logits, Pixels, Values
 from foresift.core.errors import EmptyPoolError
 from foresift.core.protocols import Engine, Outputs
 from foresift.engines import REFERENCE, available, canonical, engine_identity
-from foresift.inference.tuning import SAMPLE, SMALL_JOB_S, Choice, Trial, choose, measure
+from foresift.inference.tuning import SAMPLE, SMALL_JOB_S, TRIAL_S, Choice, Trial, choose, measure
 from foresift.scores import SCORES
 from foresift.stores.choices import read_choice, write_choice
 
 DEFAULT_BATCH = 32
+SMALL_IMAGE_BATCH = 128
+"""Up to 64 px, calls into the engine cost more than the arithmetic in them."""
 FEW = 256
 """So few images are inferred by the reference at once: measuring would take longer."""
-_MAX_BATCH_PIXELS = 64 * 224 * 224
 _SAMPLE_KEY = "sample"
 _NONE = np.empty(0, dtype="<U40")
 
@@ -101,28 +102,44 @@ class _Known:
 def _choose_asked(name: str, bench: Bench, known: _Known) -> tuple[Choice, _Known]:
     missing = bench.missing(name)
     if name not in known.trials and len(missing) > FEW:
-        known = known.plus({name: _measure(name, bench, _sample(bench, missing, FEW), whole=False)})
-    trial = known.trials.get(name)
-    return Choice(engine=name, batch=trial.batch if trial else DEFAULT_BATCH, reason="asked for"), known
+        known = known.plus({name: _probe(name, bench, missing)})
+        if not _short(known.trials[name], missing):
+            sample = _sample(bench, missing, FEW)
+            known = known.plus({name: _measure(name, bench, sample, whole=False)})
+    batch = known.trials[name].batch if name in known.trials else default_batch(bench.size)
+    return Choice(engine=name, batch=batch, reason="asked for"), known
 
 
 def _choose_auto(bench: Bench, known: _Known, score: ScoreInUse) -> tuple[Choice, _Known]:
     missing = bench.missing(REFERENCE)
     if not known.compared:
-        if len(missing) <= FEW:
-            batch = known.trials[REFERENCE].batch if REFERENCE in known.trials else DEFAULT_BATCH
+        if len(missing) > FEW and REFERENCE not in known.trials:
+            known = known.plus({REFERENCE: _probe(REFERENCE, bench, missing)})
+        trial = known.trials.get(REFERENCE)
+        if trial is None or _short(trial, missing):
+            batch = trial.batch if trial else default_batch(bench.size)
             return Choice(engine=REFERENCE, batch=batch, reason="a short job"), known
-        if REFERENCE not in known.trials:
-            sample = _sample(bench, missing, FEW)
-            known = known.plus({REFERENCE: _measure(REFERENCE, bench, sample, whole=False)})
-        trial = known.trials[REFERENCE]
-        if len(missing) < trial.rate * SMALL_JOB_S:
-            return Choice(engine=REFERENCE, batch=trial.batch, reason="a short job"), known
         known = _compare(bench, known, missing)
     try:
         return _fastest(bench, known, score)
     except _SampleGoneError:
         return _fastest(bench, _compare(bench, known, bench.missing("")), score)
+
+
+def default_batch(size: int) -> int:
+    """The batch size that is used without a measurement."""
+    return SMALL_IMAGE_BATCH if size <= 64 else DEFAULT_BATCH
+
+
+def _short(trial: Trial, missing: npt.NDArray[np.str_]) -> bool:
+    return len(missing) < trial.rate * SMALL_JOB_S
+
+
+def _probe(name: str, bench: Bench, missing: npt.NDArray[np.str_]) -> Trial:
+    """The rate at the default batch size, from two calls: enough to tell a short job from a long one."""
+    batch = default_batch(bench.size)
+    sample = _sample(bench, missing, batch)
+    return _measure(name, bench, sample, whole=False, batch=batch, trial_s=0.0)
 
 
 class _SampleGoneError(Exception):
@@ -132,8 +149,7 @@ class _SampleGoneError(Exception):
 def _compare(bench: Bench, known: _Known, digests: npt.NDArray[np.str_]) -> _Known:
     """Rates of every engine in play, and the reference's logits of a fresh sample."""
     kept, pixels = bench.sample(digests, SAMPLE)
-    batch = known.trials[REFERENCE].batch
-    trials = {REFERENCE: _measure(REFERENCE, bench, pixels, whole=True, batch=batch)}
+    trials = {REFERENCE: _measure(REFERENCE, bench, pixels, whole=True)}
     for name in candidates():
         trials[name] = _measure(name, bench, pixels, whole=False)
     return _Known(known.before, trials, kept)
@@ -158,17 +174,20 @@ def candidates() -> list[str]:
     return [*names, f"{library}-bf16"] if on_gpu or _native_bf16() else names
 
 
-def _measure(name: str, bench: Bench, sample: Pixels, *, whole: bool, batch: int | None = None) -> Trial:
+def _measure(
+    name: str, bench: Bench, sample: Pixels, *, whole: bool, batch: int | None = None, trial_s: float = TRIAL_S
+) -> Trial:
     sizes = [batch] if batch else _batches(name, bench.size)
-    return measure(name, bench.make, sample, batches=sizes, whole=whole, logits_of=bench.logits_of)
+    return measure(name, bench.make, sample, batches=sizes, whole=whole, logits_of=bench.logits_of, trial_s=trial_s)
 
 
 def _batches(name: str, size: int) -> list[int]:
     """Batch sizes worth a trial: OpenVINO hardly cares, and every trial compiles the network again."""
     if name.startswith("openvino"):
-        return [DEFAULT_BATCH]
-    sizes = [64, 256, 512] if engine_identity(name)[0].endswith("cuda") else [16, 32, 64, 128]
-    return [batch for batch in sizes if batch * size * size <= _MAX_BATCH_PIXELS] or sizes[:1]
+        return [default_batch(size)]
+    if engine_identity(name)[0].endswith("cuda"):
+        return [64, 256, 512]
+    return [64, 128, 256] if size <= 64 else [16, 32]
 
 
 def _sample(bench: Bench, digests: npt.NDArray[np.str_], count: int) -> Pixels:

@@ -21,7 +21,8 @@ SAMPLE = 512
 """Images of the pool that every engine is compared on."""
 SMALL_JOB_S = 20.0
 """A job that the reference finishes in this time is not worth a comparison."""
-_TRIAL_S = 0.4
+TRIAL_S = 0.3
+"""Seconds that one engine is timed for at one batch size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,7 @@ def measure(
     batches: Sequence[int],
     whole: bool,
     logits_of: Callable[[Outputs], Logits],
+    trial_s: float = TRIAL_S,
 ) -> Trial:
     """Rate of an engine at its best batch size; with ``whole``, its logits of the sample too.
 
@@ -64,7 +66,7 @@ def measure(
     best: tuple[float, int, Engine] | None = None
     for batch in batches:
         engine = make(name, batch)
-        rate = _rate(engine, sample, batch)
+        rate = _rate(engine, sample, batch, trial_s)
         if best is None or rate > best[0] * 1.03:
             best = (rate, batch, engine)
         elif rate < best[0] * 0.5:
@@ -116,11 +118,11 @@ def _choice(trial: Trial, reason: str, checks: Mapping[str, RankCheck], trials: 
     return Choice(engine=trial.engine, batch=trial.batch, reason=reason, checks=dict(checks), rates=rates)
 
 
-def _rate(engine: Engine, sample: Pixels, batch: int) -> float:
+def _rate(engine: Engine, sample: Pixels, batch: int, trial_s: float) -> float:
     pixels = _padded(sample[:batch], batch)
     engine(pixels)  # the first call allocates
     start, runs = time.perf_counter(), 0
-    while runs < 1 or time.perf_counter() - start < _TRIAL_S:
+    while runs < 1 or time.perf_counter() - start < trial_s:
         engine(pixels)
         runs += 1
     return runs * batch / (time.perf_counter() - start)
