@@ -81,7 +81,7 @@ def apply(network: nn.Module, tensors: Mapping[str, Tensor], *, where: Path) -> 
 def check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], *, where: Path | str) -> None:
     """Raise :class:`ModelError` unless names and shapes agree; counts the faults and names the first."""
     missing = [name for name in expected if name not in given]
-    unexpected = [name for name in given if name not in expected]
+    unexpected = sorted(name for name in given if name not in expected)
     misshaped = [n for n in expected if n in given and expected[n].shape != given[n].shape]
     faults = []
     if missing:
@@ -98,7 +98,7 @@ def check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], *, wh
 
 def check_finite(tensors: Mapping[str, Tensor], *, where: Path | str) -> None:
     """Raise :class:`ModelError` if a tensor holds NaN or infinity; names the tensor."""
-    for name, value in tensors.items():
+    for name, value in sorted(tensors.items()):
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise ModelError(f"{where}: tensor {name!r} holds NaN or infinity; use weights from before")
 
