@@ -16,7 +16,7 @@ from foresift.app.receipts import keep_receipt
 from foresift.app.selecting import check_budget
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Ids
-from foresift.core.errors import BudgetError, QuarantineError, UsageError
+from foresift.core.errors import BudgetError, EmptyPoolError, QuarantineError, UsageError
 from foresift.core.predictions import Predictions
 from foresift.core.queries import Selection
 from foresift.core.samples import Pool, Quarantined
@@ -93,6 +93,8 @@ def select_from_predictions(workspace: Workspace, path: Path, request: Request) 
     """
     strategy = _checked(request)
     predictions = read_predictions(path)
+    if not len(predictions):
+        raise EmptyPoolError(f"{path} holds no rows; give a predictions file with at least one")
     pool = Pool.from_columns(str(path), predictions.sample_ids, uris=_uris(predictions))
     labeled = labeled_ids(pool, request.labeled, own_labels=False)
     check_budget(request.budget, len(pool) - len(labeled), allow_short=request.allow_short)
