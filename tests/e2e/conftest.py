@@ -1,0 +1,39 @@
+"""The real image sets, unpacked as far as they are needed."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+PER_CLASS = 500
+
+
+def _data() -> Path:
+    project = Path(__file__).resolve().parents[2]
+    return Path(os.environ.get("FORESIFT_DATA") or project.parent / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """5,000 test images of CIFAR-10 as ``<class>/NNNN.jpg``; not to be changed."""
+    archive = _data() / "cifar10.tar.gz"
+    if not archive.is_file():
+        told = f"no {archive}; set FORESIFT_DATA to the folder of the real image sets"
+        if os.environ.get("CI") == "true":
+            pytest.fail(told)
+        pytest.skip(told)
+    folder = tmp_path_factory.mktemp("cifar")
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            _, part, name, file = Path(member.name).parts
+            if part != "test":
+                break
+            if int(Path(file).stem) < PER_CLASS:
+                contents = tar.extractfile(member)
+                assert contents is not None
+                (folder / name).mkdir(exist_ok=True)
+                (folder / name / file).write_bytes(contents.read())
+    return folder
