@@ -19,7 +19,7 @@ def pixels(count: int = 11, size: int = 4) -> np.ndarray:
 def test_every_epoch_holds_every_row_once_and_no_batch_of_one(count: int, size: int, epoch: int) -> None:
     order = EpochOrder(count, size, seed=3)
     order.set_epoch(epoch)
-    batches = [rows for _, _, rows in order]
+    batches = [key.rows for key in order]
     assert len(batches) == len(order)
     assert min(map(len, batches)) > 1
     alone = 2 if count == 1 or size == 1 else 1  # batch norm needs two values
@@ -30,7 +30,7 @@ def test_order_depends_on_seed_and_epoch_only() -> None:
     def rows(seed: int, epoch: int) -> list[int]:
         order = EpochOrder(50, 8, seed=seed)
         order.set_epoch(epoch)
-        return np.concatenate([rows for _, _, rows in order]).tolist()
+        return np.concatenate([key.rows for key in order]).tolist()
 
     assert rows(1, 0) == rows(1, 0)
     assert len({tuple(rows(s, e)) for s in (1, 2) for e in (0, 1)}) == 4

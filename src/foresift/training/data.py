@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ class ArrayImages:
     """n images of one size, decoded once if they fit ``cache_bytes``, else whenever they are asked for.
 
     Args:
-        load: row -> (s, s, 3) uint8; called from threads or worker processes. A row that can't be
+        load: row -> (s, s, 3) uint8; called from several threads. A row that can't be
             loaded is the caller's to leave out beforehand.
         count: n.
         transform: of the model; its size is s.
@@ -71,7 +72,7 @@ class ArrayImages:
         return np.stack([self._checked(self._load(int(row)), int(row)) for row in rows])
 
     def prepare(self) -> None:
-        """Fill the cache now, where there is one, so that worker processes share it."""
+        """Fill the cache now, where there is one, so that no epoch waits for it."""
         if self.cached:
             self._pixels()
 
@@ -109,44 +110,77 @@ class Batch(NamedTuple):
     """Of the batch in its epoch: with the epoch, the seed of its augmentation."""
 
 
+class _Key(NamedTuple):
+    """Which batch, and its pixels if they are being decoded already."""
+
+    epoch: int
+    number: int
+    rows: npt.NDArray[np.intp]
+    pixels: Future[Pixels] | None
+
+
 class _Batches(Dataset[Batch]):
-    """Whole batches by (epoch, number, rows): one gather instead of b single reads."""
+    """Whole batches by key: one gather instead of b single reads."""
 
     def __init__(self, images: ArrayImages, codes: Codes) -> None:
         self._images = images
         self._codes = torch.from_numpy(np.asarray(codes, dtype=np.int64))
 
-    def __getitem__(self, key: tuple[int, int, npt.NDArray[np.intp]]) -> Batch:
-        epoch, number, rows = key
-        pixels = torch.from_numpy(self._images.batch(rows))
-        return Batch(pixels, self._codes[torch.from_numpy(rows)], epoch, number)
+    def __getitem__(self, key: _Key) -> Batch:
+        pixels = self._images.batch(key.rows) if key.pixels is None else key.pixels.result()
+        return Batch(torch.from_numpy(pixels), self._codes[torch.from_numpy(key.rows)], key.epoch, key.number)
 
 
-class EpochOrder(Sampler[tuple[int, int, npt.NDArray[np.intp]]]):
+class EpochOrder(Sampler[_Key]):
     """Batches of rows: shuffled anew in every epoch from (seed, epoch), or in order without a seed.
 
     Batch norm can't learn from one value: when shuffling, a last batch of one row joins the batch
     before it, and a row that is alone even so comes twice, which leaves the mean loss as it is.
+
+    Args:
+        decode: gives the pixels of some rows; run for the coming batches by ``ahead`` threads. Threads
+            rather than processes: decoding lets other threads run, and libraries in use do not survive a fork.
     """
 
-    def __init__(self, count: int, batch_size: int, *, seed: int | None) -> None:
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        *,
+        seed: int | None,
+        decode: Callable[[npt.NDArray[np.intp]], Pixels] | None = None,
+        ahead: int = 0,
+    ) -> None:
         self._count, self._batch_size, self._seed = count, batch_size, seed
+        self._decode, self._ahead = decode, ahead
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch, also after a resume."""
         self.epoch = epoch
 
-    def __len__(self) -> int:
-        return len(self._starts())
+    def __iter__(self) -> Iterator[_Key]:
+        if self._decode is None or not self._ahead:
+            yield from (_Key(*key, None) for key in self._keys())
+            return
+        waiting: deque[_Key] = deque()
+        with ThreadPoolExecutor(self._ahead, thread_name_prefix="decode") as threads:
+            for epoch, number, rows in self._keys():
+                waiting.append(_Key(epoch, number, rows, threads.submit(self._decode, rows)))
+                if len(waiting) > self._ahead:
+                    yield waiting.popleft()
+            yield from waiting
 
-    def __iter__(self) -> Iterator[tuple[int, int, npt.NDArray[np.intp]]]:
+    def _keys(self) -> Iterator[tuple[int, int, npt.NDArray[np.intp]]]:
         order = np.arange(self._count)
         if self._seed is not None:
             np.random.default_rng([self._seed, self.epoch]).shuffle(order)
         ends = [*self._starts()[1:], self._count]
         for index, (start, end) in enumerate(zip(self._starts(), ends, strict=True)):
             yield self.epoch, index, self._at_least_two(order[start:end])
+
+    def __len__(self) -> int:
+        return len(self._starts())
 
     def _at_least_two(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
         return np.repeat(rows, 2) if self._seed is not None and len(rows) == 1 else rows
@@ -164,18 +198,12 @@ def loader(
 
     Args:
         seed: shuffles; None keeps the order (validation).
-        workers: processes that decode; None = none for cached images, else up to 4.
+        workers: threads that decode ahead; None = none for cached images, else up to 4.
     """
     images.prepare()
     count = workers if workers is not None else (0 if images.cached else min(4, os.cpu_count() or 1))
-    return DataLoader(
-        _Batches(images, codes),
-        sampler=EpochOrder(len(images), batch_size, seed=seed),
-        batch_size=None,
-        num_workers=count,
-        persistent_workers=count > 0,
-        generator=torch.Generator(),
-    )
+    order = EpochOrder(len(images), batch_size, seed=seed, decode=images.batch, ahead=count)
+    return DataLoader(_Batches(images, codes), sampler=order, batch_size=None, generator=torch.Generator())
 
 
 def check_codes(codes: Codes, *, count: int, classes: int) -> tuple[str, ...]:
