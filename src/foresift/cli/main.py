@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from foresift.cli import inspect, learn, selection
+from foresift.cli import demo, inspect, learn, selection
 from foresift.core.errors import ForesiftError, UsageError
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Sifts today's images for tomorrow's model: chooses what people should label.",
 )
-for _command in (*learn.COMMANDS, *selection.COMMANDS, *inspect.COMMANDS):
+for _command in (*demo.COMMANDS, *learn.COMMANDS, *selection.COMMANDS, *inspect.COMMANDS):
     app.command()(_command)
 
 
