@@ -75,6 +75,8 @@ def choose_engine(asked: str, bench: Bench, *, score: ScoreInUse, batch: int | N
     known = _read(bench.record)
     if name == "auto":
         choice, known = _choose_auto(bench, known, score)
+    elif batch is not None:
+        return Choice(engine=name, batch=batch, reason="asked for")
     else:
         choice, known = _choose_asked(name, bench, known)
     if any(trial is not known.before.get(name) for name, trial in known.trials.items()):
