@@ -187,7 +187,7 @@ def test_a_predictions_file_that_is_none(run: Callable[..., Answer], tmp_path: P
     line = ("select", "--predictions", path, "--budget", 1)
     refused(run(*line), 1, "p.parquet")
     path.write_text("id,logits\n")
-    refused(run(*line), 1, "p.parquet", "not a Parquet file")
+    refused(run(*line), 1, "p.parquet", "not a readable Parquet file")
     pq.write_table(pa.table({"name": ["a"]}), path)
     refused(run(*line), 1, "column named id")
     pq.write_table(pa.table({"id": ["a"], "embedding": [[0.5]]}), path)

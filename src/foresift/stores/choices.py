@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +30,9 @@ def write_choice(path: Path, record: Mapping[str, Any], arrays: Mapping[str, npt
 def read_choice(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]] | None:
     """Record and arrays, or None if there is none or it is damaged: a choice is cheap to make again."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             record = json.loads(stored["record"].tobytes())
             arrays = {key.removeprefix("array/"): stored[key] for key in stored.files if key != "record"}
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
         return None
     return record, arrays

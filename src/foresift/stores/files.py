@@ -57,10 +57,10 @@ def read_json(path: Path) -> Any:
         StoreError: unreadable or not JSON.
     """
     with disk_errors(path):
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     try:
-        return json.loads(text)
-    except ValueError as error:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{path} is not JSON: {error}") from None
 
 

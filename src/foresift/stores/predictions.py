@@ -77,7 +77,7 @@ class LanceStore:
         )
         try:
             self._write(producer, table)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise StoreError(_explain(error, self._root)) from error
 
     def _write(self, producer: Producer, table: pa.Table) -> None:
@@ -96,12 +96,13 @@ class LanceStore:
         dataset = self._open(producer)
         if dataset is None:
             return pa.table({"reason": pa.array([], pa.string())})
-        if len(rows) * 2 < dataset.count_rows():
-            order = np.argsort(rows, kind="stable")
-            back = np.empty_like(order)
-            back[order] = np.arange(len(order))
-            return dataset.take(rows[order].tolist(), columns=columns).take(pa.array(back))
-        return dataset.to_table(columns=columns).take(pa.array(rows))
+        with _reading(self._path(producer)):
+            if len(rows) * 2 < dataset.count_rows():
+                order = np.argsort(rows, kind="stable")
+                back = np.empty_like(order)
+                back[order] = np.arange(len(order))
+                return dataset.take(rows[order].tolist(), columns=columns).take(pa.array(back))
+            return dataset.to_table(columns=columns).take(pa.array(rows))
 
     def _index(self, producer: Producer) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64]]:
         dataset = self._open(producer)
@@ -110,7 +111,8 @@ class LanceStore:
         cached = self._indices.get(producer.digest)
         if cached is not None and cached[0] == dataset.version:
             return cached[1], cached[2]
-        column = dataset.to_table(columns=["digest"])["digest"].to_pylist()
+        with _reading(self._path(producer)):
+            column = dataset.to_table(columns=["digest"])["digest"].to_pylist()
         names, first = np.unique(np.asarray(column, dtype="<U40"), return_index=True)
         self._indices[producer.digest] = (dataset.version, names, first)
         return names, first
@@ -119,13 +121,8 @@ class LanceStore:
         path = self._path(producer)
         if not _exists(path):
             return None
-        try:
+        with _reading(path):
             return lance.dataset(path)
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"the predictions store {path} is damaged ({_first_line(error)}); "
-                "it is a cache: delete it and run again"
-            ) from error
 
     def _path(self, producer: Producer) -> Path:
         return self._root / f"{producer.digest}.lance"
@@ -134,6 +131,17 @@ class LanceStore:
 def _exists(path: Path) -> bool:
     """Whether a whole version is there; a killed first append leaves a folder without one."""
     return any((path / "_versions").glob("*.manifest"))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what Lance says of torn and missing files into one clear line."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, pa.ArrowException) as error:
+        raise StoreError(
+            f"the predictions store {path} is damaged ({_first_line(error)}); it is a cache: delete it and run again"
+        ) from error
 
 
 @contextmanager

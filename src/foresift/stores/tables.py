@@ -86,13 +86,14 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
         DataError: not Parquet, no ``id`` column, lists of unequal length.
     """
-    with disk_errors(path):
+    with disk_errors(path), path.open("rb") as file:
         try:
-            table = pq.read_table(path)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{path} is not a Parquet file: {str(error).splitlines()[0]}") from None
+            table = pq.read_table(file)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from None
     if "id" not in table.column_names:
         raise DataError(f"{path}: expected a column named id, got {', '.join(table.column_names) or 'none'}")
+    _check_ids(path, table["id"])
     producer = Producer(model=f"file:{path.name}", stage="given") if path.name else USER
     matrices = {
         name: Column(values=_from_lists(path, field, table[field]), producer=producer)
@@ -103,9 +104,17 @@ def read_predictions(path: Path) -> Predictions:
         table["id"].to_pylist(),
         logits=matrices["logits"].values if "logits" in matrices else None,
         embeddings=matrices["embeddings"].values if "embeddings" in matrices else None,
-        uris=table["uri"].to_pylist() if "uri" in table.column_names else None,
+        uris=[uri or "" for uri in table["uri"].to_pylist()] if "uri" in table.column_names else None,
         producer=producer,
     )
+
+
+def _check_ids(path: Path, column: pa.ChunkedArray) -> None:
+    if column.null_count:
+        raise DataError(f"{path}: column id has {column.null_count} empty cells; every row needs an id")
+    kind = column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise DataError(f"{path}: column id must hold integers or text, got {kind}")
 
 
 def _lists(matrix: np.ndarray[Any, Any]) -> pa.Array:
