@@ -51,12 +51,12 @@ def _package(name: str, extra: str) -> Finding:
         return Finding(what=name, value=version(name))
     except PackageNotFoundError:
         advice = f"pip install 'foresift[{extra}]'"
-        return Finding(what=name, value="not installed", fine=False, advice=advice)
+        return Finding(what=name, value="not installed (optional)", advice=advice)
 
 
 def _engines() -> list[Finding]:
     if importlib.util.find_spec("torch") is None:
-        return [Finding(what="engines", value="none: torch is not installed", fine=False)]
+        return [Finding(what="engines", value="none: torch is not installed")]
     from foresift.app.engine_choice import candidates
     from foresift.engines import available, engine_identity
 

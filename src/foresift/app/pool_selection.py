@@ -21,7 +21,7 @@ from foresift.core.predictions import Predictions
 from foresift.core.queries import Selection
 from foresift.core.samples import Pool, Quarantined
 from foresift.scores import SCORES
-from foresift.stores.files import write_json
+from foresift.stores.files import write_atomically, write_json
 from foresift.stores.pools import Snapshot, write_snapshot
 from foresift.stores.tables import check_suffix, read_predictions, write_rows
 from foresift.strategies import Strategy, parse
@@ -192,10 +192,20 @@ def _finish(
     write_snapshot(workspace.pools, snapshot)
     path = keep_receipt(workspace, selection.receipt)
     if request.out is not None:
-        write_rows(request.out, selection.rows(), ROW_COLUMNS)
-        path = request.out.with_name(request.out.name + ".receipt.json")
-        write_json(path, {"id": selection.receipt.id, **selection.receipt.to_dict()})
+        path = _write_out(request.out, selection)
     return Selected(selection=selection, receipt_path=path, notes=_notes(pool))
+
+
+def _write_out(out: Path, selection: Selection) -> Path:
+    """Write the table and, beside it, its receipt; the table takes its place when both are on the disk."""
+    receipt = out.with_name(out.name + ".receipt.json")
+
+    def both(target: Path) -> None:
+        write_rows(target, selection.rows(), ROW_COLUMNS)
+        write_json(receipt, {"id": selection.receipt.id, **selection.receipt.to_dict()})
+
+    write_atomically(out, both)
+    return receipt
 
 
 def _describe(

@@ -42,7 +42,7 @@ def models(
     if as_json:
         emit_json({"models": rows, "timm": others})
         return
-    table(rows, [name for name in ("name", "family", "parameters", "cite", "summary") if rows and name in rows[0]])
+    table(rows, [name for name in ("name", "aliases", "family", "parameters", "cite") if rows and name in rows[0]])
     for name in others:
         say(f"timm:{name}")
     if pattern is None:

@@ -54,7 +54,8 @@ def _default(parameter: Any) -> str:
 _HEAD = """# Commands
 
 Written by `make docs` from the commands themselves. Every command takes `--json`, which prints one JSON object;
-those that remember something take `--home` (or `FORESIFT_HOME`), the workspace. Exit code 0: done; 1: it failed; 2: the request was wrong.
+those that remember something take `--home` (or `FORESIFT_HOME`), the workspace.
+Exit code 0: done; 1: it failed; 2: the request was wrong.
 """
 
 if __name__ == "__main__":
