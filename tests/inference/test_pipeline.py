@@ -55,8 +55,7 @@ class Counted:
 
 def process(folder: Path, root: Path, *what: object) -> subprocess.Popen[str]:
     command = [sys.executable, str(SCRIPT), str(folder), str(root), *map(str, what)]
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parent)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def answer(running: subprocess.Popen[str]) -> int:
