@@ -35,9 +35,9 @@ class Answer(NamedTuple):
         return line
 
 
-def start(*args: object, home: Path, **options: Any) -> subprocess.Popen[str]:
+def start(*args: object, home: Path, variables: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:
     """The installed command as a process of its own."""
-    environment = {**os.environ, "FORESIFT_HOME": str(home)}
+    environment = {**os.environ, "FORESIFT_HOME": str(home), **(variables or {})}
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([FORESIFT, *map(str, args)], env=environment, **{**pipes, **options})
 

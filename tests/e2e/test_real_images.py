@@ -36,7 +36,8 @@ def untrained(cifar: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def predict(pool: Path, model: Path, home: Path, out: Path) -> subprocess.Popen[str]:
     # Engine and batch size are named: two workspaces may well measure differently.
     options = ("--engine", "torch-f32", "--batch", 64, "--out", out, "--json")
-    return start("predict", pool, "--model", model, *options, home=home)
+    # One thread: two that wait for each other stand still on a machine that has other work.
+    return start("predict", pool, "--model", model, *options, home=home, variables={"OMP_NUM_THREADS": "1"})
 
 
 def answer(running: subprocess.Popen[str]) -> Answer:
