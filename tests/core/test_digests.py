@@ -64,6 +64,32 @@ def test_ids_are_integers_or_text() -> None:
         as_ids([[1]])
 
 
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [2**63, 1],
+        [2**63, -1],
+        [2**70, 1],
+        [np.uint64(2**63), np.int64(-1)],
+        np.array([2**63, 1], dtype=np.uint64),
+    ],
+)
+def test_integers_beyond_64_bits_become_the_text_of_their_digits(ids: list[int]) -> None:
+    assert as_ids(ids).tolist() == [str(int(value)) for value in ids]
+
+
+def test_unsigned_integers_that_fit_stay_integers() -> None:
+    ids = np.array([2**63 - 1, 0], dtype=np.uint64)
+    assert as_ids(ids).dtype == np.int64
+    assert as_ids(ids).tolist() == [2**63 - 1, 0]
+    assert as_ids(ids[:0]).dtype == np.int64
+
+
+def test_floats_become_text() -> None:
+    assert as_ids([1, 2.5]).tolist() == ["1.0", "2.5"]
+    assert as_ids([]).dtype.kind == "U"
+
+
 @given(st.lists(st.integers(0, 9), max_size=8))
 def test_duplicates_and_order_are_found(ids: list[int]) -> None:
     array = as_ids(ids) if ids else np.empty(0, dtype=np.int64)

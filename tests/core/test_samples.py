@@ -118,6 +118,8 @@ def test_codes_lead_back_to_labels(labels: list[str | None]) -> None:
 def test_ids_are_cast_to_the_kind_of_the_pool() -> None:
     assert cast_ids(as_ids([7]), like=as_ids(["a"])).tolist() == ["7"]
     assert cast_ids(as_ids(["7"]), like=as_ids([1])).tolist() == [7]
+    with pytest.raises(DataError, match="64-bit"):
+        cast_ids(as_ids([2**63]), like=as_ids([1]))
 
 
 def test_a_conflict_reads_as_a_sentence() -> None:

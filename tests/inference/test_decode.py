@@ -2,6 +2,7 @@ import io
 import struct
 import sys
 import threading
+import tracemalloc
 import warnings
 import zlib
 
@@ -383,6 +384,103 @@ def test_webp_above_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(decoding, "MAX_PIXELS", 24 * 32 - 1)
     with pytest.raises(DecodeError, match="32 x 24 pixels"):
         decode(encode(noise(), "WEBP"))
+
+
+def _wide(dtype: str) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 60_000, (300, 400)).astype(dtype)
+
+
+def _cmyk(kind: str) -> bytes:
+    return encode(Image.fromarray(noise(300, 400)).convert("CMYK"), kind)
+
+
+MODES = {
+    "rgb": png(noise(300, 400)),
+    "rgba": png(noise(300, 400, channels=4)),
+    "rgba turned": png(noise(300, 400, channels=4), exif=exif(6)),
+    "grey": png(noise(300, 400, channels=0)),
+    "grey with alpha": png(Image.fromarray(noise(300, 400, channels=2))),
+    "one bit": png(Image.fromarray(noise(300, 400, channels=0) > 127)),
+    "palette": png(Image.fromarray(noise(300, 400)).quantize(16)),
+    "palette with a clear colour": png(Image.fromarray(noise(300, 400)).quantize(16), transparency=2),
+    "palette with alpha": png(Image.fromarray(noise(300, 400)).quantize(16), transparency=bytes(range(0, 160, 10))),
+    "one clear colour": png(noise(300, 400), transparency=tuple(noise(300, 400)[200, 300].tolist())),
+    "sixteen bits": png(_wide("uint16")),
+    "integers": encode(_wide("int32"), "TIFF"),
+    "floats": encode(_wide("float32"), "TIFF"),
+    "cmyk tiff": _cmyk("TIFF"),
+    "cmyk jpeg": _cmyk("JPEG"),
+}
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_tiles_leave_no_seam(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = decode(MODES[name])
+    monkeypatch.setattr(decoding, "_TILE", 37)
+    assert np.array_equal(decode(MODES[name]), whole)
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_no_step_holds_more_than_the_image_and_its_result(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Pillow holds is not traced; the arrays of ours and of simplejpeg are."""
+    monkeypatch.setattr(decoding, "_TILE", 32)
+    decode(MODES[name])
+    tracemalloc.start()
+    try:
+        decode(MODES[name])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    bytes_a_pixel = 7 if name == "cmyk jpeg" else 6 if "turned" in name else 3
+    assert peak <= 300 * 400 * bytes_a_pixel + 150_000
+
+
+def _do_two_meet(data: bytes, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether two threads are inside the decoder at one moment."""
+    meeting, convert = threading.Barrier(2), decoding._rgb
+
+    def wait_and_convert(image: Image.Image) -> np.ndarray:
+        try:
+            meeting.wait(timeout=0.5)
+        except threading.BrokenBarrierError:
+            alone.append(True)
+        return convert(image)
+
+    alone: list[bool] = []
+    monkeypatch.setattr(decoding, "_rgb", wait_and_convert)
+    threads = [threading.Thread(target=decode, args=(data,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return not alone
+
+
+def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _do_two_meet(png(), monkeypatch)
+    monkeypatch.undo()
+    monkeypatch.setattr(decoding, "LARGE_PIXELS", 24 * 32 - 1)
+    assert not _do_two_meet(png(), monkeypatch)
+
+
+def test_a_broken_large_image_lets_the_next_one_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "LARGE_PIXELS", 1)
+    for data in (png(), jpeg()):
+        for _ in range(2):
+            with pytest.raises(DecodeError):
+                decode(data[: len(data) // 2])
+        assert decode(data).shape == (24, 32, 3)
+
+
+@pytest.mark.parametrize("data", [png(), jpeg()])
+def test_an_image_that_memory_can_not_hold_is_one_bad_image(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*args: object, **options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(decoding, "_rgb", exhausted)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", exhausted)
+    with pytest.raises(DecodeError, match="too large for the memory of this machine"):
+        decode(data)
 
 
 def test_odd_metadata_does_not_warn() -> None:

@@ -31,6 +31,13 @@ def test_the_last_word_counts(memory: DigestMemory) -> None:
     assert memory.lookup(["/a", "/a"], [(1, 2), (1, 3)]) == [None, "new"]
 
 
+def test_what_is_forgotten_is_unknown(memory: DigestMemory) -> None:
+    memory.remember(["/a", "/b"], [(1, 2), (3, 4)], ["da", "db"])
+    memory.forget(["/a", "/never seen"])
+    memory.forget([])
+    assert memory.lookup(["/a", "/b"], [(1, 2), (3, 4)]) == [None, "db"]
+
+
 def test_nothing_asked_nothing_said(memory: DigestMemory) -> None:
     memory.remember([], [], [])
     assert memory.lookup([], []) == []

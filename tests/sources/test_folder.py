@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,7 @@ def test_a_path_longer_than_paths_may_be(tmp_path: Path) -> None:
     os.close(start)
     write(tmp_path, "a.png")
     pool = pool_of(tmp_path)
+    shutil.rmtree(tmp_path / ("d" * 200))  # not every tool that cleans up can
     assert len(pool) == 1
     assert [q.reason for q in pool.quarantined] == ["the file name is too long"]
 

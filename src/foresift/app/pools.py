@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +16,15 @@ from foresift.core.protocols import Progress
 from foresift.core.samples import Pool
 from foresift.sources import open_source
 from foresift.sources.labels import read_labels, resolve, resolve_ids
+
+
+class LabeledPart(NamedTuple):
+    """What of a pool is labeled already."""
+
+    ids: Ids
+    """Ascending."""
+    notes: tuple[str, ...]
+    """What a person should know of the file that says so."""
 
 
 def open_pool(
@@ -42,26 +53,48 @@ def open_pool(
 def relabeled(pool: Pool, labels_file: str | Path | None) -> Pool:
     """The pool with the labels of a file in place of its own; the pool itself without a file.
 
+    Labels of broken files are skipped; a note says how many.
+
     Raises:
         LabelError: the file names unknown samples or contradicts itself.
     """
     if labels_file is None:
         return pool
-    return pool.without_labels().with_labels(resolve(pool, read_labels(labels_file)))
+    named = resolve(pool, read_labels(labels_file))
+    notes = _skipped(labels_file, named.skipped, "broken files")
+    return replace(pool.without_labels().with_labels(named.labels), notes=(*pool.notes, *notes))
 
 
 def labeled_ids(pool: Pool, labeled_file: str | Path | None, *, own_labels: bool) -> Ids:
-    """Ids that are labeled already, ascending.
+    """Ids that are labeled already, ascending; as :func:`labeled_part`, without its notes."""
+    return labeled_part(pool, labeled_file, own_labels=own_labels).ids
+
+
+def labeled_part(pool: Pool, labeled_file: str | Path | None, *, own_labels: bool) -> LabeledPart:
+    """The samples that are labeled already.
 
     Args:
-        labeled_file: names samples by id or uri; its labels, if any, do not matter here.
+        labeled_file: names samples by id or uri. If any label is filled in, only rows with one
+            count; which label it is does not matter here. Rows that name nothing that could be
+            chosen are skipped; a note says how many.
         own_labels: whether labels in the pool itself count. They do in a manifest that labels
             some of its rows; a folder's class names, and a manifest that labels every row, are
             the truth of a pool that is treated as unlabeled. A sample whose labels contradict
             each other is no sign of a pool that is labeled in part.
+    Raises:
+        LabelError: the file names nothing in the pool.
     """
-    named = resolve_ids(pool, read_labels(labeled_file)) if labeled_file is not None else pool.ids[:0]
+    named, notes = _named(pool, labeled_file) if labeled_file is not None else LabeledPart(pool.ids[:0], ())
     contested = np.isin(pool.digests, [conflict.digest for conflict in pool.conflicts])
     if own_labels and pool.labeled.any() and not (pool.labeled | contested).all():
         named = np.union1d(named, pool.ids[pool.labeled])
-    return frozen(np.asarray(named))
+    return LabeledPart(frozen(np.asarray(named)), notes)
+
+
+def _named(pool: Pool, labeled_file: str | Path) -> LabeledPart:
+    ids, skipped = resolve_ids(pool, read_labels(labeled_file))
+    return LabeledPart(ids, _skipped(labeled_file, skipped, "broken files or samples that the pool lacks"))
+
+
+def _skipped(file: str | Path, rows: int, what: str) -> tuple[str, ...]:
+    return (f"{rows} rows of {file} skipped: they name {what}",) if rows else ()

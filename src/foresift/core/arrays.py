@@ -27,15 +27,27 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 def as_ids(ids: Sequence[Any] | npt.NDArray[Any]) -> Ids:
     """Read-only ids: integers stay integers, everything else becomes text.
 
+    Integers are those of 64 bits with a sign. If one does not fit, all become the text of their
+    digits; floats become text as NumPy writes them.
+
     Raises:
         UsageError: ids are not one-dimensional.
     """
     array = np.asarray(ids)
     if array.ndim != 1:
         raise UsageError(f"ids must be one-dimensional, got shape {array.shape}")
-    array = array.astype(np.int64) if array.dtype.kind in "iu" else array.astype(np.str_)
+    if array.dtype.kind == "f" and all(isinstance(value, int | np.integer) for value in ids):
+        # NumPy's common type of a negative integer and one above 2^63 is a float, which rounds both.
+        array = np.array([str(value) for value in ids], dtype=np.str_)
+    array = array.astype(np.int64) if _fits_int64(array) else array.astype(np.str_)
     array.flags.writeable = False
     return array
+
+
+def _fits_int64(array: npt.NDArray[Any]) -> bool:
+    if array.dtype.kind == "u":
+        return not array.size or bool(array.max() <= np.iinfo(np.int64).max)
+    return array.dtype.kind == "i"
 
 
 def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -126,6 +126,10 @@ class DigestMemory(Protocol):
         """Keep what was computed."""
         ...
 
+    def forget(self, uris: Sequence[str]) -> None:
+        """Drop what is known of each uri, because its bytes turned out to be others; unknown ones do no harm."""
+        ...
+
 
 class Progress(Protocol):
     """Told how far a long task is; the command line draws it."""

@@ -228,8 +228,10 @@ def cast_ids(ids: Ids, *, like: Ids) -> Ids:
         return ids.astype(np.str_)
     try:
         return ids.astype(np.int64)
-    except ValueError as error:
-        raise DataError(f"ids of the pool are integers, but the given ids are not all integers ({error})") from None
+    except (ValueError, OverflowError) as error:
+        raise DataError(
+            f"ids of the pool are 64-bit integers, but the given ids are not all such integers ({error})"
+        ) from None
 
 
 def _refuse_contradictions(labels: Sequence[Label], *, pool: str) -> None:

@@ -10,9 +10,12 @@ import functools
 import importlib.metadata
 import io
 import re
+import threading
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +29,21 @@ DECODER_REVISION = 1
 """Ours: raised with every change here or in ``transform.py`` that can change a pixel."""
 MAX_PIXELS = 178_956_970
 """512 MiB of RGB; also where Pillow refuses by itself."""
+LARGE_PIXELS = 30_000_000
+"""Images above this size are decoded one at a time, however many threads there are."""
+
+_TILE = 1024
+"""Side of the squares in which pixels are converted: what is held in between stays at some 25 MiB."""
+_ONE_LARGE = threading.Lock()
+"""Held by whoever decodes a large image; taken once an image and around no other lock."""
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
 # Everything else that Pillow can open stays shut: some of its formats run other programs.
 _FORMATS = ("PNG", "WEBP", "BMP", "TIFF", "GIF", "JPEG")
 _KNOWN = "JPEG, PNG, WebP, BMP, TIFF, GIF"
 _PILLOW = re.compile(r"PIL\.")
+_Box: TypeAlias = tuple[int, int, int, int]
+"""left, top, right, bottom, as Pillow counts."""
 _LAZY_PLUGINS = (TiffImagePlugin, WebPImagePlugin)
 """Imported here, so that no worker thread has to search for them."""
 
@@ -48,18 +60,24 @@ def decode(data: bytes, *, min_side: int | None = None) -> Pixels:
     are fractions of the smallest of 1 (floats only), 255, 65,535 and 4,294,967,295 that
     holds the largest of them.
 
+    Holds the image as its library decodes it (four bytes a pixel for colour in Pillow) and three
+    bytes a pixel of the result; of the images above ``LARGE_PIXELS`` one at a time.
+
     Args:
         min_side: a JPEG may be decoded at 1/2, 1/4 or 1/8 as long as both sides keep this
             many pixels; three to four times faster for a 12-megapixel photograph. Deterministic.
     Raises:
-        DecodeError: broken, truncated, unknown, or above ``MAX_PIXELS``.
+        DecodeError: broken, truncated, unknown, above ``MAX_PIXELS``, or too large for the memory.
         MissingExtraError: a JPEG, and simplejpeg is not installed.
     """
     if not data:
         raise DecodeError("zero bytes long")
-    if data.startswith(_JPEG_MAGIC):
-        return _decode_jpeg(data, min_side or 0)
-    return _decode_with_pillow(data)
+    try:
+        if data.startswith(_JPEG_MAGIC):
+            return _decode_jpeg(data, min_side or 0)
+        return _decode_with_pillow(data)
+    except MemoryError:
+        raise DecodeError("too large for the memory of this machine") from None
 
 
 @functools.cache
@@ -83,21 +101,29 @@ def _decode_jpeg(data: bytes, min_side: int) -> Pixels:
     except ValueError:
         # Either damaged, or sampled in a way that simplejpeg has no name for; Pillow knows which.
         return _decode_with_pillow(data)
-    _refuse_bomb(width, height)
     inks = colours in ("CMYK", "YCCK")
-    try:
-        # strict: what libjpeg only warns of (a premature end, corrupt data) is an error
-        pixels = simplejpeg.decode_jpeg(
-            data,
-            colorspace="CMYK" if inks else "RGB",
-            min_height=min_side,
-            min_width=min_side,
-            min_factor=2,
-            strict=True,
-        )
-    except ValueError as error:
-        raise _broken("JPEG", error) from None
-    return orientation.upright(_from_inks(pixels) if inks else pixels, orientation.of_jpeg(data))
+    with _room_for(width, height):
+        try:
+            # strict: what libjpeg only warns of (a premature end, corrupt data) is an error
+            pixels = simplejpeg.decode_jpeg(
+                data,
+                colorspace="CMYK" if inks else "RGB",
+                min_height=min_side,
+                min_width=min_side,
+                min_factor=2,
+                strict=True,
+            )
+        except ValueError as error:
+            raise _broken("JPEG", error) from None
+        if inks:
+            pixels = _rgb_of_inks(pixels)
+        return orientation.upright(pixels, orientation.of_jpeg(data))
+
+
+def _rgb_of_inks(inks: Pixels) -> Pixels:
+    """(h, w, 3) from (h, w, 4)."""
+    height, width, _ = inks.shape
+    return _tiled(width, height, lambda box: _from_inks(inks[box[1] : box[3], box[0] : box[2]]))
 
 
 def _from_inks(inks: Pixels) -> Pixels:
@@ -112,20 +138,26 @@ def _decode_with_pillow(data: bytes) -> Pixels:
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             kind = image.format or kind
-            _refuse_bomb(*image.size)
-            image.load()
-            pixels = _rgb(image)
-            exif = image.info.get("exif", b"")
+            with _room_for(*image.size):
+                image.load()
+                return _upright_rgb(image)
     except (DecodeError, MemoryError):
-        raise  # no memory is the machine's trouble, not the image's
+        raise
     except Image.DecompressionBombError:
         raise DecodeError(f"declares more than {MAX_PIXELS} pixels, the limit") from None
     except UnidentifiedImageError:
         raise DecodeError(f"not an image, or a damaged one (known: {_KNOWN})") from None
     except Exception as error:  # noqa: BLE001 - Pillow's plug-ins raise anything on hostile bytes
         raise _broken(kind, error) from None
+
+
+def _upright_rgb(image: Image.Image) -> Pixels:
+    """(h, w, 3) of a loaded image, which is closed."""
+    pixels = _rgb(image)
+    exif = image.info.get("exif", b"")
+    image.close()  # turning needs the room that its pixels take
     # Pillow turns TIFF itself, nothing else.
-    turned = kind == "TIFF" or not isinstance(exif, bytes)
+    turned = image.format == "TIFF" or not isinstance(exif, bytes)
     return pixels if turned else orientation.upright(pixels, orientation.of_exif(exif))
 
 
@@ -134,11 +166,26 @@ def _rgb(image: Image.Image) -> Pixels:
     if image.mode.startswith("I;16"):
         return _grey16(image)
     if image.mode in ("I", "F"):
-        values = np.asarray(image)
-        return _grey(values, full=_full_scale(values))
+        full = _full_scale(image)
+        return _tiled(*image.size, lambda box: _grey(np.asarray(image.crop(box)), full=full))
     if image.has_transparency_data:
-        return _on_white(np.asarray(image.convert("RGBA")))
-    return np.array(image.convert("RGB"))
+        return _tiled(*image.size, lambda box: _on_white(np.asarray(image.crop(box).convert("RGBA"))))
+    return _tiled(*image.size, lambda box: np.asarray(image.crop(box).convert("RGB")))
+
+
+def _tiled(width: int, height: int, convert: Callable[[_Box], Pixels]) -> Pixels:
+    """(h, w, 3) put together from (h', w', 3) of each tile, so that no step copies the whole image."""
+    pixels = np.empty((height, width, 3), dtype=np.uint8)
+    for box in _tiles(width, height):
+        left, top, right, bottom = box
+        pixels[top:bottom, left:right] = convert(box)
+    return pixels
+
+
+def _tiles(width: int, height: int) -> Iterator[_Box]:
+    for top in range(0, height, _TILE):
+        for left in range(0, width, _TILE):
+            yield left, top, min(left + _TILE, width), min(top + _TILE, height)
 
 
 def _grey(values: npt.NDArray[Any], *, full: float) -> Pixels:
@@ -152,21 +199,30 @@ def _grey16(image: Image.Image) -> Pixels:
     tags = getattr(image, "tag_v2", {})
     full = 2 ** int(tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]) - 1
     white_is_zero = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
-    values = np.asarray(image)
-    return _grey(full - values if white_is_zero else values, full=full)
+
+    def grey(box: _Box) -> Pixels:
+        values = np.asarray(image.crop(box))
+        return _grey(full - values if white_is_zero else values, full=full)
+
+    return _tiled(*image.size, grey)
 
 
-def _full_scale(values: npt.NDArray[Any]) -> float:
+def _full_scale(image: Image.Image) -> float:
     """The value that stands for white in an image that does not say."""
+    highest = max(_highest(np.asarray(image.crop(box))) for box in _tiles(*image.size))
+    scales = (1, 255, 65_535, 4_294_967_295) if image.mode == "F" else (255, 65_535, 4_294_967_295)
+    full = next((scale for scale in scales if highest <= scale), None)
+    if full is None:
+        raise DecodeError(f"holds pixels above {scales[-1]}, which have no agreed brightness")
+    return float(full)
+
+
+def _highest(values: npt.NDArray[Any]) -> float:
     if not np.isfinite(values).all():
         raise DecodeError("holds NaN or infinite pixels")
     if values.min() < 0:
         raise DecodeError("holds negative pixels, which have no agreed brightness")
-    scales = (1, 255, 65_535, 4_294_967_295) if values.dtype.kind == "f" else (255, 65_535, 4_294_967_295)
-    full = next((scale for scale in scales if values.max() <= scale), None)
-    if full is None:
-        raise DecodeError(f"holds pixels above {scales[-1]}, which have no agreed brightness")
-    return float(full)
+    return float(values.max())
 
 
 def _on_white(pixels: Pixels) -> Pixels:
@@ -179,6 +235,21 @@ def _refuse_bomb(width: int, height: int) -> None:
     """Before any pixel is decoded: a few bytes may declare gigabytes."""
     if width * height > MAX_PIXELS:
         raise DecodeError(f"declares {width} x {height} pixels, above the limit of {MAX_PIXELS}")
+
+
+@contextmanager
+def _room_for(width: int, height: int) -> Iterator[None]:
+    """While an image of this size may be decoded; a large one waits for the one before it.
+
+    Raises:
+        DecodeError: above the limit.
+    """
+    _refuse_bomb(width, height)
+    if width * height <= LARGE_PIXELS:
+        yield
+        return
+    with _ONE_LARGE:
+        yield
 
 
 def _broken(kind: str, error: Exception) -> DecodeError:

@@ -40,6 +40,11 @@ class DictDigestMemory:
         for uri, stamp, digest in zip(uris, stamps, digests, strict=True):
             self._known[uri] = (stamp, digest)
 
+    def forget(self, uris: Sequence[str]) -> None:
+        """Drop what is known of each uri."""
+        for uri in uris:
+            self._known.pop(uri, None)
+
 
 class SqliteDigestMemory:
     """A memory in one SQLite file, shared by any number of threads and processes.
@@ -68,6 +73,14 @@ class SqliteDigestMemory:
         """
         rows = [(uri, size, mtime, digest) for uri, (size, mtime), digest in zip(uris, stamps, digests, strict=True)]
         self._with_connection(lambda connection: _insert(connection, rows))
+
+    def forget(self, uris: Sequence[str]) -> None:
+        """Drop what is known of each uri; of all of them or, if interrupted, of none.
+
+        Raises:
+            StoreError: the file can't be written.
+        """
+        self._with_connection(lambda connection: _delete(connection, uris))
 
     def _with_connection(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -131,6 +144,12 @@ def _select(connection: sqlite3.Connection, uris: Sequence[str]) -> dict[str, tu
 def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, int, int, str]]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", rows)
+    connection.execute("COMMIT")
+
+
+def _delete(connection: sqlite3.Connection, uris: Sequence[str]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany("DELETE FROM digests WHERE uri = ?", [(str(uri),) for uri in uris])
     connection.execute("COMMIT")
 
 

@@ -8,17 +8,19 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from foresift.core.arrays import Ids, frozen
 from foresift.core.errors import DataError, LabelError
 from foresift.core.samples import Label, Pool
-from foresift.sources.read import absolute, fetch
+from foresift.sources.read import absolute, fetch, printable
 from foresift.sources.tables import Table, read_table
 
 COLUMNS = ("id", "uri", "label")
+_UNKNOWN, _BROKEN = -1, -2
+"""Instead of a pool row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,29 @@ class LabelTable:
     def labeled(self) -> tuple[int, ...]:
         """Rows that carry a label."""
         return tuple(row for row, label in enumerate(self.labels) if label)
+
+    @property
+    def finished(self) -> Sequence[int]:
+        """Rows whose sample is labeled already: those that carry a label, or all if none does."""
+        return self.labeled or range(len(self))
+
+
+class NamedLabels(NamedTuple):
+    """The labels of a file for samples of a pool."""
+
+    labels: list[Label]
+    """In order of id."""
+    skipped: int
+    """Labeled rows that name broken files."""
+
+
+class NamedIds(NamedTuple):
+    """The samples of a pool that a file names."""
+
+    ids: Ids
+    """Distinct, ascending."""
+    skipped: int
+    """Rows that name broken files or nothing in the pool."""
 
 
 def read_labels(path: str | Path) -> LabelTable:
@@ -77,46 +102,71 @@ def read_labels(path: str | Path) -> LabelTable:
     )
 
 
-def resolve(pool: Pool, table: LabelTable) -> list[Label]:
-    """The labels of a file for a pool's samples, in order of id; rows without a label are ignored.
+def resolve(pool: Pool, table: LabelTable) -> NamedLabels:
+    """The labels of a file for a pool's samples.
+
+    Rows without a label are ignored; rows that name a quarantined file by its address are skipped.
 
     Raises:
-        LabelError: a row names no sample of the pool, or a sample has two different labels.
+        LabelError: a row names nothing in the pool, or a sample has two different labels.
     """
     rows = table.labeled
+    samples = _samples(pool, table, rows)
+    if _UNKNOWN in samples:
+        raise _unknown(pool, table, rows, samples)
     said: dict[int, str] = {}
-    for row, sample in zip(rows, _samples(pool, table, rows), strict=True):
+    for row, sample in zip(rows, samples, strict=True):
+        if sample == _BROKEN:
+            continue
         label = table.labels[row]
         if said.setdefault(sample, label) != label:
             raise LabelError(
                 f"{table.path}, line {table.places[row]}: sample {_name(pool, sample)} is labeled"
                 f" {label!r}, but was labeled {said[sample]!r} above; keep one"
             )
-    return [Label(sample_id=pool.ids[row].item(), value=said[row]) for row in sorted(said)]
+    labels = [Label(sample_id=pool.ids[row].item(), value=said[row]) for row in sorted(said)]
+    return NamedLabels(labels, skipped=samples.count(_BROKEN))
 
 
-def resolve_ids(pool: Pool, table: LabelTable) -> Ids:
-    """The distinct sample ids that a file names, in order of id; labels are ignored.
+def resolve_ids(pool: Pool, table: LabelTable) -> NamedIds:
+    """The samples that a file names as labeled: by its filled-in rows, or by all if no label is filled in.
+
+    Rows that name a quarantined file, or nothing in the pool, are skipped: they can't be chosen anyway.
 
     Raises:
-        LabelError: a row names no sample of the pool.
+        LabelError: no row names anything in the pool, so it is the wrong file.
     """
-    rows = sorted(set(_samples(pool, table, range(len(table)))))
-    return frozen(pool.ids[np.array(rows, dtype=np.intp)])
+    rows = table.finished
+    samples = _samples(pool, table, rows)
+    if samples and set(samples) == {_UNKNOWN}:
+        raise _unknown(pool, table, rows, samples)
+    found = sorted({sample for sample in samples if sample >= 0})
+    skipped = samples.count(_UNKNOWN) + samples.count(_BROKEN)
+    return NamedIds(frozen(pool.ids[np.array(found, dtype=np.intp)]), skipped)
 
 
 def _samples(pool: Pool, table: LabelTable, rows: Sequence[int]) -> list[int]:
-    """Pool row of each table row, by id or else by address (duplicates' addresses included)."""
+    """Pool row of each table row, by id or else by address (duplicates' addresses included).
+
+    ``_BROKEN`` where the address is that of a quarantined file, ``_UNKNOWN`` where there is nothing.
+    """
     by_id = {str(sample): row for row, sample in enumerate(pool.ids.tolist())}
     by_uri = dict(_pool_addresses(pool)) if any(not table.ids[row] for row in rows) else {}
-    found = [by_id.get(table.ids[row], -1) if table.ids[row] else by_uri.get(table.uris[row], -1) for row in rows]
-    if -1 in found:
-        first = rows[found.index(-1)]
-        raise LabelError(
-            f"{table.path}: {found.count(-1)} of {len(rows)} rows name no sample of pool {pool.name};"
-            f" the first is line {table.places[first]}: {table.ids[first] or table.uris[first]}"
-        )
-    return found
+    broken = {one.uri for one in pool.quarantined}
+    samples: list[int] = []
+    for row in rows:
+        sample, uri = table.ids[row], table.uris[row]
+        found = by_id.get(sample, _UNKNOWN) if sample else by_uri.get(uri, _UNKNOWN)
+        samples.append(_BROKEN if found == _UNKNOWN and printable(uri) in broken else found)
+    return samples
+
+
+def _unknown(pool: Pool, table: LabelTable, rows: Sequence[int], samples: list[int]) -> LabelError:
+    first = rows[samples.index(_UNKNOWN)]
+    return LabelError(
+        f"{table.path}: {samples.count(_UNKNOWN)} of {len(rows)} rows name no sample of pool {pool.name};"
+        f" the first is line {table.places[first]}: {table.ids[first] or table.uris[first]}"
+    )
 
 
 def _pool_addresses(pool: Pool) -> Iterator[tuple[str, int]]:
