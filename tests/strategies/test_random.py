@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.stats
 
+from foresift.core.digests import digest_ids
 from foresift.core.predictions import Predictions
 from foresift.strategies import parse
 
@@ -37,8 +38,8 @@ def test_seeds_differ() -> None:
 
 
 def test_the_smallest_keys_win() -> None:
-    """Computed from the definition: PCG64 seeded by (seed, name), smallest raw words first."""
-    words = [5, int.from_bytes(b"random", "little")]
+    """Computed from the definition: PCG64 seeded by (seed, name, labeled), smallest raw words first."""
+    words = [5, int.from_bytes(b"random", "little"), int(digest_ids(np.empty(0, dtype=np.int64)), 16)]
     keys = np.random.PCG64(np.random.SeedSequence(words)).random_raw(8).tolist()
     expected = sorted(range(8), key=keys.__getitem__)
     assert parse("random").select(pool(8), budget=8, seed=5).sample_ids.tolist() == expected

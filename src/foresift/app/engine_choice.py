@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.core.arrays import Logits, Pixels, Values
-from foresift.core.errors import EmptyPoolError
+from foresift.core.errors import EmptyPoolError, ModelError
 from foresift.core.protocols import Engine, Outputs
 from foresift.engines import REFERENCE, available, canonical, engine_identity
 from foresift.inference.tuning import SAMPLE, SMALL_JOB_S, TRIAL_S, Choice, Trial, choose, measure
 from foresift.scores import SCORES
 from foresift.stores.choices import read_choice, write_choice
+from foresift.stores.files import locked
 
 DEFAULT_BATCH = 32
 SMALL_IMAGE_BATCH = 128
@@ -53,8 +54,10 @@ class Bench:
     """Where the outcome for this pool and pass is kept."""
     size: int
     """Side of the images in pixels."""
-    missing: Callable[[str], npt.NDArray[np.str_]]
-    """Digests that an engine would have to infer."""
+    digests: npt.NDArray[np.str_]
+    """All of the pool, ascending."""
+    missing: Callable[[str, int], npt.NDArray[np.str_]]
+    """Digests that an engine would have to infer at a batch size."""
     sample: Callable[[npt.NDArray[np.str_], int], tuple[npt.NDArray[np.str_], Pixels]]
     """Up to so many images of the given digests that can be decoded: which, and their pixels."""
     make: Callable[[str, int], Engine]
@@ -72,16 +75,17 @@ def choose_engine(asked: str, bench: Bench, *, score: ScoreInUse, batch: int | N
         EmptyPoolError: not one image can be decoded.
     """
     name = canonical(asked)
-    known = _read(bench.record)
-    if name == "auto":
-        choice, known = _choose_auto(bench, known, score)
-    elif batch is not None:
-        return Choice(engine=name, batch=batch, reason="asked for")
-    else:
-        choice, known = _choose_asked(name, bench, known)
-    if any(trial is not known.before.get(name) for name, trial in known.trials.items()):
-        _write(bench.record, known)
-    return choice if batch is None else Choice(engine=choice.engine, batch=batch, reason=choice.reason)
+    # A second process waits for the first one's measurement instead of making its own.
+    with locked(bench.record.with_suffix(".lock")):
+        known = _read(bench.record)
+        choose_one = _choose_auto if name == "auto" else partial(_choose_asked, name)
+        choice, known = choose_one(bench, known, score, batch)
+        if batch is not None:
+            choice = replace(choice, batch=batch)
+            known = known.plus({choice.engine: known.trial(choice.engine, batch)})
+        if known.trials != known.before:
+            _write(bench.record, known)
+    return choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,36 +100,47 @@ class _Known:
     def plus(self, trials: Mapping[str, Trial]) -> _Known:
         return replace(self, trials={**self.trials, **trials})
 
+    def trial(self, name: str, batch: int) -> Trial:
+        """What is known of an engine, at a batch size that was asked for."""
+        known = self.trials.get(name, Trial(engine=name, batch=batch, rate=0.0))
+        return known if known.batch == batch else replace(known, batch=batch)
+
+    def batch(self, name: str, size: int) -> int:
+        """The batch size at which an engine's rows are kept."""
+        return self.trials[name].batch if name in self.trials else default_batch(size)
+
     @property
     def compared(self) -> bool:
-        return REFERENCE in self.trials and self.trials[REFERENCE].logits is not None
+        """Whether every engine in play was measured against the reference."""
+        reference = self.trials.get(REFERENCE)
+        return reference is not None and reference.logits is not None and set(candidates()) <= set(self.trials)
 
 
-def _choose_asked(name: str, bench: Bench, known: _Known) -> tuple[Choice, _Known]:
-    missing = bench.missing(name)
-    if name not in known.trials and len(missing) > FEW:
+def _choose_asked(
+    name: str, bench: Bench, known: _Known, _score: ScoreInUse, batch: int | None
+) -> tuple[Choice, _Known]:
+    missing = bench.missing(name, batch or known.batch(name, bench.size))
+    if batch is None and name not in known.trials and len(missing) > FEW:
         known = known.plus({name: _probe(name, bench, missing)})
         if not _short(known.trials[name], missing):
             sample = _sample(bench, missing, FEW)
             known = known.plus({name: _measure(name, bench, sample, whole=False)})
-    batch = known.trials[name].batch if name in known.trials else default_batch(bench.size)
-    return Choice(engine=name, batch=batch, reason="asked for"), known
+    return Choice(engine=name, batch=known.batch(name, bench.size), reason="asked for"), known
 
 
-def _choose_auto(bench: Bench, known: _Known, score: ScoreInUse) -> tuple[Choice, _Known]:
-    missing = bench.missing(REFERENCE)
+def _choose_auto(bench: Bench, known: _Known, score: ScoreInUse, batch: int | None) -> tuple[Choice, _Known]:
     if not known.compared:
-        if len(missing) > FEW and REFERENCE not in known.trials:
+        missing = bench.missing(REFERENCE, batch or known.batch(REFERENCE, bench.size))
+        if len(missing) > FEW and known.trial(REFERENCE, 0).rate == 0:
             known = known.plus({REFERENCE: _probe(REFERENCE, bench, missing)})
         trial = known.trials.get(REFERENCE)
-        if trial is None or _short(trial, missing):
-            batch = trial.batch if trial else default_batch(bench.size)
-            return Choice(engine=REFERENCE, batch=batch, reason="a short job"), known
+        if len(missing) <= FEW or trial is None or _short(trial, missing):
+            return Choice(engine=REFERENCE, batch=known.batch(REFERENCE, bench.size), reason="a short job"), known
         known = _compare(bench, known, missing)
     try:
         return _fastest(bench, known, score)
     except _SampleGoneError:
-        return _fastest(bench, _compare(bench, known, bench.missing("")), score)
+        return _fastest(bench, _compare(bench, known, bench.digests), score)
 
 
 def default_batch(size: int) -> int:
@@ -153,7 +168,10 @@ def _compare(bench: Bench, known: _Known, digests: npt.NDArray[np.str_]) -> _Kno
     kept, pixels = bench.sample(digests, SAMPLE)
     trials = {REFERENCE: _measure(REFERENCE, bench, pixels, whole=True)}
     for name in candidates():
-        trials[name] = _measure(name, bench, pixels, whole=False)
+        try:
+            trials[name] = _measure(name, bench, pixels, whole=False)
+        except ModelError:  # an engine that can't run this network is not in play
+            trials[name] = Trial(engine=name, batch=default_batch(bench.size), rate=0.0)
     return _Known(known.before, trials, kept)
 
 

@@ -25,6 +25,8 @@ class Evaluated:
     metrics: dict[str, Any]
     classes: tuple[str, ...]
     result: PassResult
+    notes: tuple[str, ...] = ()
+    """What to know about the labels: conflicts between equal files are left out, for one."""
 
 
 def evaluate(
@@ -56,7 +58,9 @@ def evaluate(
     truth = codes[some.codes[some.rows_of(result.predictions.sample_ids)]]
     from foresift.training.metrics import evaluate as measure
 
-    return Evaluated(metrics=measure(result.predictions.column("logits"), truth), classes=classes, result=result)
+    metrics = measure(result.predictions.column("logits"), truth)
+    notes = (*pool.notes, *map(str, pool.conflicts))
+    return Evaluated(metrics=metrics, classes=classes, result=result, notes=notes)
 
 
 def _codes(used: tuple[str, ...], classes: tuple[str, ...], model: str) -> np.ndarray[Any, Any]:

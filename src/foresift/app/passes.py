@@ -21,7 +21,7 @@ from foresift.core.digests import digest_value
 from foresift.core.errors import DataError, EmptyPoolError, ModelError, QuarantineError
 from foresift.core.generations import Generation
 from foresift.core.predictions import Column, Predictions, Producer
-from foresift.core.protocols import Engine, Outputs, Progress, Silent, StoredRows
+from foresift.core.protocols import Engine, Outputs, PredictionStore, Progress, Silent, StoredRows
 from foresift.core.samples import Pool, Quarantined
 from foresift.engines import engine_identity, make_engine
 from foresift.inference.decode import decoder_version
@@ -60,7 +60,7 @@ class Model:
         """Digest of what the stage depends on."""
         record = self.generation
         body = record.backbone if self.stage == BACKBONE else record.weights
-        return digest_value([record.architecture.split("+")[0], body])
+        return digest_value([record.architecture.split("+")[0], body, list(record.probe)])
 
     def network(self) -> nn.Module:
         """The trained network, in evaluation mode."""
@@ -128,9 +128,9 @@ def predict_pool(
         raise EmptyPoolError(_empty(pool, pool.quarantined))
     digests, first_rows = np.unique(pool.digests, return_index=True)
     transform_key = digest_value([model.generation.transform.digest, decoder_version()])
-    job = _Job(workspace, pool, model, digests, pool.uris[first_rows], transform_key, options)
+    job = _Job(workspace, workspace.predictions(), pool, model, digests, pool.uris[first_rows], transform_key, options)
     choice = job.choose()
-    producer = job.producer(choice.engine)
+    producer = job.producer(choice.engine, choice.batch)
     report = job.run(choice, producer)
     return job.collect(choice, producer, report, columns)
 
@@ -138,6 +138,7 @@ def predict_pool(
 @dataclass(frozen=True, slots=True)
 class _Job:
     workspace: Workspace
+    store: PredictionStore
     pool: Pool
     model: Model
     digests: npt.NDArray[np.str_]
@@ -145,7 +146,7 @@ class _Job:
     transform_key: str
     options: PassOptions
 
-    def producer(self, engine: str) -> Producer:
+    def producer(self, engine: str, batch: int) -> Producer:
         library, precision = engine_identity(engine)
         return Producer(
             model=self.model.key,
@@ -153,23 +154,23 @@ class _Job:
             stage=self.model.stage,
             engine=library,
             precision=precision,
+            batch=batch,
         )
 
     def choose(self) -> Choice:
-        store = self.workspace.predictions()
         key = digest_value([self.pool.name, self.model.key, self.model.stage, self.transform_key])
 
-        def missing(engine: str) -> npt.NDArray[np.str_]:
-            known = store.known(self.producer(engine)) if engine else self.digests[:0]
-            return self.digests[~np.isin(self.digests, known)]
+        def missing(engine: str, batch: int) -> npt.NDArray[np.str_]:
+            return self.digests[~np.isin(self.digests, self.store.known(self.producer(engine, batch)))]
 
         bench = Bench(
             record=self.workspace.choice(key),
             size=self.model.generation.transform.size,
+            digests=self.digests,
             missing=missing,
             sample=self._sample,
             make=self._engine_maker(),
-            logits_of=self._logits_of,
+            logits_of=self._logits_of(),
         )
         return choose_engine(self.options.engine, bench, score=self.options.score, batch=self.options.batch)
 
@@ -186,18 +187,23 @@ class _Job:
             fetch=fetch,
             load=self._load,
             engine=lambda: make(choice.engine, choice.batch),
-            store=self.workspace.predictions(),
+            store=self.store,
             claims=self.workspace.claims,
             progress=self.options.progress,
             broken=_refuse if self.options.strict else _ignore,
         )
-        return run_pass(job, tools)
+        report = run_pass(job, tools)
+        if report.unread:
+            # A file that was replaced under the same size and time is looked at afresh next time.
+            lost = np.isin(self.digests, np.array(list(report.unread), dtype=np.str_))
+            self.workspace.digests().forget(self.uris[lost].tolist())
+        return report
 
     def collect(self, choice: Choice, producer: Producer, report: PassReport, columns: Sequence[str]) -> PassResult:
         """Rows of the store joined to the pool's samples; quarantined ones left out, with reasons."""
         readable = ~np.isin(self.pool.digests, np.array(list(report.unread), dtype=np.str_))
         rows = np.flatnonzero(readable)
-        stored = read_stored(self.workspace, producer, self.pool.digests[rows], self.model, columns)
+        stored = read_stored(self.store, producer, self.pool.digests[rows], self.model, columns)
         good = stored.reasons == ""
         broken = [*self.pool.quarantined, *self._unread(readable, report), *self._undecodable(rows, stored)]
         if self.options.strict and len(broken) > len(self.pool.quarantined):
@@ -256,8 +262,20 @@ class _Job:
 
         return make
 
-    def _logits_of(self, outputs: Outputs) -> Logits:
-        return _head_logits(self.model, outputs.embeddings) if self.model.stage == BACKBONE else outputs.logits
+    def _logits_of(self) -> Callable[[Outputs], Logits]:
+        """Logits of the sample that engines are compared on."""
+        loaded: list[nn.Module] = []
+
+        def logits(outputs: Outputs) -> Logits:
+            if self.model.stage != BACKBONE or self.model.backbone_only:
+                return outputs.logits
+            from foresift.models import head_logits
+
+            if not loaded:
+                loaded.append(self.model.network())
+            return head_logits(loaded[0], outputs.embeddings)
+
+        return logits
 
 
 class _EmbeddingsOnly:
@@ -273,7 +291,7 @@ class _EmbeddingsOnly:
 
 
 def read_stored(
-    workspace: Workspace,
+    store: PredictionStore,
     producer: Producer,
     digests: npt.NDArray[np.str_],
     model: Model | None,
@@ -285,7 +303,6 @@ def read_stored(
         KeyError: a digest is not stored.
         ModelError: logits of the ``backbone`` stage without a model.
     """
-    store = workspace.predictions()
     if producer.stage != BACKBONE or "logits" not in columns:
         return store.read(producer, digests, columns=columns)
     if model is None:

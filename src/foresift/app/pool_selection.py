@@ -11,16 +11,19 @@ import numpy as np
 
 from foresift.app.engine_choice import ScoreInUse
 from foresift.app.passes import Model, PassOptions, PassResult, open_model, predict_pool
-from foresift.app.pools import labeled_ids, open_pool
+from foresift.app.pools import labeled_part, open_pool
 from foresift.app.receipts import keep_receipt
 from foresift.app.selecting import check_budget
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Ids
-from foresift.core.errors import BudgetError, EmptyPoolError, QuarantineError, UsageError
+from foresift.core.errors import BudgetError, DataError, EmptyPoolError, MissingExtraError, QuarantineError, UsageError
 from foresift.core.predictions import Predictions
 from foresift.core.queries import Selection
 from foresift.core.samples import Pool, Quarantined
+from foresift.inference.decode import decode
 from foresift.scores import SCORES
+from foresift.sources.labels import read_labels
+from foresift.sources.read import fetch
 from foresift.stores.files import write_atomically, write_json
 from foresift.stores.pools import Snapshot, write_snapshot
 from foresift.stores.tables import check_suffix, read_predictions, write_rows
@@ -77,7 +80,8 @@ def select_from_pool(
         raise UsageError(f"strategy {strategy.name} needs {' and '.join(columns)}: give the model with --model DIR")
     opened = open_model(workspace, model) if model is not None and columns else None
     pool = open_pool(workspace, spec, need_digests=bool(columns), progress=request.options.progress, stdin=stdin)
-    labeled = labeled_ids(pool, request.labeled, own_labels="truth" not in strategy.needs)
+    labeled, remarks = labeled_part(pool, request.labeled, own_labels="truth" not in strategy.needs)
+    pool = replace(pool, notes=(*pool.notes, *remarks))
     check_budget(request.budget, len(pool) - len(labeled), allow_short=request.allow_short)
     if opened is None:
         return _select_unseen(workspace, pool, strategy, labeled, request)
@@ -96,7 +100,8 @@ def select_from_predictions(workspace: Workspace, path: Path, request: Request) 
     if not len(predictions):
         raise EmptyPoolError(f"{path} holds no rows; give a predictions file with at least one")
     pool = Pool.from_columns(str(path), predictions.sample_ids, uris=_uris(predictions))
-    labeled = labeled_ids(pool, request.labeled, own_labels=False)
+    labeled, remarks = labeled_part(pool, request.labeled, own_labels=False)
+    pool = replace(pool, notes=(*pool.notes, *remarks))
     check_budget(request.budget, len(pool) - len(labeled), allow_short=request.allow_short)
     used = [name for name in strategy.needs if name not in LABEL_NEEDS]
     described = {
@@ -104,7 +109,18 @@ def select_from_predictions(workspace: Workspace, path: Path, request: Request) 
         "columns": predictions.digest(used),
         "size": len(predictions),
     }
-    return _finish(workspace, pool, strategy, predictions, labeled, request, described)
+    chosen = _finish(workspace, pool, strategy, predictions, labeled, request, described)
+    return replace(chosen, notes=(*chosen.notes, *_doubts(predictions, used)))
+
+
+def _doubts(predictions: Predictions, used: list[str]) -> list[str]:
+    """What looks wrong about a user's columns though it can be ranked."""
+    if "logits" not in used or len(predictions) < 2:
+        return []
+    logits = predictions.column("logits")[:1000].astype(np.float64)
+    if logits.shape[1] > 1 and (logits >= 0).all() and np.allclose(logits.sum(axis=1), 1, atol=1e-3):
+        return ["the logits look like probabilities; store logits, or the logarithm of the probabilities"]
+    return []
 
 
 def _checked(request: Request) -> Strategy:
@@ -112,21 +128,73 @@ def _checked(request: Request) -> Strategy:
     strategy = parse(request.strategy)
     if request.out is not None:
         check_suffix(request.out)
+        _spare_labels(request.out)
     if request.budget < (0 if request.allow_short else 1):
         hint = "; --allow-short accepts 0" if request.budget == 0 else ""
         raise BudgetError(f"budget must be at least 1 label, got {request.budget}{hint}")
     return strategy
 
 
+def _spare_labels(out: Path) -> None:
+    """Refuse to write over a selection in which people have begun to fill in labels.
+
+    Raises:
+        UsageError: the file holds labels.
+    """
+    try:
+        filled = len(read_labels(out).labeled) if out.is_file() else 0
+    except DataError:  # not a labels file: nothing of value to a labeler
+        return
+    if filled:
+        raise UsageError(f"--out {out} holds {filled} labels already; choose another file, nothing was overwritten")
+
+
 def _select_unseen(workspace: Workspace, pool: Pool, strategy: Strategy, labeled: Ids, request: Request) -> Selected:
     if request.options.strict and pool.quarantined:
         first = pool.quarantined[0]
         raise QuarantineError(f"--strict: {first.uri}: {first.reason}")
+    if (pool.digests != "").all():
+        pool = without_broken_picks(pool, strategy, labeled, request)
+        check_budget(request.budget, len(pool) - int(np.isin(labeled, pool.ids).sum()), allow_short=request.allow_short)
     predictions = Predictions(sample_ids=pool.ids, uris=pool.uris)
     described = _describe(pool, pool.quarantined, predictions, ())
     return replace(
         _finish(workspace, pool, strategy, predictions, labeled, request, described), quarantined=pool.quarantined
     )
+
+
+def without_broken_picks(pool: Pool, strategy: Strategy, labeled: Ids, request: Request) -> Pool:
+    """The pool without the images that would be picked and can't be decoded; these are quarantined.
+
+    No model has looked at the pool, so nobody knows yet which images are broken. Only those that
+    are picked are decoded, until all of them are fine.
+    """
+    checked: set[Any] = set()
+    while True:
+        predictions = Predictions(sample_ids=pool.ids, uris=pool.uris)
+        picked = strategy.select(predictions, budget=request.budget, labeled=labeled, seed=request.seed).sample_ids
+        fresh = [row for row in pool.rows_of(picked).tolist() if pool.ids[row] not in checked]
+        broken = {row: reason for row in fresh if (reason := _why_broken(str(pool.uris[row])))}
+        checked.update(pool.ids[row] for row in fresh)
+        if not broken:
+            return pool
+        found = [Quarantined(uri=str(pool.uris[row]), reason=reason) for row, reason in broken.items()]
+        if request.options.strict:
+            raise QuarantineError(f"--strict: {found[0].uri}: {found[0].reason}")
+        keep = np.ones(len(pool), dtype=bool)
+        keep[list(broken)] = False
+        pool = replace(pool.take(keep), quarantined=(*pool.quarantined, *found))
+
+
+def _why_broken(uri: str) -> str:
+    """Why an image can't be decoded; empty if it can, or if no decoder is installed to tell."""
+    try:
+        decode(fetch(uri))
+    except MissingExtraError:
+        return ""
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def _select_predicted(
@@ -172,6 +240,7 @@ def _finish(
     engine: dict[str, Any] | None = None,
 ) -> Selected:
     """Select, keep what a replay needs, and write the files; the output comes last, whole."""
+    labeled = labeled[np.isin(labeled, predictions.sample_ids)]
     rows = pool.rows_of(predictions.sample_ids)
     snapshot = Snapshot(
         ids=predictions.sample_ids if "file" not in described else pool.ids,

@@ -15,12 +15,14 @@ from foresift.app.passes import BACKBONE, Model, open_model, read_stored
 from foresift.app.workspace import Workspace
 from foresift.core.about import foresift_version
 from foresift.core.arrays import Ids, Values
-from foresift.core.digests import digest_ids
+from foresift.core.digests import digest_bytes, digest_ids
 from foresift.core.errors import DataError, ReplayError, StoreError, UsageError
 from foresift.core.predictions import Column, Predictions, Producer
 from foresift.core.queries import Query, Receipt, Selection
 from foresift.kernels.softmax import softmax
+from foresift.sources.read import fetch
 from foresift.stores.files import read_json, write_json
+from foresift.stores.generations import is_generation
 from foresift.stores.pools import Snapshot, read_snapshot
 from foresift.stores.tables import read_predictions
 from foresift.strategies import Strategy, parse
@@ -206,14 +208,15 @@ def _stored(
     workspace: Workspace, receipt: Receipt, snapshot: Snapshot, name: str, producer: Producer
 ) -> npt.NDArray[Any]:
     stage_producer, model = _stage(workspace, receipt, producer)
-    known = workspace.predictions().known(stage_producer)
-    missing = int((~np.isin(snapshot.digests, known)).sum())
-    if missing:
+    store = workspace.predictions()
+    known = store.known(stage_producer)
+    missing = np.flatnonzero(~np.isin(snapshot.digests, known))
+    if missing.size:
+        what = f"{missing.size} of {len(snapshot.digests)} predictions ({name}, {producer.engine} {producer.precision})"
         raise ReplayError(
-            f"{missing} of {len(snapshot.digests)} predictions ({name}, {producer.engine} {producer.precision}) "
-            f"are no longer in the store; infer them again with: {_remedy(workspace, receipt, producer)}"
+            f"{what} are no longer in the store; {_advice(workspace, receipt, producer, snapshot, missing)}"
         )
-    stored = read_stored(workspace, stage_producer, snapshot.digests, model, (name,))
+    stored = read_stored(store, stage_producer, snapshot.digests, model, (name,))
     values = stored.logits if name == "logits" else stored.embeddings
     assert values is not None  # noqa: S101 - asked for in the line above
     return values
@@ -231,14 +234,40 @@ def _stage(workspace: Workspace, receipt: Receipt, producer: Producer) -> tuple[
     return replace(producer, stage=BACKBONE), model
 
 
+def _advice(
+    workspace: Workspace, receipt: Receipt, producer: Producer, snapshot: Snapshot, missing: npt.NDArray[np.intp]
+) -> str:
+    """How to bring predictions back, or why that can't be done."""
+    folder = Path(str(receipt.model.get("folder")))
+    if not is_generation(folder):
+        return f"and the model folder {folder} is gone: put generation {str(receipt.model.get('id'))[:12]} back"
+    lost = [row for row in missing.tolist() if _content(str(snapshot.uris[row])) != snapshot.digests[row]]
+    if lost:
+        return f"and {len(lost)} of their images are gone or changed, first {snapshot.uris[lost[0]]}: put them back"
+    return f"infer them again with: {_remedy(workspace, receipt, producer)}"
+
+
+def _content(uri: str) -> str:
+    try:
+        return digest_bytes(fetch(uri))
+    except DataError:
+        return ""
+
+
 def _remedy(workspace: Workspace, receipt: Receipt, producer: Producer) -> str:
     """The command that fills the store again; another engine or batch size could round otherwise."""
     words = [
-        *("foresift", "predict", receipt.pool.get("name"), "--model", receipt.model.get("folder")),
+        *("foresift", "predict", _pool_argument(receipt), "--model", receipt.model.get("folder")),
         *("--engine", f"{producer.engine.partition('-')[0]}-{producer.precision}"),
-        *("--batch", receipt.engine.get("batch"), "--home", workspace.home),
+        *("--batch", producer.batch, "--home", workspace.home),
     ]
     return shlex.join(map(str, words))
+
+
+def _pool_argument(receipt: Receipt) -> object:
+    """The pool as a command takes it; addresses that came on standard input must come so again."""
+    name = receipt.pool.get("name")
+    return "-" if name == "stdin" else name
 
 
 def _find_sample(scene: _Scene, sample: str) -> int:

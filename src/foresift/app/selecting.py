@@ -43,6 +43,11 @@ def select(
         MissingColumnError: the predictions lack a column that the strategy needs.
         NonFiniteError: a score is NaN or infinite; names the sample.
     """
+    if not isinstance(predictions, Predictions):
+        came = type(predictions).__name__  # type: ignore[unreachable]
+        raise UsageError(
+            f"expected Predictions, got {came}; make them with foresift.Predictions.from_arrays or predict"
+        )
     chosen = parse(strategy) if isinstance(strategy, str) else strategy
     used = [name for name in chosen.needs if name not in LABEL_NEEDS and name in predictions.columns]
     return chosen.select(

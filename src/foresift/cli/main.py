@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,24 +43,36 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; errors that Foresift expects end as one line on standard error."""
+    """Run the command line; every error that is expected ends as one line on standard error."""
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     try:
-        app()
+        code = app(standalone_mode=False)
+        raise SystemExit(code if isinstance(code, int) else 0)
     except ForesiftError as error:
-        _fail(error, code=2 if isinstance(error, UsageError) else 1)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            # The reader of our output left; that is its right.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(0) from None
-        _fail(error, code=1)
-    except KeyboardInterrupt:
+        _fail(str(error), error, code=2 if isinstance(error, UsageError) else 1)
+    except typer.TyperException as error:
+        _fail(_usage(error), error, code=2)
+    except BrokenPipeError:
+        # The reader of our output left; that is its right.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except (OSError, MemoryError) as error:
+        _fail(str(error) or "out of memory; close other programs or use a smaller --batch", error, code=1)
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted; what was stored is kept, run the same command again to go on", file=sys.stderr)  # noqa: T201
         raise SystemExit(130) from None
 
 
-def _fail(error: BaseException, *, code: int) -> None:
-    line = " ".join(str(error).split())
+def _usage(error: Any) -> str:
+    """The message of a wrong option, and where to read on."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "foresift"
+    return f"{error.format_message()} See: {command} --help"
+
+
+def _fail(text: str, error: BaseException, *, code: int) -> None:
+    line = " ".join(text.split())
     if "--json" in sys.argv:
         from foresift.cli.output import emit_json
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,6 +49,8 @@ def select(
 
     if (pool is None) == (predictions is None):
         raise UsageError("give either POOL or --predictions FILE" + (", not both" if pool is not None else ""))
+    if predictions is not None and model is not None:
+        raise UsageError("--model has no part in a selection from --predictions; leave one of them out")
     request = Request(
         strategy=strategy,
         budget=budget,
@@ -135,7 +138,8 @@ def _summary(chosen: Selected, out: Path | None) -> None:
     note(f"receipt {receipt.id[:12]} in {chosen.receipt_path}")
     if out is not None:
         note(
-            f"next: fill in the label column of {out}, then: foresift train POOL --labels {out} --model NAME --out DIR"
+            f"next: fill in the label column of {out}, then: "
+            f"foresift train POOL --labels {shlex.quote(str(out))} --model NAME --out DIR"
         )
 
 

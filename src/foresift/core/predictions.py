@@ -25,6 +25,8 @@ class Producer:
     stage: str = "forward"
     engine: str = ""
     precision: str = ""
+    batch: int = 0
+    """Images a call: another batch size may round otherwise."""
 
     @property
     def digest(self) -> str:

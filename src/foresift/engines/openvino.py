@@ -36,7 +36,10 @@ class OpenVinoEngine:
             "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "LATENCY",  # one batch at a time over all cores: the pipeline overlaps the rest
         }
-        self._request = core.compile_model(model, "CPU", hints).create_infer_request()
+        try:
+            self._request = core.compile_model(model, "CPU", hints).create_infer_request()
+        except Exception as error:
+            raise _refusal(error) from error
 
     def __call__(self, batch: Pixels) -> Outputs:
         """Logits and embeddings of a (b, s, s, 3) uint8 batch."""
@@ -57,6 +60,11 @@ def _convert(network: nn.Module, *, size: int) -> ov.Model:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # torch.jit deprecation notices from inside the converter
             return ov.convert_model(own, example_input=example, input=[-1, size, size, 3])
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"OpenVINO can't convert this network ({reason}); use --engine torch") from error
+    except Exception as error:
+        raise _refusal(error) from error
+
+
+def _refusal(error: Exception) -> ModelError:
+    """OpenVINO's errors share no base class of their own."""
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    return ModelError(f"OpenVINO can't run this network ({reason}); use --engine torch")

@@ -28,7 +28,8 @@ class TorchEngine:
 
     def __call__(self, batch: Pixels) -> Outputs:
         """Logits and embeddings of a (b, s, s, 3) uint8 batch."""
-        with torch.inference_mode():
+        # The reference must not round to TF32, which a GPU would do in convolutions by default.
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=self.precision != "f32"):
             logits, embeddings = self._network(torch.from_numpy(batch).to(self._device))
         return Outputs(_float32(logits), _float32(embeddings))
 

@@ -122,6 +122,7 @@ def run_pass(job: ForwardPass, tools: Tools) -> PassReport:
         NonFiniteError: the network gave NaN or infinity; names the image, its shard is not stored.
         StoreError: full disk; finished shards are kept.
     """
+    check_job(job)
     report = PassReport()
     missing = ~np.isin(job.digests, tools.store.known(job.producer))
     tools.progress.start("inferring", int(missing.sum()))

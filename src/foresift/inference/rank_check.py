@@ -11,6 +11,8 @@ from foresift.core.arrays import Values
 
 MIN_CORRELATION = 0.99
 MIN_OVERLAP = 0.97
+MIN_COMPARED = 32
+"""A smaller top says little: one image of it may agree by luck."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +42,10 @@ def rank_check(reference: Values, candidate: Values, *, share: float) -> RankChe
     """Compare two (n,) score vectors of the same images at the top ``share`` of them.
 
     Args:
-        share: budget over pool, within (0, 1]; at least one image is compared.
+        share: budget over pool, within (0, 1]; at least ``MIN_COMPARED`` images are compared.
     """
     n = len(reference)
-    k = min(n, max(1, round(share * n)))
+    k = min(n, max(MIN_COMPARED, round(share * n)))
     return RankCheck(correlation=spearman(reference, candidate), overlap=top_overlap(reference, candidate, k), n=n, k=k)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,7 +15,7 @@ import pyarrow as pa
 from foresift.core.errors import MissingExtraError, StoreError
 from foresift.core.predictions import Producer
 from foresift.core.protocols import StoredRows
-from foresift.stores.files import write_json
+from foresift.stores.files import locked, write_json
 
 try:
     import lance
@@ -85,7 +84,7 @@ class LanceStore:
         if not _exists(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             # Of two datasets created at once, Lance would let the second replace the first.
-            with _locked(path.with_suffix(".lock")):
+            with locked(path.with_suffix(".lock")):
                 if not _exists(path):
                     write_json(path.with_suffix(".json"), asdict(producer))
                     lance.write_dataset(table, path, mode="create")
@@ -142,14 +141,6 @@ def _reading(path: Path) -> Iterator[None]:
         raise StoreError(
             f"the predictions store {path} is damaged ({_first_line(error)}); it is a cache: delete it and run again"
         ) from error
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; the operating system unlocks for those that die."""
-    with path.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _fixed(matrix: npt.NDArray[np.float32]) -> pa.FixedSizeListArray:

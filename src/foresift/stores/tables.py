@@ -86,9 +86,11 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
         DataError: not Parquet, no ``id`` column, lists of unequal length.
     """
-    with disk_errors(path), path.open("rb") as file:
+    with disk_errors(path):
+        path.open("rb").close()  # says why a file can't be opened
         try:
-            table = pq.read_table(file)
+            # Arrow's own file: its threads must not call into Python while the process ends.
+            table = pq.read_table(pa.OSFile(str(path)))
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from None
     if "id" not in table.column_names:

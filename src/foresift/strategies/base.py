@@ -135,7 +135,7 @@ class Strategy(ABC):
         return build_query(predictions, needs=self.needs, budget=budget, labeled=labeled, labels=labels, truth=truth)
 
     def _checked_picks(self, query: Query, seed: int) -> Picks:
-        rng = generator(seed, self.name)
+        rng = generator(seed, self.name, labeled=query.labeled_ids)
         if query.budget == 0:
             return Picks(rows=np.empty(0, dtype=np.intp), solver="none")
         picks = self.pick(query, rng)
@@ -143,9 +143,13 @@ class Strategy(ABC):
         return picks
 
 
-def generator(seed: int, name: str) -> np.random.Generator:
-    """The random generator of one query: seeded by the user's seed and the strategy's name."""
-    words = [checked_seed(seed), int.from_bytes(name.encode(), "little")]
+def generator(seed: int, name: str, *, labeled: Ids) -> np.random.Generator:
+    """The random generator of one query, seeded by the user's seed, the strategy's name and what is labeled.
+
+    The labeled ids stand for the round: with the seed alone, a second round would draw the same
+    numbers again for the neighbours of what the first one took.
+    """
+    words = [checked_seed(seed), int.from_bytes(name.encode(), "little"), int(digest_ids(labeled), 16)]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
 
 

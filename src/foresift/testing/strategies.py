@@ -232,7 +232,7 @@ def non_finite(case: Case) -> None:
 
 def _refuses(strategy: Strategy, query: Query, *, sample: str) -> None:
     try:
-        strategy.pick(query, generator(3, strategy.name))
+        strategy.pick(query, generator(3, strategy.name, labeled=query.labeled_ids))
     except NonFiniteError as error:
         hold(sample in str(error), "non-finite", f"the error does not name sample {sample}: {error}")
     else:
@@ -257,7 +257,7 @@ def ties_by_id(case: Case) -> None:
     columns = {name: np.repeat(np.array(query.column(name))[:1], len(query), axis=0) for name in case.columns}
     truth = None if query.truth is None else np.zeros_like(query.truth)
     equal = replace(query, columns=columns, truth=truth)
-    rows = case.strategy.pick(equal, generator(3, case.strategy.name)).rows
+    rows = case.strategy.pick(equal, generator(3, case.strategy.name, labeled=equal.labeled_ids)).rows
     hold(rows.tolist() == list(range(7)), "ties-by-id", f"equal values were picked in order {rows.tolist()}")
 
 
