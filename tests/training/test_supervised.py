@@ -105,6 +105,14 @@ def test_a_finished_run_is_not_repeated_and_a_foreign_one_not_continued(
     assert finish(run, tmp_path, seed=2)[1].resumed_from == 0
 
 
+def test_a_run_on_other_normalised_images_is_not_continued(run: Any, tmp_path: Path) -> None:
+    finish(run, tmp_path)
+    images, codes = run.data()
+    pixels = images.batch(np.arange(len(images)))
+    other = ArrayImages.from_array(pixels, Transform(size=8, mean=(0.5, 0.5, 0.5)))
+    assert train(run.network(), other, codes, recipe=run.RECIPE, seed=1, folder=tmp_path).resumed_from == 0
+
+
 def test_results_depend_on_the_seed_only(run: Any, whole: dict[str, torch.Tensor], tmp_path: Path) -> None:
     torch.manual_seed(99)
     images, codes = run.data()
@@ -179,7 +187,7 @@ def test_a_resumed_metrics_file_holds_every_epoch(run: Any, tmp_path: Path) -> N
         ("linear", Recipe(epochs=4), 0.85),
         ("mlp:32", Recipe(epochs=4, optimizer="adamw", lr=5e-3, schedule="onecycle"), 0.85),
         ("cnn:8", Recipe(epochs=4, augment="shift"), 0.9),
-        ("cnn:8", Recipe(epochs=4, precision="bf16", label_smoothing=0.1, schedule="multistep"), 0.9),
+        ("cnn:8", Recipe(epochs=4, precision="bf16", label_smoothing=0.1, schedule="multistep"), 0.85),
     ],
 )
 def test_digits_are_learned(digits: Any, tmp_path: Path, name: str, recipe: Recipe, floor: float) -> None:

@@ -290,13 +290,14 @@ def _means(sums: Sequence[float]) -> dict[str, float]:
 
 
 def _run_digest(network: nn.Module, images: ArrayImages, codes: Codes, *, recipe: Recipe, seed: int) -> str:
-    """What must be equal for a checkpoint to be this run's: start, data, recipe and seed."""
+    """What must be equal for a checkpoint to be this run's: start, data, transform, recipe and seed."""
     start = {name: _tensor_digest(value) for name, value in network.state_dict().items()}
     return digest_value(
         {
             "start": start,
             "codes": digest_array(np.asarray(codes, dtype=np.int64)),
             "images": images.identity,
+            "transform": images.transform.digest,
             "recipe": recipe.to_dict(),
             "seed": seed,
         }
