@@ -9,7 +9,7 @@ from torch import nn
 from foresift.core.errors import ModelError
 from foresift.core.generations import Generation, Transform
 from foresift.models import ScoringModule, build, load_network, replace_head, save_generation, weights
-from foresift.models.generations import backbone_digest
+from foresift.models.generations import backbone_digest, probe
 
 TRANSFORM = Transform(size=8)
 CLASSES = ("cat", "dog", "owl")
@@ -125,6 +125,63 @@ def test_a_users_own_module_with_an_mlp_head(tmp_path: Path) -> None:
     headed = replace_head(Own(), nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)))
     generation = save(tmp_path / "g", headed, "custom+mlp:5")
     assert torch.equal(logits(load_network(tmp_path / "g", generation, module=Own())), logits(headed))
+
+
+class Scaled(Own):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 1.1 * super().forward(x)
+
+
+def test_a_module_that_computes_something_else_on_the_same_weights_is_refused(tmp_path: Path) -> None:
+    own = Own()
+    generation = save(tmp_path / "g", own, "custom")
+    assert save(tmp_path / "other", _with_weights(Scaled(), own), "custom").id != generation.id
+    with pytest.raises(ModelError, match="computes something else"):
+        load_network(tmp_path / "g", generation, module=Scaled())
+    nudged = Generation.from_dict({**generation.to_dict(), "probe": [value + 5e-4 for value in generation.probe]})
+    load_network(tmp_path / "g", nudged, module=Own())  # another machine rounds a little otherwise
+
+
+def _with_weights(module: nn.Module, other: nn.Module) -> nn.Module:
+    module.load_state_dict(other.state_dict())
+    return module
+
+
+def test_only_a_users_own_module_is_probed_and_the_probe_changes_nothing(tmp_path: Path) -> None:
+    assert "probe" not in save(tmp_path / "named", network()).to_dict()
+    own = Own().train()
+    own.body.eval()  # frozen, as a user may have it
+    assert save(tmp_path / "g", own, "custom").probe == probe(own, size=8)
+    assert own.training
+    assert not own.body.training
+    assert len(set(probe(own, size=8))) == 6  # 3 logits of each of 2 images
+
+
+def test_a_module_that_takes_no_such_images_or_gives_no_numbers_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"can't take \(b, 3, 9, 9\) images"):
+        save_generation(tmp_path / "g", Own(), architecture="custom", classes=CLASSES, transform=Transform(size=9))
+    huge = Own()
+    nn.init.constant_(huge.out.weight, 3e38)
+    nn.init.constant_(huge.body[1].bias, 9.0)
+    with pytest.raises(ModelError, match="logits are not finite"):
+        save(tmp_path / "g", huge, "custom")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_more_files_are_there_with_the_record_and_the_originals_stay(
+    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    if not links:
+        monkeypatch.setattr("os.link", refuse)
+    (tmp_path / "log").write_text("one")
+    files = {"metrics.csv": tmp_path / "log", "checkpoints/a.ckpt": tmp_path / "log"}
+    save(tmp_path / "g", network(), files=files)
+    assert [(tmp_path / "g" / name).read_text() for name in files] == ["one", "one"]
+    assert (tmp_path / "log").read_text() == "one"
 
 
 def test_values_that_are_no_plain_json_are_refused(tmp_path: Path) -> None:

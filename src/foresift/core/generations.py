@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -29,10 +30,16 @@ class Transform:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.size > 16_384:
-            raise ModelError(f"image size must be within 1 .. 16384, got {self.size}")
+        if not _is_integer(self.size) or not 1 <= self.size <= 16_384:
+            raise ModelError(f"image size must be within 1 .. 16384, got {self.size!r}")
         if self.resize not in ("squash", "crop") or self.interpolation not in ("bilinear", "bicubic"):
             raise ModelError(f"unknown resize {self.resize!r} or interpolation {self.interpolation!r}")
+        if not _is_number(self.crop_share) or not 0 < self.crop_share <= 1:
+            raise ModelError(f"crop share must be above 0 and at most 1, got {self.crop_share!r}")
+        if len(self.mean) != 3 or not all(map(_is_number, self.mean)):
+            raise ModelError(f"mean must be three finite numbers, got {self.mean!r}")
+        if len(self.std) != 3 or not all(_is_number(value) and value > 0 for value in self.std):
+            raise ModelError(f"std must be three numbers above 0, got {self.std!r}")
 
     @property
     def digest(self) -> str:
@@ -41,12 +48,19 @@ class Transform:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Transform:
-        """Inverse of ``dataclasses.asdict``."""
-        values = dict(plain)
-        for key in ("mean", "std"):
-            if key in values:
-                values[key] = tuple(values[key])
-        return cls(**values)
+        """Inverse of ``dataclasses.asdict``.
+
+        Raises:
+            ModelError: other fields than a transform's, or values of another kind.
+        """
+        try:
+            values = dict(plain)
+            for key in ("mean", "std"):
+                if key in values:
+                    values[key] = tuple(values[key])
+            return cls(**values)
+        except (TypeError, ValueError):
+            raise ModelError(f"not a complete transform: {str(plain)[:120]}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +84,8 @@ class Generation:
     seed: int = 0
     metrics: Mapping[str, Any] = field(default_factory=dict)
     foresift: str = ""
+    probe: tuple[float, ...] = ()
+    """For the architecture ``custom``: what the module answers to a fixed batch, since its code is not stored."""
     format: int = GENERATION_FORMAT
 
     @property
@@ -84,22 +100,68 @@ class Generation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return asdict(self)
+        plain = asdict(self)
+        if not self.probe:
+            del plain["probe"]
+        return plain
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Generation:
         """Inverse of :meth:`to_dict`; ignores an ``id`` key.
 
         Raises:
-            ModelError: fields are missing or of another format.
+            ModelError: fields are missing, of another kind or of another format.
         """
+        if not isinstance(plain, Mapping):
+            raise ModelError(f"not a generation record: expected an object, got {type(plain).__name__}")
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in plain.items() if key in known}
         if values.get("format") != GENERATION_FORMAT:
             raise ModelError(f"generation format {values.get('format')!r}, expected {GENERATION_FORMAT}")
+        for name, (fits, expected) in _KINDS.items():
+            if name in values and not fits(values[name]):
+                raise ModelError(f"not a generation record: {name} must be {expected}, got {str(values[name])[:60]!r}")
+        values |= {name: tuple(values[name]) for name in ("classes", "probe") if name in values}
         try:
-            values["classes"] = tuple(values["classes"])
-            values["transform"] = Transform.from_dict(values["transform"])
-            return cls(**values)
+            return cls(**values | {"transform": Transform.from_dict(values["transform"])})
         except (TypeError, KeyError) as error:
             raise ModelError(f"not a complete generation record: {error}") from None
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 0 and all(map(_is_text, value))
+
+
+_TEXT = (_is_text, "text")
+_OBJECT = (_is_object, "an object")
+_KINDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "architecture": _TEXT,
+    "classes": (_is_texts, "a list of names"),
+    "transform": _OBJECT,
+    "weights": _TEXT,
+    "backbone": _TEXT,
+    "embedding_width": (_is_integer, "an integer"),
+    "parent": (lambda value: value is None or _is_text(value), "text or null"),
+    "data": _OBJECT,
+    "recipe": _OBJECT,
+    "seed": (_is_integer, "an integer"),
+    "metrics": _OBJECT,
+    "foresift": _TEXT,
+    "probe": (lambda value: isinstance(value, list | tuple) and all(map(_is_number, value)), "a list of numbers"),
+}

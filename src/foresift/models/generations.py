@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,8 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foresift.core.digests import DIGEST_CHARS, digest_bytes
 from foresift.core.errors import ModelError
@@ -23,6 +26,8 @@ from foresift.models.registry import CUSTOM, assemble, canonical, spec_width, sp
 
 WEIGHTS_FILE = "model.safetensors"
 RECORD_FILE = "generation.json"
+PROBE_IMAGES, PROBE_LOGITS = 2, 8
+"""A probe holds the first logits of so many images."""
 
 
 def save_generation(
@@ -37,6 +42,7 @@ def save_generation(
     recipe: Mapping[str, Any] | None = None,
     seed: int = 0,
     metrics: Mapping[str, Any] | None = None,
+    files: Mapping[str, Path] | None = None,
 ) -> Generation:
     """The record of a trained network, once it lies in ``folder`` complete.
 
@@ -46,6 +52,7 @@ def save_generation(
         folder: absent or empty; its parent is made.
         architecture: a name of ``foresift models``, or ``custom`` for a user's own module.
         classes: c names, in the order of the logits.
+        files: more files that belong into the folder, by their path in it; the originals stay.
     Raises:
         ModelError: the folder holds something else, weights are not finite, values are not plain JSON.
     """
@@ -65,8 +72,9 @@ def save_generation(
         seed=seed,
         metrics=dict(metrics or {}),
         foresift=_version(),
+        probe=probe(network, size=transform.size) if split(architecture)[0] == CUSTOM else (),
     )
-    _write(folder, _json(generation), blob)
+    _write(folder, _json(generation), blob, files or {})
     return generation
 
 
@@ -76,7 +84,8 @@ def load_network(folder: Path, generation: Generation, *, module: nn.Module | No
     Args:
         module: for the architecture ``custom``: the user's own module, to be filled with the weights.
     Raises:
-        ModelError: weights that are missing, changed, or of another architecture; ``custom`` without a module.
+        ModelError: weights that are missing, changed, or of another architecture; ``custom`` without a
+            module, or with one that computes something else.
     """
     path = folder / WEIGHTS_FILE
     if not path.is_file():
@@ -85,7 +94,52 @@ def load_network(folder: Path, generation: Generation, *, module: nn.Module | No
     if digest_bytes(blob) != generation.weights:
         raise ModelError(f"{path}: not the weights that {RECORD_FILE} names (changed or torn since); copy again")
     network = _untrained(generation, module)
-    return weights.apply(network, weights.parse(blob, where=path), where=path).eval()
+    loaded = weights.apply(network, weights.parse(blob, where=path), where=path).eval()
+    _check_probe(loaded, generation)
+    return loaded
+
+
+def probe(network: nn.Module, *, size: int) -> tuple[float, ...]:
+    """The first logits of a fixed batch of images, to 4 significant digits: what tells two forwards apart.
+
+    Raises:
+        ModelError: the network can't take the images, or its logits are not finite.
+    """
+    training = {part: part.training for part in network.modules()}
+    weight = next(network.parameters())
+    try:
+        with torch.inference_mode():
+            logits = network.eval()(_probe_images(size).to(weight))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        line = (str(error).splitlines() or [""])[0][:160]
+        raise ModelError(f"the module can't take (b, 3, {size}, {size}) images: {line}") from None
+    finally:
+        for part, mode in training.items():
+            part.training = mode
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        raise ModelError("the module must give one tensor of (batch, classes) logits")
+    values: list[float] = logits[:, :PROBE_LOGITS].double().flatten().tolist()
+    if not all(map(math.isfinite, values)):
+        raise ModelError("the module's logits are not finite")
+    return tuple(float(f"{value:.3e}") for value in values)
+
+
+def _probe_images(size: int) -> Tensor:
+    """(b, 3, size, size) within [-2, 2): the fractions of k^2 times the golden ratio, the same on every machine."""
+    count = PROBE_IMAGES * 3 * size * size
+    fractions = np.arange(count, dtype=np.float64) ** 2 * ((1 + 5**0.5) / 2) % 1
+    return torch.from_numpy(4 * fractions - 2).view(PROBE_IMAGES, 3, size, size)
+
+
+def _check_probe(network: nn.Module, generation: Generation) -> None:
+    if not generation.probe:
+        return
+    now = probe(network, size=generation.transform.size)
+    if len(now) != len(generation.probe) or not np.allclose(now, generation.probe, rtol=1e-2, atol=1e-3):
+        raise ModelError(
+            "this module computes something else than the one that was recorded, on the same weights; "
+            "pass the module as it was, or adopt the changed one into a new folder"
+        )
 
 
 def backbone_digest(network: nn.Module, *, architecture: str) -> str:
@@ -150,12 +204,14 @@ def _json(generation: Generation) -> bytes:
         ) from None
 
 
-def _write(folder: Path, record: bytes, blob: bytes) -> None:
+def _write(folder: Path, record: bytes, blob: bytes, files: Mapping[str, Path]) -> None:
     if _already_there(folder, record):
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
+        for name, file in files.items():
+            _link(file, temporary / name)
         weights.write_atomically(temporary / WEIGHTS_FILE, blob)
         weights.write_atomically(temporary / RECORD_FILE, record)
         temporary.chmod(0o755)  # mkdtemp makes it private
@@ -164,6 +220,15 @@ def _write(folder: Path, record: bytes, blob: bytes) -> None:
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _link(file: Path, target: Path) -> None:
+    """A second name for the bytes of ``file``, or a copy where the disk knows no second names."""
+    target.parent.mkdir(exist_ok=True)
+    try:
+        os.link(file, target)
+    except OSError:
+        shutil.copyfile(file, target)
 
 
 def _already_there(folder: Path, record: bytes) -> bool:

@@ -21,7 +21,7 @@ def read_generation(folder: Path) -> Generation:
     """The record of a generation folder; weights are not read.
 
     Raises:
-        ModelError: no such folder, no record, or weights missing beside it.
+        ModelError: no such folder, no record, one that was changed, or weights missing beside it.
     """
     if not folder.is_dir():
         raise ModelError(
@@ -31,4 +31,18 @@ def read_generation(folder: Path) -> Generation:
         raise ModelError(f"{folder} holds no {RECORD}; a generation is a folder that foresift train has written")
     if not (folder / WEIGHTS).is_file():
         raise ModelError(f"{folder} holds no {WEIGHTS}; its weights are missing")
-    return Generation.from_dict(read_json(folder / RECORD))
+    return _read_record(folder / RECORD)
+
+
+def _read_record(path: Path) -> Generation:
+    plain = read_json(path)
+    try:
+        generation = Generation.from_dict(plain)
+        intact = generation.id == plain.get("id")
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    except ValueError as error:  # numbers and text that JSON can spell and a digest refuses
+        raise ModelError(f"{path}: not a generation record: {error}") from None
+    if not intact:
+        raise ModelError(f"{path} was changed since it was written; restore it or train again")
+    return generation
