@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from foresift.app.adopting import UNTRAINED
 from foresift.app.images import LabeledImages, common_side, labeled_images
 from foresift.app.passes import Model, PassOptions, open_model, predict_pool
 from foresift.app.pools import open_pool, relabeled
 from foresift.app.workspace import Workspace
-from foresift.core.errors import LabelError, MissingExtraError, ModelError, UsageError
+from foresift.core.arrays import Embeddings
+from foresift.core.errors import (
+    LabelError,
+    MissingExtraError,
+    ModelError,
+    QuarantineError,
+    UnknownNameError,
+    UsageError,
+)
 from foresift.core.generations import Generation, Transform
 from foresift.core.protocols import Progress, Silent
 from foresift.core.samples import Pool, Quarantined
@@ -24,7 +35,7 @@ from foresift.stores.generations import is_generation
 try:
     from foresift.models import build, canonical, replace_head, save_generation
     from foresift.models import weights as weight_files
-    from foresift.models.registry import ARCHITECTURES, CUSTOM
+    from foresift.models.registry import ARCHITECTURES, CUSTOM, pretrained_head_is_kept, pretrained_transform
     from foresift.training import ArrayImages, Recipe, evaluate, fit_head
     from foresift.training import train as train_network
 except ImportError as error:  # pragma: no cover - only without the extra
@@ -98,8 +109,7 @@ def train(
         LabelError: no labels, fewer than two classes, or labels that the model does not know.
         ModelError: the folder is taken, or the weights do not fit.
     """
-    if is_generation(request.out):
-        raise ModelError(f"{request.out} holds a generation already; choose a new folder (nothing was overwritten)")
+    _refuse_taken(request.out)
     asked = Recipe.from_dict(request.recipe)
     parent = _parent(workspace, request)
     pool = relabeled(open_pool(workspace, data, progress=request.progress, stdin=stdin), request.labels)
@@ -110,11 +120,30 @@ def train(
     return _train_all(workspace, pool, request, start, _with_defaults(request, start))
 
 
+def _refuse_taken(out: Path) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    what = "is a file" if not out.is_dir() else "holds other files"
+    if is_generation(out):
+        work = _work_folder(out)
+        what = "holds a generation already" + (f" ({work} is left over from it)" if work.is_dir() else "")
+    raise ModelError(f"{out} {what}; choose a new folder (nothing was overwritten)")
+
+
+def _work_folder(out: Path) -> Path:
+    """Where an unfinished run keeps its checkpoints."""
+    return out.with_name(out.name + ".training")
+
+
 def _train_all(workspace: Workspace, pool: Pool, request: TrainRequest, start: _Start, recipe: Recipe) -> Trained:
+    _refuse_broken(request, pool.quarantined)
     images = labeled_images(pool, start.classes, start.transform, progress=request.progress)
-    _refuse_broken(request, images.quarantined)
     val = _validation(workspace, request, start)
-    work = request.out.with_name(request.out.name + ".training")
+    quarantined = _distinct(
+        *pool.quarantined, *images.quarantined, *(() if val is None else (*val.pool.quarantined, *val.quarantined))
+    )
+    _refuse_broken(request, quarantined)
+    work = _work_folder(request.out)
     with disk_errors(work):
         result = train_network(
             start.network,
@@ -129,14 +158,15 @@ def _train_all(workspace: Workspace, pool: Pool, request: TrainRequest, start: _
     metrics: dict[str, Any] = {"last_epoch": dict(result.metrics)}
     if val is not None:
         metrics["val"] = evaluate(_network_logits(start.network, val), val.codes)
-    generation = _save(request, start, images.pool, recipe, metrics)
-    _keep_training_files(work, request.out)
+    generation = _save(request, start, images.pool, recipe, metrics, files=_kept_files(work))
     workspace.note_generation(generation, request.out)
+    with disk_errors(work):
+        shutil.rmtree(work)
     return Trained(
         generation=generation,
         folder=request.out,
-        quarantined=(*pool.quarantined, *images.quarantined),
-        notes=(*pool.notes, *map(str, pool.conflicts), *result.notes),
+        quarantined=quarantined,
+        notes=(*_notes(pool, start), *result.notes),
         resumed_from=result.resumed_from,
     )
 
@@ -146,34 +176,47 @@ def _train_head(workspace: Workspace, pool: Pool, request: TrainRequest, start: 
     backbone = start.parent or _store_backbone(workspace, start, request)
     frozen = replace(backbone, backbone_only=True)
     options = PassOptions(engine="torch", strict=request.strict, progress=request.progress)
-    embeddings, codes, quarantined = _embedded(workspace, pool, frozen, start.classes, options)
-    head = fit_head(embeddings, codes, classes=len(start.classes), head=recipe.head, seed=request.seed)
+    seen = _embedded(workspace, pool, frozen, start.classes, options)
+    head = fit_head(seen.embeddings, seen.codes, classes=len(start.classes), head=recipe.head, seed=request.seed)
     network = replace_head(start.network, head)
     tail = "" if recipe.head == "linear" else f"+{recipe.head}"
     finished = replace(
         start, architecture=start.architecture.partition("+")[0] + tail, network=network, parent=backbone
     )
     metrics: dict[str, Any] = {}
+    quarantined = seen.quarantined
     if request.val is not None:
-        held_out = open_pool(workspace, request.val, progress=request.progress)
-        rows, truth, _ = _embedded(workspace, held_out, frozen, start.classes, options)
         from foresift.models import head_logits
 
-        metrics["val"] = evaluate(head_logits(network, rows), truth)
-    generation = _save(request, finished, pool.take(pool.labeled), recipe, metrics)
+        held_out = open_pool(workspace, request.val, progress=request.progress)
+        val = _embedded(workspace, held_out, frozen, start.classes, options)
+        metrics["val"] = evaluate(head_logits(network, val.embeddings), val.codes)
+        quarantined = _distinct(*quarantined, *val.quarantined)
+    generation = _save(request, finished, seen.pool, recipe, metrics)
     workspace.note_generation(generation, request.out)
     return Trained(
         generation=generation,
         folder=request.out,
         quarantined=quarantined,
-        notes=(*pool.notes, *map(str, pool.conflicts)),
+        notes=_notes(pool, start),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    """The labeled samples of a pool that can be decoded."""
+
+    pool: Pool
+    """n rows."""
+    embeddings: Embeddings
+    codes: npt.NDArray[np.int64]
+    """(n,) indices into the classes asked for."""
+    quarantined: tuple[Quarantined, ...]
 
 
 def _embedded(
     workspace: Workspace, pool: Pool, model: Model, classes: tuple[str, ...], options: PassOptions
-) -> tuple[Any, Any, tuple[Quarantined, ...]]:
-    """(n, d) embeddings and (n,) codes of the labeled samples that can be decoded."""
+) -> _Embedded:
     some = pool.take(pool.labeled)
     if not len(some):
         raise LabelError(f"{pool.name} has no labels: give class folders, a manifest with labels, or --labels FILE")
@@ -181,23 +224,39 @@ def _embedded(
     if unknown := sorted({name for name in some.classes if name not in index}):
         raise LabelError(f"labels {', '.join(unknown[:5])} are none of the classes {', '.join(classes[:10])}")
     result = predict_pool(workspace, some, model, columns=("embeddings",), options=options)
-    rows = some.rows_of(result.predictions.sample_ids)
-    codes = np.array([index[some.classes[code]] for code in some.codes[rows].tolist()], dtype=np.int64)
-    return result.predictions.column("embeddings"), codes, result.quarantined
+    usable = some.take(some.rows_of(result.predictions.sample_ids))  # both in ascending order of id
+    codes = np.array([index[some.classes[code]] for code in usable.codes.tolist()], dtype=np.int64)
+    return _Embedded(usable, result.predictions.column("embeddings"), codes, result.quarantined)
 
 
 def _parent(workspace: Workspace, request: TrainRequest) -> Model | None:
     """The generation to start from, if ``--model`` names one rather than an architecture."""
-    if Path(request.model).expanduser().is_dir() or _looks_like_id(request.model):
+    if request.module is not None:
+        return None
+    if _names_generation(request.model):
         if request.weights or request.pretrained:
             raise UsageError("--weights and --pretrained start from an architecture, not from a generation")
         return open_model(workspace, request.model)
-    if request.module is not None:
-        return None
-    canonical(request.model)  # an unknown name is refused before any image is read
     if request.weights and request.pretrained:
         raise UsageError("--weights and --pretrained exclude each other")
     return None
+
+
+def _names_generation(model: str) -> bool:
+    """Whether ``--model`` is a folder or id; a name of both a folder and an architecture is the architecture's.
+
+    Raises:
+        UnknownNameError: neither; told before any image is read.
+    """
+    if os.sep in model:
+        return True
+    try:
+        canonical(model)
+    except UnknownNameError:
+        if _looks_like_id(model) or Path(model).is_dir():
+            return True
+        raise
+    return False
 
 
 def _looks_like_id(text: str) -> bool:
@@ -236,13 +295,20 @@ def _start(pool: Pool, request: TrainRequest, parent: Model | None, classes: tup
     if request.module is not None:
         transform = Transform(size=request.image_size or common_side(pool) or DEFAULT_SIZE)
         return _Start(CUSTOM, classes, transform, request.module, None)
-    size = request.image_size or _default_size(request.model, pool)
+    transform = _first_transform(pool, request)
     network = build(
-        request.model, classes=len(classes), image_size=size, pretrained=request.pretrained, seed=request.seed
+        request.model, classes=len(classes), image_size=transform.size, pretrained=request.pretrained, seed=request.seed
     )
     if request.weights is not None:
         weight_files.load(network, request.weights)
-    return _Start(canonical(request.model), classes, Transform(size=size), network, None)
+    return _Start(canonical(request.model), classes, transform, network, None)
+
+
+def _first_transform(pool: Pool, request: TrainRequest) -> Transform:
+    if not request.pretrained:
+        return Transform(size=request.image_size or _default_size(request.model, pool))
+    published = pretrained_transform(request.model)
+    return replace(published, size=request.image_size or published.size)
 
 
 def _default_size(model: str, pool: Pool) -> int:
@@ -285,7 +351,15 @@ def _network_logits(network: nn.Module, images: LabeledImages, *, batch: int = 6
     return np.concatenate(parts)
 
 
-def _save(request: TrainRequest, start: _Start, used: Pool, recipe: Recipe, metrics: dict[str, Any]) -> Generation:
+def _save(
+    request: TrainRequest,
+    start: _Start,
+    used: Pool,
+    recipe: Recipe,
+    metrics: dict[str, Any],
+    *,
+    files: Mapping[str, Path] | None = None,
+) -> Generation:
     counts = {start.classes.index(used.classes[c]): n for c, n in zip(*_counts(used), strict=True)}
     with disk_errors(request.out):
         return save_generation(
@@ -304,6 +378,7 @@ def _save(request: TrainRequest, start: _Start, used: Pool, recipe: Recipe, metr
             recipe={**recipe.to_dict(), "start": _started_from(request)},
             seed=request.seed,
             metrics=metrics,
+            files=files,
         )
 
 
@@ -328,7 +403,8 @@ def _store_backbone(workspace: Workspace, start: _Start, request: TrainRequest) 
     from foresift.models.generations import backbone_digest
 
     digest = backbone_digest(start.network, architecture=start.architecture)
-    folder = workspace.home / "backbones" / f"{start.architecture.replace(':', '-')}-{digest[:12]}"
+    name = f"{start.architecture.replace(':', '-')}-{digest[:12]}-{start.transform.digest[:8]}"
+    folder = workspace.home / "backbones" / name
     if not is_generation(folder):
         save_generation(
             folder,
@@ -336,26 +412,35 @@ def _store_backbone(workspace: Workspace, start: _Start, request: TrainRequest) 
             architecture=start.architecture,
             classes=start.classes,
             transform=start.transform,
-            recipe={"start": _started_from(request)},
+            recipe=_backbone_recipe(request, start),
         )
     return open_model(workspace, folder)
 
 
-def _keep_training_files(work: Path, out: Path) -> None:
-    """Move the log and any kept checkpoints into the finished generation; drop the rest."""
-    with disk_errors(out):
-        for path in sorted(work.glob("metrics.csv")):
-            path.replace(out / path.name)
-        kept = sorted(work.glob("epoch-*.ckpt"))
-        if kept:
-            (out / "checkpoints").mkdir(exist_ok=True)
-        for path in kept:
-            path.replace(out / "checkpoints" / path.name)
-        shutil.rmtree(work)
+def _backbone_recipe(request: TrainRequest, start: _Start) -> dict[str, Any]:
+    recipe: dict[str, Any] = {"start": _started_from(request), "train": "none"}
+    if request.pretrained and not pretrained_head_is_kept(request.model, classes=len(start.classes)):
+        recipe |= UNTRAINED
+    return recipe
+
+
+def _kept_files(work: Path) -> dict[str, Path]:
+    """The log and any kept checkpoints of a finished run, by where they belong in the generation."""
+    kept = {path.name: path for path in work.glob("metrics.csv")}
+    return kept | {f"checkpoints/{path.name}": path for path in sorted(work.glob("epoch-*.ckpt"))}
+
+
+def _notes(pool: Pool, start: _Start) -> tuple[str, ...]:
+    parent = start.parent
+    begun = () if parent is None else (f"starting from generation {parent.generation.id[:12]} ({parent.folder})",)
+    return (*begun, *pool.notes, *map(str, pool.conflicts))
+
+
+def _distinct(*broken: Quarantined) -> tuple[Quarantined, ...]:
+    """Each broken file once, also where training and validation images overlap."""
+    return tuple(dict.fromkeys(broken))
 
 
 def _refuse_broken(request: TrainRequest, broken: tuple[Quarantined, ...]) -> None:
-    from foresift.core.errors import QuarantineError
-
     if request.strict and broken:
         raise QuarantineError(f"--strict: {broken[0].uri}: {broken[0].reason}")

@@ -10,11 +10,18 @@ import typer
 from foresift.cli.options import Batch, Data, Engine, Home, Json, ModelFolder, PoolArgument, Seed, Strict
 from foresift.cli.output import emit_json, note, notes_about_pool, percent, quarantine_json, say, table
 from foresift.cli.progress import progress
+from foresift.core.errors import UsageError
 
 
 def train(
     data: Data,
-    model: Annotated[str, typer.Option(help="An architecture (foresift models), a generation folder or id.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="An architecture (foresift models), a generation folder or id. "
+            "A folder named like an architecture is reached as ./NAME."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="New folder for the generation.")],
     labels: Annotated[Path | None, typer.Option(help="CSV, JSONL or Parquet with id or uri, and label.")] = None,
     val: Annotated[str | None, typer.Option(metavar="DATA", help="Labeled images to measure on.")] = None,
@@ -98,29 +105,64 @@ def adopt(
     model: Annotated[str, typer.Option(help="The architecture that it fits (foresift models).")] = ...,  # type: ignore[assignment]
     classes: Annotated[str, typer.Option(help="Class names, comma-separated, in the order of the logits.")] = ...,  # type: ignore[assignment]
     out: Annotated[Path, typer.Option(help="New folder for the generation.")] = ...,  # type: ignore[assignment]
-    image_size: Annotated[int, typer.Option(min=1, help="Side of the model's input in pixels.")] = 224,
-    resize: Annotated[str, typer.Option(metavar="squash|crop", help="How images become square.")] = "squash",
-    pretrained: Annotated[bool, typer.Option(help="Take timm's published weights instead.")] = False,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=1, show_default="224, or as published", help="Side of the model's input in pixels."),
+    ] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(metavar="squash|crop", show_default="squash, or as published", help="How images become square."),
+    ] = None,
+    crop_share: Annotated[
+        float | None,
+        typer.Option(show_default="0.875, or as published", help="Share of the side that --resize crop keeps."),
+    ] = None,
+    interpolation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="bilinear|bicubic", show_default="bilinear, or as published", help="How images are resized."
+        ),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,G,B", show_default="ImageNet's, or as published", help="Subtracted from values in 0 .. 1."
+        ),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(metavar="R,G,B", show_default="ImageNet's, or as published", help="Then divided by.")
+    ] = None,
+    pretrained: Annotated[bool, typer.Option(help="Take timm's published weights and their transform.")] = False,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Turn trained weights from elsewhere into a generation."""
-    from foresift.app.adopting import adopt_weights
+    from foresift.app.adopting import UNTRAINED, adopt_weights, adopted_transform
     from foresift.app.workspace import Workspace
-    from foresift.core.generations import Transform
 
+    changes = {
+        "size": image_size,
+        "resize": resize,
+        "crop_share": crop_share,
+        "interpolation": interpolation,
+        "mean": _three("--mean", mean),
+        "std": _three("--std", std),
+    }
+    asked = {name: value for name, value in changes.items() if value is not None}
     generation = adopt_weights(
         Workspace.open(home),
         weights,
         model=model,
         classes=_names(classes),
-        transform=Transform(size=image_size, resize=resize),
+        transform=adopted_transform(model, pretrained=pretrained, changes=asked),
         out=out,
         pretrained=pretrained,
     )
     if as_json:
         emit_json({"id": generation.id, **generation.to_dict(), "folder": str(out)})
         return
+    if generation.recipe.items() >= UNTRAINED.items():
+        note("the last layer is untrained: logits mean nothing until a head is trained (foresift train --train head)")
     say(f"generation {generation.id[:12]} in {out}: {generation.architecture}, {len(generation.classes)} classes")
 
 
@@ -204,6 +246,16 @@ def predict(
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(filter(None, (name.strip() for name in text.split(","))))
+
+
+def _three(option: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        red, green, blue = map(float, text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {text}: expected three numbers, such as 0.5,0.5,0.5") from None
+    return red, green, blue
 
 
 def _say_metrics(metrics: Any) -> None:

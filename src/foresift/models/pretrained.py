@@ -11,9 +11,11 @@ from urllib.request import getproxies
 
 import timm
 from huggingface_hub import constants
+from timm.data import resolve_data_config
 from torch import nn
 
 from foresift.core.errors import ModelError
+from foresift.core.generations import Transform
 
 
 def published(name: str, **sizes: int) -> nn.Module:
@@ -32,6 +34,34 @@ def published(name: str, **sizes: int) -> nn.Module:
             "start from a generation folder, a weights file, or untrained"
         ) from None
     return network
+
+
+def published_transform(name: str) -> Transform:
+    """How images reached timm's network ``name`` when its published weights were trained; reads no weights.
+
+    Images are square here: of another input the height counts.
+
+    Raises:
+        ModelError: timm publishes none.
+    """
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        raise ModelError(f"{name}: there are no published weights; choose a timm architecture, or a folder")
+    known = resolve_data_config({}, pretrained_cfg=config.to_dict())
+    return Transform(
+        size=known["input_size"][1],
+        resize="squash" if known["crop_mode"] == "squash" else "crop",
+        crop_share=known["crop_pct"],
+        interpolation=known["interpolation"],
+        mean=tuple(known["mean"]),
+        std=tuple(known["std"]),
+    )
+
+
+def published_classes(name: str) -> int:
+    """How many classes timm's published weights of ``name`` have; 0 = none, the last layer is missing."""
+    config = timm.get_pretrained_cfg(name)
+    return 0 if config is None else int(config.num_classes)
 
 
 @contextmanager

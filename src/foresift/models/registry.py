@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from foresift.core.errors import ModelError, UnknownNameError, UsageError
+from foresift.core.generations import Transform
 from foresift.core.protocols import ModelBuilder
 from foresift.core.registry import Registry
 from foresift.models.embedding import embedding_width, head_of, mlp_head, replace_head, with_embedding
 from foresift.models.network import Network
-from foresift.models.pretrained import published
+from foresift.models.pretrained import published, published_classes, published_transform
 from foresift.models.resnets import CifarResNet, SmallImageResNet
 from foresift.models.small import Cnn, Linear, Mlp
 
@@ -136,6 +137,23 @@ def split(architecture: str) -> tuple[str, str]:
     return backbone, f"mlp:{spec_width(head)}" if head else ""
 
 
+def pretrained_transform(name: str) -> Transform:
+    """How images reach an architecture's published weights.
+
+    Raises:
+        UnknownNameError: no such architecture.
+        ModelError: there are no published weights of it.
+    """
+    backbone, _ = split(canonical(name))
+    return published_transform(_timm_bare(backbone))
+
+
+def pretrained_head_is_kept(name: str, *, classes: int) -> bool:
+    """Whether ``build(name, pretrained=True)`` ends in the published last layer, not in an untrained one."""
+    backbone, head = split(canonical(name))
+    return not head and published_classes(_timm_bare(backbone)) == classes
+
+
 def describe() -> list[Description]:
     """Our own architectures and plug-ins', sorted by name; builds nothing of timm and fills no memory."""
     return [_describe(name) for name in ARCHITECTURES.names()]
@@ -191,12 +209,23 @@ def _backbone(name: str, *, classes: int, image_size: int, pretrained: bool) -> 
     if own not in ARCHITECTURES:
         return _timm(name, classes=classes, image_size=image_size, pretrained=pretrained)
     if pretrained:
-        raise ModelError(f"{name}: there are no published weights; choose a timm architecture, or a folder")
+        raise _unpublished(name)
     builder = ARCHITECTURES.get(own)
     if isinstance(builder, Family) and width:
         builder = replace(builder, width=int(width))
     built: nn.Module = builder(classes=classes, image_size=image_size)
     return built
+
+
+def _timm_bare(backbone: str) -> str:
+    """timm's own spelling of a canonical backbone."""
+    if backbone.partition(":")[0] in ARCHITECTURES:
+        raise _unpublished(backbone)
+    return backbone.removeprefix("timm:")
+
+
+def _unpublished(name: str) -> ModelError:
+    return ModelError(f"{name}: there are no published weights; choose a timm architecture, or a folder")
 
 
 def _timm(name: str, *, classes: int, image_size: int, pretrained: bool) -> nn.Module:
