@@ -14,6 +14,8 @@ import typer
 from foresift.cli import demo, inspect, learn, selection
 from foresift.core.errors import ForesiftError, UsageError
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="foresift",
     no_args_is_help=True,
@@ -44,10 +46,13 @@ def _options(
 
 def main() -> None:
     """Run the command line; every error that is expected ends as one line on standard error."""
-    if len(sys.argv) == 1:
-        sys.argv.append("--help")
     try:
+        if len(sys.argv) == 1:
+            app(["--help"], standalone_mode=False)
+            raise SystemExit(2)
         code = app(standalone_mode=False)
+        if code == _INTERRUPTED:  # Typer has caught it already
+            raise KeyboardInterrupt
         raise SystemExit(code if isinstance(code, int) else 0)
     except ForesiftError as error:
         _fail(str(error), error, code=2 if isinstance(error, UsageError) else 1)
@@ -61,7 +66,7 @@ def main() -> None:
         _fail(str(error) or "out of memory; close other programs or use a smaller --batch", error, code=1)
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted; what was stored is kept, run the same command again to go on", file=sys.stderr)  # noqa: T201
-        raise SystemExit(130) from None
+        raise SystemExit(_INTERRUPTED) from None
 
 
 def _usage(error: Any) -> str:
