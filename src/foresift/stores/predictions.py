@@ -22,6 +22,9 @@ try:
 except ImportError as error:  # pragma: no cover - only without the extra
     raise MissingExtraError("storing predictions", "vision") from error
 
+_BATCH_ROWS = 2048
+# Lance would hold gigabytes of coming batches.
+_SMALL_READAHEAD = {"batch_readahead": 1, "fragment_readahead": 1, "io_buffer_size": 16 << 20}
 _FULL = ("No space left", "os error 28", "os error 122", "File too large", "os error 27")
 
 
@@ -44,18 +47,19 @@ class LanceStore:
     def read(self, producer: Producer, digests: npt.NDArray[np.str_], *, columns: Sequence[str]) -> StoredRows:
         """Rows in the order asked for; raises ``KeyError`` for a digest that is not stored.
 
-        Reads the asked columns of the asked rows only. O(rows) memory.
+        Reads the asked columns, of the asked rows only where these are less than half. Memory: the
+        arrays that are given back and a few batches.
         """
         names, rows = self._index(producer)
         at = np.minimum(np.searchsorted(names, digests), max(0, len(names) - 1))
         if len(digests) and (not len(names) or not np.array_equal(names[at], digests)):
             raise KeyError("a digest is not stored")
-        table = self._take(producer, rows[at] if len(digests) else rows[:0], ["reason", *columns])
+        reasons, matrices = self._take(producer, rows[at] if len(digests) else rows[:0], columns)
         return StoredRows(
             digests=digests,
-            reasons=np.asarray(table["reason"].to_pylist(), dtype=np.str_),
-            logits=_matrix(table, "logits") if "logits" in columns else None,
-            embeddings=_matrix(table, "embeddings") if "embeddings" in columns else None,
+            reasons=reasons,
+            logits=matrices.get("logits"),
+            embeddings=matrices.get("embeddings"),
         )
 
     def append(self, producer: Producer, rows: StoredRows) -> None:
@@ -91,17 +95,22 @@ class LanceStore:
                     return
         lance.write_dataset(table, path, mode="append")
 
-    def _take(self, producer: Producer, rows: npt.NDArray[np.int64], columns: list[str]) -> pa.Table:
+    def _take(
+        self, producer: Producer, rows: npt.NDArray[np.int64], columns: Sequence[str]
+    ) -> tuple[npt.NDArray[np.str_], dict[str, npt.NDArray[np.float32]]]:
+        """Reasons and matrices of the given rows, in the given order."""
         dataset = self._open(producer)
         if dataset is None:
-            return pa.table({"reason": pa.array([], pa.string())})
+            return np.empty(0, dtype=np.str_), {name: np.empty((0, 0), dtype=np.float32) for name in columns}
         with _reading(self._path(producer)):
-            if len(rows) * 2 < dataset.count_rows():
-                order = np.argsort(rows, kind="stable")
-                back = np.empty_like(order)
-                back[order] = np.arange(len(order))
-                return dataset.take(rows[order].tolist(), columns=columns).take(pa.array(back))
-            return dataset.to_table(columns=columns).take(pa.array(rows))
+            reasons = np.empty(len(rows), dtype=object)
+            widths = {name: dataset.schema.field(name).type.list_size for name in columns}
+            matrices = {name: np.empty((len(rows), width), dtype=np.float32) for name, width in widths.items()}
+            for at, batch in _batches(dataset, rows, ["reason", *columns]):
+                reasons[at] = batch["reason"].to_pylist()
+                for name, matrix in matrices.items():
+                    matrix[at] = _values(batch[name])
+        return reasons.astype(np.str_), matrices
 
     def _index(self, producer: Producer) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64]]:
         dataset = self._open(producer)
@@ -148,14 +157,29 @@ def _fixed(matrix: npt.NDArray[np.float32]) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
 
 
-def _matrix(table: pa.Table, name: str) -> npt.NDArray[np.float32]:
-    if name not in table.column_names:
-        return np.empty((0, 0), dtype=np.float32)
-    column = table[name].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    flat = column.flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat, dtype=np.float32).reshape(len(column), -1)
+def _batches(
+    dataset: Any, rows: npt.NDArray[np.int64], columns: list[str]
+) -> Iterator[tuple[npt.NDArray[np.intp], pa.RecordBatch | pa.Table]]:
+    """Some of the asked rows at a time, and at which places they were asked for; rows are read in ascending order."""
+    order = np.argsort(rows, kind="stable")
+    ascending = rows[order]
+    if len(rows) * 2 < dataset.count_rows():
+        for start in range(0, len(rows), _BATCH_ROWS):
+            part = slice(start, start + _BATCH_ROWS)
+            yield order[part], dataset.take(ascending[part].tolist(), columns=columns)
+        return
+    first = 0
+    for batch in dataset.to_batches(columns=columns, batch_size=_BATCH_ROWS, **_SMALL_READAHEAD):
+        low, high = np.searchsorted(ascending, [first, first + len(batch)])
+        yield order[low:high], batch.take(pa.array(ascending[low:high] - first))
+        first += len(batch)
+
+
+def _values(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.float32]:
+    """(b, width) float32 of b fixed-size lists."""
+    whole = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+    values: npt.NDArray[np.float32] = whole.flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(len(column), -1)
 
 
 def _first_line(error: BaseException) -> str:

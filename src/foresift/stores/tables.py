@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from foresift.core.errors import DataError, UsageError
@@ -18,6 +19,8 @@ from foresift.core.predictions import USER, Column, Predictions, Producer
 from foresift.stores.files import disk_errors, write_atomically, write_text
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
+GROUP_ROWS = 16_384
+"""Rows of a Parquet file that are in memory at once while it is written."""
 
 
 def check_suffix(path: Path) -> None:
@@ -63,21 +66,25 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write ``id, uri, logits, embedding`` as Parquet; the same predictions give the same bytes.
 
+    Memory: that of ``GROUP_ROWS`` rows beside the predictions themselves.
+
     Raises:
         UsageError: the suffix is not .parquet.
         StoreError: the disk refuses.
     """
     if path.suffix.lower() != ".parquet":
         raise UsageError(f"--out {path}: predictions are written as .parquet")
-    columns: dict[str, Any] = {"id": pa.array(predictions.sample_ids.tolist())}
-    if predictions.uris is not None:
-        columns["uri"] = pa.array(predictions.uris.tolist())
-    for name, field in (("logits", "logits"), ("embeddings", "embedding")):
-        if name in predictions.columns:
-            columns[field] = _lists(predictions.column(name))
     producers = {name: column.producer.digest for name, column in predictions.columns.items()}
-    table = pa.table(columns).replace_schema_metadata({"foresift.producers": json.dumps(producers, sort_keys=True)})
-    write_atomically(path, lambda target: pq.write_table(table, target))
+    metadata = {"foresift.producers": json.dumps(producers, sort_keys=True)}
+    schema = _group(predictions, slice(0, 0)).schema.with_metadata(metadata)
+
+    def write(target: Path) -> None:
+        with pq.ParquetWriter(target, schema) as writer:
+            for start in range(0, len(predictions), GROUP_ROWS):
+                group = _group(predictions, slice(start, start + GROUP_ROWS))
+                writer.write_table(group.replace_schema_metadata(metadata))
+
+    write_atomically(path, write)
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -119,6 +126,17 @@ def _check_ids(path: Path, column: pa.ChunkedArray) -> None:
         raise DataError(f"{path}: column id must hold integers or text, got {kind}")
 
 
+def _group(predictions: Predictions, rows: slice) -> pa.Table:
+    ids = predictions.sample_ids
+    columns: dict[str, Any] = {"id": pa.array(ids[rows].tolist(), pa.int64() if ids.dtype.kind == "i" else pa.string())}
+    if predictions.uris is not None:
+        columns["uri"] = pa.array(predictions.uris[rows].tolist(), pa.string())
+    for name, field in (("logits", "logits"), ("embeddings", "embedding")):
+        if name in predictions.columns:
+            columns[field] = _lists(predictions.column(name)[rows])
+    return pa.table(columns)
+
+
 def _lists(matrix: np.ndarray[Any, Any]) -> pa.Array:
     flat = pa.array(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
@@ -130,13 +148,11 @@ def _from_lists(path: Path, name: str, column: pa.ChunkedArray) -> np.ndarray[An
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         raise DataError(f"{path}: column {name} must hold lists of numbers, got {kind}")
-    arrays = [np.asarray(chunk.flatten().to_numpy(zero_copy_only=False)) for chunk in column.chunks]
-    flat = np.concatenate(arrays) if arrays else np.empty(0, dtype=np.float32)
-    rows = len(column)
-    width = len(flat) // rows if rows else 0
-    lengths = {len(x) for x in column.to_pylist()} if not pa.types.is_fixed_size_list(kind) else {width}
-    if len(lengths) > 1 or flat.size != rows * width:
-        raise DataError(f"{path}: the lists of column {name} differ in length: {sorted(lengths)[:5]}")
-    if flat.dtype.kind not in "fiu":
+    lengths = sorted(pc.unique(pc.list_value_length(column)).to_pylist())
+    if len(lengths) > 1:
+        raise DataError(f"{path}: the lists of column {name} differ in length: {lengths[:5]}")
+    if not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
         raise DataError(f"{path}: column {name} must hold numbers, got {kind}")
-    return flat.reshape(rows, width)
+    arrays = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    flat = np.concatenate(arrays) if arrays else np.empty(0, dtype=np.float32)
+    return flat.reshape(len(column), lengths[0] if lengths else 0)
