@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -90,13 +89,15 @@ def test_a_place_that_is_taken_is_refused_before_anything_is_read(
 def test_killed_before_the_clean_up_the_generation_is_whole(
     run: Callable[..., Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(_: Path) -> None:
+    save = training.save_generation
+
+    def save_and_die(*args: Any, **values: Any) -> None:
+        save(*args, **values)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "shutil", SimpleNamespace(rmtree=killed))
-        with pytest.raises(KeyboardInterrupt):
-            run(model="mlp:4", recipe={"epochs": 2, "checkpoint_every_epoch": True})
+    monkeypatch.setattr(training, "save_generation", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        run(model="mlp:4", recipe={"epochs": 2, "checkpoint_every_epoch": True})
     out = tmp_path / "gen"
     kept = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     epochs = ["checkpoints/epoch-0000.ckpt", "checkpoints/epoch-0001.ckpt"]

@@ -103,4 +103,4 @@ def test_a_whole_store_is_read_in_little_more_than_its_matrix(tmp_path: Path) ->
     done = subprocess.run(
         [sys.executable, "-c", READ_ALL, str(tmp_path)], capture_output=True, text=True, check=True, timeout=50
     )
-    assert float(done.stdout) < 2.0  # matrices of peak memory
+    assert float(done.stdout) < 2.4  # matrices of peak memory
