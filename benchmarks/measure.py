@@ -27,7 +27,7 @@ class Figure:
     def __str__(self) -> str:
         verdict = "" if self.fine is None else "  ok" if self.fine else "  FELL SHORT"
         limit = f"  (limit {self.limit})" if self.limit else ""
-        return f"{self.what:<72} {self.value:>10,.3g} {self.unit}{limit}{verdict}"
+        return f"{self.what:<72} {self.value:>10,.4g} {self.unit}{limit}{verdict}"
 
 
 def at_least(what: str, value: float, unit: str, limit: float) -> Figure:
@@ -64,6 +64,7 @@ def command(arguments: Sequence[str], *, home: Path) -> Process:
         [sys.executable, "-m", "foresift.cli", *arguments],
         env=environment,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
     ) as child:
         assert child.stdout is not None

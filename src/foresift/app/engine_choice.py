@@ -117,14 +117,8 @@ class _Known:
 
 
 def _choose_asked(
-    name: str, bench: Bench, known: _Known, _score: ScoreInUse, batch: int | None
+    name: str, bench: Bench, known: _Known, _score: ScoreInUse, _batch: int | None
 ) -> tuple[Choice, _Known]:
-    missing = bench.missing(name, batch or known.batch(name, bench.size))
-    if batch is None and name not in known.trials and len(missing) > FEW:
-        known = known.plus({name: _probe(name, bench, missing)})
-        if not _short(known.trials[name], missing):
-            sample = _sample(bench, missing, FEW)
-            known = known.plus({name: _measure(name, bench, sample, whole=False)})
     return Choice(engine=name, batch=known.batch(name, bench.size), reason="asked for"), known
 
 

@@ -128,7 +128,17 @@ def predict_pool(
         raise EmptyPoolError(_empty(pool, pool.quarantined))
     digests, first_rows = np.unique(pool.digests, return_index=True)
     transform_key = digest_value([model.generation.transform.digest, decoder_version()])
-    job = _Job(workspace, workspace.predictions(), pool, model, digests, pool.uris[first_rows], transform_key, options)
+    job = _Job(
+        workspace,
+        workspace.predictions(),
+        pool,
+        model,
+        digests,
+        pool.uris[first_rows],
+        transform_key,
+        options,
+        _Engines(model),
+    )
     choice = job.choose()
     producer = job.producer(choice.engine, choice.batch)
     report = job.run(choice, producer)
@@ -145,6 +155,7 @@ class _Job:
     uris: npt.NDArray[np.str_]
     transform_key: str
     options: PassOptions
+    engines: _Engines
 
     def producer(self, engine: str, batch: int) -> Producer:
         library, precision = engine_identity(engine)
@@ -169,7 +180,7 @@ class _Job:
             digests=self.digests,
             missing=missing,
             sample=self._sample,
-            make=self._engine_maker(),
+            make=self.engines.make,
             logits_of=self._logits_of(),
         )
         return choose_engine(self.options.engine, bench, score=self.options.score, batch=self.options.batch)
@@ -182,11 +193,11 @@ class _Job:
             batch=choice.batch,
             size=self.model.generation.transform.size,
         )
-        make = self._engine_maker()
+        self.engines.keep(choice.engine, choice.batch)
         tools = Tools(
             fetch=fetch,
             load=self._load,
-            engine=lambda: make(choice.engine, choice.batch),
+            engine=lambda: self.engines.make(choice.engine, choice.batch),
             store=self.store,
             claims=self.workspace.claims,
             progress=self.options.progress,
@@ -248,20 +259,6 @@ class _Job:
         pixels = np.stack(images) if images else np.zeros((0, side, side, 3), dtype=np.uint8)
         return np.array(kept, dtype="<U40"), pixels
 
-    def _engine_maker(self) -> Callable[[str, int], Engine]:
-        loaded: list[nn.Module] = []
-
-        def make(name: str, batch: int) -> Engine:
-            from foresift.models import ScoringModule
-
-            transform = self.model.generation.transform
-            if not loaded:
-                loaded.append(ScoringModule(self.model.network(), transform))
-            engine = make_engine(name, loaded[0], size=transform.size, batch=batch)
-            return _EmbeddingsOnly(engine) if self.model.stage == BACKBONE else engine
-
-        return make
-
     def _logits_of(self) -> Callable[[Outputs], Logits]:
         """Logits of the sample that engines are compared on."""
         loaded: list[nn.Module] = []
@@ -276,6 +273,34 @@ class _Job:
             return head_logits(loaded[0], outputs.embeddings)
 
         return logits
+
+
+class _Engines:
+    """Engines for one model, each built once: what a measurement has warmed up, the pass goes on with."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._network: nn.Module | None = None
+        self._built: dict[tuple[str, int], Engine] = {}
+
+    def make(self, name: str, batch: int) -> Engine:
+        """The engine of a name at a batch size; weights are loaded with the first."""
+        key = (name, batch)
+        if key not in self._built:
+            self._built[key] = self._build(name, batch)
+        return self._built[key]
+
+    def keep(self, name: str, batch: int) -> None:
+        """Let go of every other engine."""
+        self._built = {key: engine for key, engine in self._built.items() if key == (name, batch)}
+
+    def _build(self, name: str, batch: int) -> Engine:
+        from foresift.models import ScoringModule
+
+        transform = self._model.generation.transform
+        self._network = self._network or ScoringModule(self._model.network(), transform)
+        engine = make_engine(name, self._network, size=transform.size, batch=batch)
+        return _EmbeddingsOnly(engine) if self._model.stage == BACKBONE else engine
 
 
 class _EmbeddingsOnly:

@@ -107,7 +107,7 @@ def _read_rows(
 ) -> Iterator[tuple[int, str | Quarantined]]:
     """Each row with its digest or why there is none; remembers on the way."""
     # Reading and hashing both release the interpreter lock; more threads than cores hide slow disks.
-    with ThreadPoolExecutor(max_workers=min(16, (os.cpu_count() or 1) + 4)) as threads:
+    with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as threads:
         for block in _blocks(rows, _REMEMBER_EVERY):
             good: list[tuple[str, Stamp, str]] = []
             for part in threads.map(lambda rows: _read_some(uris, rows), _blocks(block, _FILES_PER_TASK)):

@@ -83,11 +83,21 @@ def _contents(descriptor: int, path: str, limit_bytes: int) -> FileBytes:
     status = os.fstat(descriptor)
     if (reason := complaint(status, limit_bytes=limit_bytes)) is not None:
         raise UnreadableError(path, reason)
-    with open(descriptor, "rb", closefd=False) as file:
-        data = file.read(status.st_size + 1)
+    data = _read_up_to(descriptor, status.st_size + 1)
     if len(data) != status.st_size:
         raise UnreadableError(path, "it changed while it was read")
     return FileBytes(data, (status.st_size, status.st_mtime_ns))
+
+
+def _read_up_to(descriptor: int, size_bytes: int) -> bytes:
+    """One system call as a rule; a file object around each small file would cost more than reading it."""
+    data = os.read(descriptor, size_bytes)
+    while 0 < len(data) < size_bytes - 1:
+        more = os.read(descriptor, size_bytes - len(data))
+        if not more:
+            break
+        data += more
+    return data
 
 
 def look(path: str, *, limit_bytes: int = MAX_BYTES) -> Stamp:
