@@ -48,7 +48,7 @@ def test_one_folder_a_class(tmp_path: Path) -> None:
     write(tmp_path, "cat/1.png", "dog/2.png", "dog/deep/3.png")
     pool = pool_of(tmp_path)
     assert labels(pool) == {"1.png": "cat", "2.png": "dog", "3.png": "dog"}
-    assert "labels are the names of 2 folders" in pool.notes
+    assert "the names of 2 folders are labels, for train and evaluate only" in pool.notes
 
 
 @pytest.mark.parametrize("files", [["1.png", "cat/2.png", "dog/3.png"], ["cat/1.png", "cat/2.png"], ["1.png"], []])

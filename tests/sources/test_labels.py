@@ -162,3 +162,10 @@ def test_missing_and_unknown_files(tmp_path: Path) -> None:
         read_labels(tmp_path / "none.csv")
     with pytest.raises(DataError, match=r"expected a table \(\.csv"):
         read_labels(text_file(tmp_path, "a", "labels.xlsx"))
+
+
+def test_a_spreadsheet_may_save_semicolons(tmp_path: Path) -> None:
+    path = tmp_path / "excel.csv"
+    path.write_bytes("\ufeffid;uri;label\r\na;;Katze, klein\r\nb;;\r\n".encode())
+    table = read_labels(path)
+    assert (table.ids, table.labels) == (("a", "b"), ("Katze, klein", ""))

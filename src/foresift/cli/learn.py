@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,11 @@ from foresift.cli.options import Batch, Data, Engine, Home, Json, ModelFolder, P
 from foresift.cli.output import emit_json, note, notes_about_pool, percent, quarantine_json, say, table
 from foresift.cli.progress import progress
 from foresift.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from foresift.core.generations import Generation
+
+CLASSES_SHOWN = 20
 
 
 def train(
@@ -26,21 +32,34 @@ def train(
     labels: Annotated[Path | None, typer.Option(help="CSV, JSONL or Parquet with id or uri, and label.")] = None,
     val: Annotated[str | None, typer.Option(metavar="DATA", help="Labeled images to measure on.")] = None,
     train: Annotated[str, typer.Option("--train", metavar="all|head", help="The whole network, or its head.")] = "all",
-    epochs: Annotated[int | None, typer.Option(min=1, show_default="20")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the labeled images; not for --train head.", show_default="20")
+    ] = None,
     image_size: Annotated[int | None, typer.Option(min=1, show_default="by model and data", help="Pixels.")] = None,
     seed: Seed = 0,
-    batch_size: Annotated[int | None, typer.Option(min=1, show_default="64")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images a training step.", show_default="64")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.", show_default="by optimizer")] = None,
-    optimizer: Annotated[str | None, typer.Option(metavar="sgd|adamw", show_default="sgd")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(metavar="sgd|adamw", help="How weights are updated.", show_default="sgd")
+    ] = None,
     schedule: Annotated[
-        str | None, typer.Option(metavar="cosine|onecycle|multistep|constant", show_default="cosine")
+        str | None,
+        typer.Option(metavar="cosine|onecycle|multistep|constant", help="Of the learning rate.", show_default="cosine"),
     ] = None,
     augment: Annotated[
         str | None,
-        typer.Option(metavar="none|shift|flip-crop|flip-crop-color|random-resized-crop", show_default="by image size"),
+        typer.Option(
+            metavar="none|shift|flip-crop|flip-crop-color|random-resized-crop",
+            help="Random changes of images in training.",
+            show_default="by image size",
+        ),
     ] = None,
-    weight_decay: Annotated[float | None, typer.Option(show_default="0.0005")] = None,
-    precision: Annotated[str | None, typer.Option(metavar="auto|32|bf16", show_default="auto")] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="L2 penalty on the weights.", show_default="0.0005")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="auto|32|bf16", help="Of the arithmetic in training.", show_default="auto")
+    ] = None,
     head: Annotated[str | None, typer.Option(metavar="linear|mlp:W", help="For --train head.")] = None,
     checkpoints: Annotated[bool, typer.Option(help="Keep the weights of every epoch.")] = False,
     classes: Annotated[str | None, typer.Option(help="Class names, comma-separated, in order.")] = None,
@@ -94,8 +113,11 @@ def train(
     say(f"generation {generation.id[:12]} in {trained.folder}")
     say(f"  {generation.architecture}, {len(generation.classes)} classes, {generation.transform.size} px")
     say(f"  trained on {generation.data['labeled']:,} labeled images, seed {generation.seed}")
+    say(f"  {_class_counts(generation)}")
     _say_metrics(generation.metrics)
-    say(f"next: foresift select POOL --model {trained.folder} --strategy margin --budget N --out to_label.csv")
+    say(
+        f"next: foresift select POOL --model {shlex.quote(str(trained.folder))} --strategy margin --budget N --out to_label.csv"
+    )
 
 
 def adopt(
@@ -190,10 +212,11 @@ def evaluate(
                 "classes": list(done.classes),
                 "quarantined": quarantine_json(done.result.quarantined),
                 "inferred": done.result.report.inferred,
+                "notes": list(done.notes),
             }
         )
         return
-    notes_about_pool(done.result.quarantined, ())
+    notes_about_pool(done.result.quarantined, done.notes)
     m = done.metrics
     say(f"top-1 {percent(m['top1'])}, top-5 {percent(m['top5'])} of {m['n']:,} images")
     say(f"cross-entropy {m['cross_entropy']:.4f} nats, calibration error (ECE, 15 bins) {m['ece']:.4f}")
@@ -256,6 +279,13 @@ def _three(option: str, text: str | None) -> tuple[float, ...] | None:
     except ValueError:
         raise UsageError(f"{option} {text}: expected three numbers, such as 0.5,0.5,0.5") from None
     return red, green, blue
+
+
+def _class_counts(generation: Generation) -> str:
+    """How many images each class had, so that a misspelt class shows."""
+    counts = list(zip(generation.classes, generation.data["per_class"], strict=True))
+    shown = ", ".join(f"{name} {count:,}" for name, count in counts[:CLASSES_SHOWN])
+    return shown + (f", ... ({len(counts)} classes)" if len(counts) > CLASSES_SHOWN else "")
 
 
 def _say_metrics(metrics: Any) -> None:

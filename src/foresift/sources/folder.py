@@ -49,7 +49,7 @@ class FolderSource:
         if walk.passed_over:
             notes.append(f"{walk.passed_over} files passed over (no image suffix)")
         if labels is not None:
-            notes.append(f"labels are the names of {len(set(labels))} folders")
+            notes.append(f"the names of {len(set(labels))} folders are labels, for train and evaluate only")
         return Listing(
             name=self.name,
             uris=walk.uris,

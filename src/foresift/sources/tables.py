@@ -86,8 +86,9 @@ def read_table(path: str, *, wanted: Sequence[str]) -> Table:
     return READERS[suffix](path, wanted)
 
 
-def _read_csv(path: str, wanted: Sequence[str], *, delimiter: str = ",") -> Table:
-    reader = csv.reader(io.StringIO(_read_text(path), newline=""), delimiter=delimiter)
+def _read_csv(path: str, wanted: Sequence[str], *, delimiter: str | None = None) -> Table:
+    text = _read_text(path)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter or _delimiter(text))
     rows: list[list[str]] = []
     places: list[int] = []
     try:
@@ -106,6 +107,12 @@ def _read_csv(path: str, wanted: Sequence[str], *, delimiter: str = ",") -> Tabl
     cells = list(zip(*rows, strict=True)) if rows else [()] * len(headers)
     columns = {name: cells[headers.index(name)] for name in wanted if name in headers}
     return Table(path=path, headers=headers, columns=columns, places=places)
+
+
+def _delimiter(text: str) -> str:
+    """What separates the header's columns: spreadsheets save semicolons where a comma is the decimal sign."""
+    header = text.partition("\n")[0]
+    return ";" if ";" in header and "," not in header else ","
 
 
 def _read_tsv(path: str, wanted: Sequence[str]) -> Table:
