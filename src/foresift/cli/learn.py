@@ -115,9 +115,8 @@ def train(
     say(f"  trained on {generation.data['labeled']:,} labeled images, seed {generation.seed}")
     say(f"  {_class_counts(generation)}")
     _say_metrics(generation.metrics)
-    say(
-        f"next: foresift select POOL --model {shlex.quote(str(trained.folder))} --strategy margin --budget N --out to_label.csv"
-    )
+    folder = shlex.quote(str(trained.folder))
+    say(f"next: foresift select POOL --model {folder} --strategy margin --budget N --out to_label.csv")
 
 
 def adopt(
