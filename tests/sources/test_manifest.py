@@ -150,7 +150,7 @@ def test_missing_files_are_quarantined_without_a_read(images: Path) -> None:
         ("m.jsonl", b"[" * 100_000, "line 1: not valid JSON"),
         ("m.csv", b"uri,label\na.png\n", "line 2: expected 2 fields (uri, label), got 1"),
         ("m.csv", b"uri,label\na.png,cat,dog\n", "line 2: expected 2 fields (uri, label), got 3"),
-        ("m.csv", b"uri;label\na.png;cat\n", "no column uri (columns: uri;label)"),
+        ("m.csv", b"uri|label\na.png|cat\n", "no column uri (columns: uri|label)"),
         ("m.csv", b"uri,uri\na.png,b.png\n", "column 'uri' occurs twice"),
         ("m.csv", b"uri\na.png\nb\xff.png\n", "line 3: not UTF-8"),
         ("m.csv", b"uri\ns3://bucket/a.png\n", "line 2: s3://bucket/a.png: remote"),

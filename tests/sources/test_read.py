@@ -115,6 +115,7 @@ def open_path(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.filterwarnings("ignore:lance is not fork-safe")  # the child looks at one file and ends
 def test_no_permission(open_path: Path) -> None:
     file = open_path / "secret.png"
     file.write_bytes(b"1")

@@ -179,7 +179,7 @@ def _values(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.float32]:
     """(b, width) float32 of b fixed-size lists."""
     whole = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
     values: npt.NDArray[np.float32] = whole.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(column), -1)
+    return values.reshape(len(column), column.type.list_size)
 
 
 def _first_line(error: BaseException) -> str:
