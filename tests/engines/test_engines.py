@@ -96,7 +96,7 @@ def test_the_callers_network_stays_as_it_was(name: str, pixels: np.ndarray) -> N
 
 def test_an_openvino_graph_takes_its_own_batch_size_only(network: ScoringModule, pixels: np.ndarray) -> None:
     engine = make_engine("openvino-f32", network, size=SIZE, batch=BATCH)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match="batches of"):
         engine(pixels[:3])
     assert len(engine(pixels).logits) == BATCH
 
