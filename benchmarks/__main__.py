@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -25,24 +26,26 @@ def start_up(work: Path) -> list[Figure]:
 def round32(work: Path) -> list[Figure]:
     """One round at 32 px, where decoding and bookkeeping weigh most."""
     pool, model = _pool(work), _model(work, "resnet18", size=32, epochs=5)
-    figures, _ = rounds.one_round(pool, model, work / "r32", engine="torch-f32")
-    faster, _ = rounds.one_round(pool, model, work / "r32", engine="openvino-f32")
-    return [*figures, *faster, *rounds.second_call(pool, model, work / "r32", engine="torch-f32", limits=False)]
+    fresh = _fresh(work / "r32")
+    figures, _ = rounds.one_round(pool, model, fresh, engine="torch-f32")
+    faster, _ = rounds.one_round(pool, model, fresh, engine="openvino-f32")
+    return [*figures, *faster, *rounds.second_call(pool, model, fresh, engine="torch-f32", limits=False)]
 
 
 def round224(work: Path) -> list[Figure]:
     """One round at 224 px, where inference is nearly everything."""
     pool, model = _pool(work), _model(work, "resnet18", size=224, epochs=3)
-    automatic = rounds.automatic(pool, model, work / "r224")
-    figures, _ = rounds.one_round(pool, model, work / "r224", engine="openvino-bf16")
-    return [*automatic, *figures, *rounds.second_call(pool, model, work / "r224", engine="openvino-bf16", limits=True)]
+    fresh = _fresh(work / "r224")
+    automatic = rounds.automatic(pool, model, fresh)
+    figures, _ = rounds.one_round(pool, model, fresh, engine="openvino-bf16")
+    return [*automatic, *figures, *rounds.second_call(pool, model, fresh, engine="openvino-bf16", limits=True)]
 
 
 def memory(work: Path) -> list[Figure]:
     """Whether memory grows with the pool."""
     data = cifar10(work) / "train"
     small = part(data, work / "pool-5000", per_class=slice(0, 500))
-    return footprint.memory(small, data, _model(work, "resnet8", size=32, epochs=1), work)
+    return footprint.memory(small, data, _model(work, "resnet8", size=32, epochs=1), _fresh(work / "memory"))
 
 
 BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
@@ -51,6 +54,13 @@ BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
     "memory": memory,
     "round224": round224,
 }
+
+
+def _fresh(folder: Path) -> Path:
+    """An empty folder: a workspace kept from an earlier run would have nothing left to infer."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _pool(work: Path) -> Path:
