@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from foresift.app.pools import labeled_ids, labeled_part, relabeled
+from foresift.app.pools import labeled_part, relabeled
 from foresift.core.errors import DataError, LabelError
 from foresift.core.samples import Label, Pool, Quarantined
 from foresift.sources.labels import read_labels, resolve, resolve_ids
@@ -100,7 +100,7 @@ def test_labeled_rows_that_name_nothing_to_choose_are_skipped(tmp_path: Path) ->
     ids, notes = labeled_part(WITH_A_BROKEN_FILE, path, own_labels=False)
     assert ids.tolist() == ["a"]
     assert notes == (f"3 rows of {path} skipped: they name broken files or samples that the pool lacks",)
-    assert labeled_ids(WITH_A_BROKEN_FILE, path, own_labels=False).tolist() == ["a"]
+    assert labeled_part(WITH_A_BROKEN_FILE, path, own_labels=False).ids.tolist() == ["a"]
 
 
 def test_a_labeled_file_of_broken_files_is_no_wrong_file(tmp_path: Path) -> None:

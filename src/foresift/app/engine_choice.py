@@ -69,7 +69,7 @@ def choose_engine(asked: str, bench: Bench, *, score: ScoreInUse, batch: int | N
 
     Args:
         asked: ``auto``, or an engine, which is then used without a check.
-        batch: images a call; None = measured.
+        batch: images a call; None = what is known, else a default that ``auto`` measures for long jobs.
     Raises:
         UnknownNameError: no such engine.
         EmptyPoolError: not one image can be decoded.
@@ -83,7 +83,7 @@ def choose_engine(asked: str, bench: Bench, *, score: ScoreInUse, batch: int | N
         if batch is not None:
             choice = replace(choice, batch=batch)
             known = known.plus({choice.engine: known.trial(choice.engine, batch)})
-        if known.trials != known.before:
+        if any(trial is not known.before.get(engine) for engine, trial in known.trials.items()):
             _write(bench.record, known)
     return choice
 

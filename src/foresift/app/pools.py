@@ -65,11 +65,6 @@ def relabeled(pool: Pool, labels_file: str | Path | None) -> Pool:
     return replace(pool.without_labels().with_labels(named.labels), notes=(*pool.notes, *notes))
 
 
-def labeled_ids(pool: Pool, labeled_file: str | Path | None, *, own_labels: bool) -> Ids:
-    """Ids that are labeled already, ascending; as :func:`labeled_part`, without its notes."""
-    return labeled_part(pool, labeled_file, own_labels=own_labels).ids
-
-
 def labeled_part(pool: Pool, labeled_file: str | Path | None, *, own_labels: bool) -> LabeledPart:
     """The samples that are labeled already.
 

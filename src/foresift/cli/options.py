@@ -23,6 +23,9 @@ Engine: TypeAlias = Annotated[
     str,
     typer.Option(help="auto, torch-f32, torch-bf16, openvino-f32, openvino-bf16.", show_default=True),
 ]
-Batch: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Images a forward pass.", show_default="measured")]
+Batch: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=1, help="Images a forward pass.", show_default="by image size; auto measures for long jobs"),
+]
 Seed: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of everything that is random.")]
 Strict: TypeAlias = Annotated[bool, typer.Option("--strict", help="A broken image is fatal.")]

@@ -70,11 +70,6 @@ def _parts(batch: int, *, cores: int) -> int:
     return max(fitting, default=1)
 
 
-def bf16_is_native() -> bool:
-    """Whether this processor computes in bfloat16 rather than pretending to."""
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
 def _convert(network: nn.Module, *, size: int) -> ov.Model:
     own = copy.deepcopy(network).eval().requires_grad_(False).to(device="cpu", dtype=torch.float32)
     example = torch.zeros((1, size, size, 3), dtype=torch.uint8)
