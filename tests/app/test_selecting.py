@@ -34,7 +34,7 @@ def test_the_receipt_knows_the_arrays() -> None:
 
 def test_a_missing_column_is_named() -> None:
     nothing = foresift.Predictions.from_arrays(IDS)
-    with pytest.raises(MissingColumnError, match="no logits"):
+    with pytest.raises(MissingColumnError, match="the column logits"):
         foresift.select(nothing, budget=1)
     assert len(foresift.select(nothing, "random", budget=2)) == 2
 

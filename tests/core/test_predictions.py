@@ -37,7 +37,7 @@ def test_shapes_and_ids_are_checked() -> None:
 
 
 def test_a_missing_column_says_which_there_are() -> None:
-    with pytest.raises(MissingColumnError, match=r"no embeddings \(columns: logits\)"):
+    with pytest.raises(MissingColumnError, match="needs the column embeddings; the predictions have logits; to get it"):
         Predictions.from_arrays(["a", "b", "c"], logits=LOGITS).column("embeddings")
 
 

@@ -78,5 +78,5 @@ def test_a_query_gives_columns_truth_and_blocks() -> None:
     assert query.column("truth") is truth
     assert query.block("truth", 1, 2).tolist() == [0]
     assert query.block("x", 0, 1).tolist() == [3]
-    with pytest.raises(MissingColumnError, match="needs y; the predictions have x"):
+    with pytest.raises(MissingColumnError, match="needs the column y; the predictions have x"):
         query.column("y")

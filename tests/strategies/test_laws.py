@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -50,8 +52,5 @@ def test_selection_depends_on_samples_and_not_on_rows(
 
 def _with_ties(predictions: Predictions) -> Predictions:
     """Whole logits: many rows tie."""
-    return Predictions.from_arrays(
-        predictions.sample_ids,
-        logits=np.round(predictions.column("logits") / 3),
-        embeddings=predictions.column("embeddings"),
-    )
+    logits = replace(predictions.columns["logits"], values=np.round(predictions.column("logits") / 3))
+    return replace(predictions, columns={**predictions.columns, "logits": logits})

@@ -76,7 +76,7 @@ def test_a_strategy_sees_only_the_columns_that_it_needs() -> None:
     query = seen(predictions(embeddings=np.zeros((4, 2))), truth=[0, 1, 0, 1])
     assert list(query.columns) == ["logits"]
     assert query.truth is None
-    with pytest.raises(MissingColumnError, match="needs embeddings"):
+    with pytest.raises(MissingColumnError, match="needs the column embeddings"):
         query.column("embeddings")
 
 
@@ -142,7 +142,7 @@ def test_scores_are_one_finite_number_a_pick() -> None:
 
 def test_needs_are_asked_for() -> None:
     only_embeddings = Predictions.from_arrays(IDS, embeddings=np.zeros((4, 2)))
-    with pytest.raises(MissingColumnError, match="no logits"):
+    with pytest.raises(MissingColumnError, match="the column logits"):
         parse("margin").select(only_embeddings, budget=0)
     with pytest.raises(UsageError, match="needs labels"):
         given(np.array([0])).select(predictions(), budget=1)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.core.arrays import Ids, as_ids, first_duplicate, first_nonfinite_row, frozen, is_ascending
+from foresift.core.columns import missing_column
 from foresift.core.digests import digest_array, digest_ids, digest_value
 from foresift.core.errors import DataError, MissingColumnError, NonFiniteError
 
@@ -111,10 +112,7 @@ class Predictions:
             MissingColumnError: no such column; says which there are.
         """
         if name not in self.columns:
-            have = ", ".join(self.columns) or "none"
-            raise MissingColumnError(
-                f"the predictions have no {name} (columns: {have}); add them or choose another strategy"
-            )
+            raise MissingColumnError(missing_column(name, self.columns))
         return self.columns[name].values
 
     def take(self, rows: npt.NDArray[np.intp]) -> Predictions:

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.core.arrays import Ids, Rows, Values, frozen
+from foresift.core.columns import missing_column
 from foresift.core.digests import digest_value
 from foresift.core.errors import DataError, MissingColumnError
+from foresift.core.matrices import RowMatrix
 from foresift.core.predictions import Producer
 
-RECEIPT_FORMAT = 1
+RECEIPT_FORMAT = 2
 
 
 class ColumnView(Mapping[str, npt.NDArray[Any]]):
@@ -35,6 +37,10 @@ class ColumnView(Mapping[str, npt.NDArray[Any]]):
 
     def __len__(self) -> int:
         return len(self._arrays)
+
+    def matrix(self, name: str) -> RowMatrix:
+        """The rows of a column, to be read in blocks; nothing is copied."""
+        return RowMatrix(array=self._arrays[name], rows=self._rows)
 
     def block(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
         """Rows ``start`` .. ``stop`` of a column; copies no others."""
@@ -80,16 +86,30 @@ class Query:
         if name == "truth" and self.truth is not None:
             return self.truth
         if name not in self.columns:
-            raise MissingColumnError(
-                f"this strategy needs {name}; the predictions have {', '.join(self.columns) or 'no columns'}"
-            )
+            raise MissingColumnError(missing_column(name, self.columns))
         return self.columns[name]
+
+    def matrix(self, name: str) -> RowMatrix:
+        """(n, d) a column of the candidates, to be read in blocks as float32.
+
+        Raises:
+            MissingColumnError: the query lacks it.
+        """
+        return _matrix(self.columns, name) if name in self.columns else RowMatrix(array=self.column(name))
+
+    def labeled_matrix(self, name: str) -> RowMatrix:
+        """(m', d) the same column of the labeled rows that have predictions, in order of ``labeled_rows``."""
+        return _matrix(self.labeled_columns, name)
 
     def block(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
         """Rows ``start`` .. ``stop`` of a column, without holding the whole of it in memory."""
         if isinstance(self.columns, ColumnView) and name in self.columns:
             return self.columns.block(name, start, stop)
         return self.column(name)[start:stop]
+
+
+def _matrix(columns: Mapping[str, npt.NDArray[Any]], name: str) -> RowMatrix:
+    return columns.matrix(name) if isinstance(columns, ColumnView) else RowMatrix(array=columns[name])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +121,8 @@ class Picks:
     """(k,) score of each pick, where the strategy has one."""
     solver: str = "exact"
     """Which algorithm ran."""
+    approx: str = ""
+    """Empty when the result is exact; else which approximation was made and what it guarantees."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """Plain values worth keeping in the receipt."""
 
@@ -135,6 +157,8 @@ class Receipt:
     """Who made each column that was used."""
     selected: str
     """Digest of the selected ids in pick order."""
+    approx: str = ""
+    """Empty when exact; else which approximation was made and what it guarantees."""
     details: Mapping[str, Any] = field(default_factory=dict)
     pool: Mapping[str, Any] = field(default_factory=dict)
     """Name, version, size and quarantine count of the pool; or the digest of a user's predictions."""

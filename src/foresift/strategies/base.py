@@ -33,6 +33,10 @@ class Strategy(ABC):
     aliases: ClassVar[tuple[str, ...]] = ()
     cite: ClassVar[str] = ""
     """The publication that defines it."""
+    cost: ClassVar[str] = ""
+    """Time and memory in n candidates, d width, c classes, k picks; one line for the table of strategies."""
+    when: ClassVar[str] = ""
+    """When to use it, in one line for the table of strategies."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Columns of the predictions; also ``labels`` (class codes of labeled rows) and ``truth``
     (class codes of the candidates themselves)."""
@@ -106,6 +110,7 @@ class Strategy(ABC):
             budget=checked_budget(budget),
             seed=checked_seed(seed),
             solver=picks.solver,
+            approx=picks.approx,
             short=checked_budget(budget) > len(query),
             n_candidates=len(query),
             candidates=digest_ids(query.ids),

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from foresift.core.arrays import Ids
+from foresift.core.arrays import Ids, frozen
 from foresift.core.errors import UsageError
 from foresift.core.predictions import Column, Predictions
 
@@ -37,14 +37,24 @@ class MakePredictions(Protocol):
 
 
 def make_predictions(rng: np.random.Generator, n: int, *, classes: int) -> Predictions:
-    """n rows in shuffled order of id, with float32 logits (n, classes) and embeddings (n, 8).
+    """n rows in shuffled order of id, with every column that a built-in strategy needs.
 
-    Logits are multiples of 1/16, so that adding such a number to a row is exact.
+    Logits (n, classes) are multiples of 1/16, so that adding such a number to a row is exact;
+    embeddings are (n, 8); both are float32.
     """
     ids = [f"s{number:04d}" for number in rng.permutation(n)]
     logits = np.round(rng.normal(scale=3, size=(n, classes)) * 16) / 16
     embeddings = rng.normal(size=(n, 8))
-    return Predictions.from_arrays(ids, logits=logits.astype(np.float32), embeddings=embeddings.astype(np.float32))
+    made = Predictions.from_arrays(ids, logits=logits.astype(np.float32), embeddings=embeddings.astype(np.float32))
+    others = {
+        "flip-distance": rng.exponential(size=n),
+        "deviations": rng.normal(size=(n, 6)),
+        "predicted-loss": rng.normal(size=n),
+        "unlabeled-probability": rng.uniform(size=n),
+        "gcn-embeddings": rng.normal(size=(n, 4)),
+    }
+    columns = {name: Column(values=frozen(values.astype(np.float32))) for name, values in others.items()}
+    return replace(made, columns={**made.columns, **columns})
 
 
 def class_codes_of(ids: Ids, *, classes: int) -> npt.NDArray[np.int64]:

@@ -1,0 +1,24 @@
+"""The columns that Foresift knows by name, and how a pool gets each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+HOW_TO_GET = {
+    "logits": "predict with a model, or give logits to Predictions.from_arrays",
+    "embeddings": "predict with a model, or give embeddings to Predictions.from_arrays",
+    "members": "give member_logits to Predictions.from_arrays, or predict with several checkpoints or with dropout on",
+    "member-logits": "give member_logits to Predictions.from_arrays",
+    "flip-distance": "made by a pass over the images with gradients of the model",
+    "deviations": "made by a pass over the images with noise on the model's weights",
+    "predicted-loss": "made by a model that was trained with a loss-prediction module",
+    "unlabeled-probability": "made by a discriminator that is trained on the pool",
+    "gcn-embeddings": "made by a graph network that is trained on the embeddings and the labeled ids",
+}
+"""What to do when a column is missing."""
+
+
+def missing_column(name: str, have: Iterable[str]) -> str:
+    """One line: which column is missing, which there are, how to get it."""
+    how = HOW_TO_GET.get(name, "give a column of that name")
+    return f"this needs the column {name}; the predictions have {', '.join(have) or 'no columns'}; to get it: {how}"
