@@ -31,7 +31,7 @@ def mean_row(matrix: RowMatrix) -> npt.NDArray[np.float64]:
     total = np.zeros(matrix.width)
     for _, _, rows in matrix.blocks():
         total += rows.sum(axis=0, dtype=np.float64)
-    return total / max(1, len(matrix))
+    return np.asarray(total / max(1, len(matrix)))
 
 
 def centred(matrix: RowMatrix, mean: npt.NDArray[np.floating[Any]]) -> Floats:
@@ -70,7 +70,7 @@ def squared_distances(rows: Floats, centres: Floats) -> Floats:
     small = result < (SMALL * norms)[:, None] + SMALL * centre_norms
     for row, centre in _chunks(*np.nonzero(small), width=rows.shape[1]):
         result[row, centre] = _norms(rows[row] - centres[centre])
-    return result
+    return np.asarray(result)
 
 
 def nearest(matrix: RowMatrix, centres: Floats) -> tuple[Floats, Rows]:
