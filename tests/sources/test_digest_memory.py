@@ -92,6 +92,17 @@ def test_a_folder_in_its_place_is_an_error(tmp_path: Path) -> None:
         SqliteDigestMemory(tmp_path / "file" / "d").lookup(["/a"], [(1, 2)])
 
 
+@pytest.mark.parametrize("kib", [0, 20, 80])
+def test_a_full_disk_is_said_and_nothing_is_to_be_deleted(small_disk: Path, kib: int) -> None:
+    """With 20 KiB left SQLite itself speaks of an input or output error."""
+    room = os.statvfs(small_disk)
+    (small_disk / "filler").write_bytes(bytes(room.f_bavail * room.f_frsize - kib * 1024))
+    uris = [f"/{'long/' * 20}{i}" for i in range(2000)]
+    with pytest.raises(StoreError, match=r"no space left on the disk of .*; free some") as caught:
+        SqliteDigestMemory(small_disk / "d").remember(uris, [(1, 2)] * 2000, ["x" * 40] * 2000)
+    assert "delete" not in str(caught.value)
+
+
 WRITER = """
 import sys
 from foresift.sources.digest_memory import SqliteDigestMemory

@@ -23,6 +23,8 @@ _BLOCK = 20_000
 """Addresses in one statement; SQLite takes 32,766."""
 _WAIT_S = 60.0
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_NEEDED_BYTES = 64 << 10
+"""Less room than SQLite takes for its log and index: an input or output error then means a full disk."""
 
 
 class DictDigestMemory:
@@ -87,9 +89,17 @@ class SqliteDigestMemory:
             return self._attempt(work)
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
-                raise StoreError(f"{self._path}: {error}; delete the file, it is only a cache") from None
+                raise StoreError(self._explain(error)) from None
         self._put_aside()
         return self._attempt(work)
+
+    def _explain(self, error: sqlite3.DatabaseError) -> str:
+        if _is_full(error, self._path.parent):
+            return (
+                f"no space left on the disk of {self._path}; free some and run the same command again: "
+                "nothing done is lost"
+            )
+        return f"{self._path}: {error}; delete the file, it is only a cache"
 
     def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -163,6 +173,14 @@ def _unchanged(known: dict[str, tuple[Stamp, str]], uris: Sequence[str], stamps:
 
 def _blocks(uris: Sequence[str]) -> Iterator[Sequence[str]]:
     return (uris[start : start + _BLOCK] for start in range(0, len(uris), _BLOCK))
+
+
+def _is_full(error: sqlite3.DatabaseError, folder: Path) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code != sqlite3.SQLITE_IOERR:
+        return code == sqlite3.SQLITE_FULL
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize < _NEEDED_BYTES
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
