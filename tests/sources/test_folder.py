@@ -34,9 +34,20 @@ def test_images_at_any_depth_by_suffix(tmp_path: Path) -> None:
     write(tmp_path, *images, "top.png", "notes.txt", "a/data.npy", "jpg", "noext")
     pool = pool_of(tmp_path)
     assert names(pool, tmp_path) == sorted([*images, "top.png"])
-    assert pool.notes == ("4 files passed over (no image suffix)",)
+    assert pool.notes == ("passed over 4 files: 2 without a suffix, 1 .npy, 1 .txt",)
     assert pool.name == str(tmp_path)
     assert pool.ids.tolist() == pool.digests.tolist()
+
+
+def test_the_note_on_files_passed_over_names_their_suffixes_and_counts(tmp_path: Path) -> None:
+    write(
+        tmp_path, "a.png", *(f"{i}.HEIC" for i in range(3)), "x/4.heic", "b.avif", "c.svg", *["d.cr2", "e.nef", "f.txt"]
+    )
+    note = "passed over 9 files: 4 .heic, 1 .avif, 1 .cr2, 1 .nef, 1 .svg, 1 .txt"
+    assert pool_of(tmp_path).notes == (note,)
+    for index in range(9):
+        (tmp_path / f"a.{index}").touch()
+    assert pool_of(tmp_path).notes[0].endswith(": 4 .heic, 1 .0, 1 .1, 1 .2, 1 .3, 1 .4, 1 .5, 1 .6, 7 others")
 
 
 def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:

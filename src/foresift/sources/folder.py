@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from foresift.sources.identity import Listing, identify
 from foresift.sources.read import Stamp, complaint, printable, reason_of, unspeakable
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "png", "webp", "bmp", "tif", "tiff", "gif"})
+SUFFIXES_NAMED = 8
+"""Suffixes of files passed over that a note tells apart."""
 
 
 class FolderSource:
@@ -47,7 +50,7 @@ class FolderSource:
         labels = _folder_labels(self.name, walk.uris)
         notes = []
         if walk.passed_over:
-            notes.append(f"{walk.passed_over} files passed over (no image suffix)")
+            notes.append(_passed_over(walk.passed_over))
         if labels is not None:
             notes.append(f"the names of {len(set(labels))} folders are labels, for train and evaluate only")
         return Listing(
@@ -67,7 +70,8 @@ class _Walk:
     uris: list[str] = field(default_factory=list)
     stamps: list[Stamp] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
-    passed_over: int = 0
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """Files without an image's suffix, by the suffix that they have."""
 
     def tree(self, root: str) -> None:
         """Walk ``root`` in order of names. Keeps its own stack, so depth is no limit."""
@@ -100,7 +104,7 @@ class _Walk:
             elif _has_image_suffix(entry.name):
                 self._file(entry)
             else:
-                self.passed_over += 1
+                self.passed_over[_suffix(entry.name)] += 1
         return folders
 
     def _file(self, entry: os.DirEntry[str]) -> None:
@@ -122,8 +126,23 @@ class _Walk:
 
 
 def _has_image_suffix(name: str) -> bool:
+    return _suffix(name)[1:] in IMAGE_SUFFIXES
+
+
+def _suffix(name: str) -> str:
+    """``.heic`` of ``a.HEIC``; empty without a dot."""
     _, dot, suffix = name.rpartition(".")
-    return bool(dot) and suffix.lower() in IMAGE_SUFFIXES
+    return dot + suffix.lower() if dot else ""
+
+
+def _passed_over(counts: Counter[str]) -> str:
+    """``passed over 12 files: 10 .heic, 2 .txt``; the most frequent suffixes first."""
+    total = counts.total()
+    kinds = sorted(counts.items(), key=lambda kind: (-kind[1], kind[0]))
+    named = [f"{count:,} {printable(suffix) or 'without a suffix'}" for suffix, count in kinds[:SUFFIXES_NAMED]]
+    if rest := sum(count for _, count in kinds[SUFFIXES_NAMED:]):
+        named.append(f"{rest:,} others")
+    return f"passed over {total:,} file{'s' if total != 1 else ''}: {', '.join(named)}"
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
