@@ -34,6 +34,19 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
         registry().get("aple")
 
 
+@pytest.mark.parametrize(("name", "near"), [("pomm", "Pomme"), ("kiwi", None), ("banana", None), ("cherry", None)])
+def test_only_a_near_name_is_suggested(name: str, near: str | None) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        registry().get(name)
+    assert f"; did you mean {near!r}?" in str(caught.value) if near else "did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "near"), [("marg", "margin"), ("kcenter", "k-center"), ("badge", None)])
+def test_a_shortened_or_run_together_name_is_near(name: str, near: str | None) -> None:
+    text = str(UnknownNameError("strategy", name, ["entropy", "k-center", "least-confidence", "margin", "random"]))
+    assert f"; did you mean {near!r}?" in text if near else "did you mean" not in text
+
+
 @pytest.mark.parametrize(("name", "aliases"), [("apple", ()), ("Pomme", ()), ("fig", ("pear",)), ("fig", ("Apfel",))])
 def test_a_name_is_registered_once(name: str, aliases: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match="registered twice"):

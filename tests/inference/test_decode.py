@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from foresift.core.errors import DataError, MissingExtraError
+from foresift.core.errors import DataError, MissingExtraError, ShortMemoryError
 from foresift.inference import decode as decoding
 from foresift.inference.decode import DecodeError, decode, decoder_version
 from images import encode, exif, jpeg, jpeg_resized_on_paper, noise, png, png_chunk, png_header, smooth
@@ -479,7 +479,7 @@ def test_an_image_that_memory_can_not_hold_is_one_bad_image(data: bytes, monkeyp
 
     monkeypatch.setattr(decoding, "_rgb", exhausted)
     monkeypatch.setattr(simplejpeg, "decode_jpeg", exhausted)
-    with pytest.raises(DecodeError, match="too large for the memory of this machine"):
+    with pytest.raises(ShortMemoryError, match="too large for the memory that is free now"):
         decode(data)
 
 

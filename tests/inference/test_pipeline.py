@@ -16,7 +16,7 @@ import pytest
 import scoring_pass
 from foresift.core.arrays import Pixels
 from foresift.core.digests import digest_bytes
-from foresift.core.errors import DataError, ForesiftError, NonFiniteError, QuarantineError
+from foresift.core.errors import DataError, ForesiftError, NonFiniteError, QuarantineError, ShortMemoryError
 from foresift.core.protocols import Outputs
 from foresift.inference.pipeline import ForwardPass, check_job
 from foresift.sources.read import fetch
@@ -222,6 +222,25 @@ def test_a_broken_image_is_stored_with_its_reason_and_not_read_again(tmp_path: P
     assert (rows.reasons == "").sum() == 6
     counted = Counted(fetch)
     assert score(images, tmp_path, fetch=counted).inferred == counted.calls == 0
+
+
+def test_an_image_that_found_no_memory_is_reported_and_tried_again(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", 6)
+    short = (images / "0002.png").read_bytes()
+
+    def scarce(data: bytes) -> Pixels:
+        if data == short:
+            raise ShortMemoryError("too large for the memory that is free now")
+        return tools_of(tmp_path).load(data)
+
+    told: list[str] = []
+    report = score(images, tmp_path, load=scarce, broken=lambda uri, reason: told.append(f"{uri}: {reason}"))
+    assert report.inferred == 5
+    assert told == [f"{images / '0002.png'}: too large for the memory that is free now"]
+    assert list(report.unread) == [digest_bytes(short)]
+    again = score(images, tmp_path)
+    assert (again.inferred, again.unread) == (1, {})
+    assert (stored(images, tmp_path).reasons == "").all()
 
 
 def test_broken_may_stop_the_pass(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ ForesiftError
 ├── DataError             images, manifests, labels
 │   ├── EmptyPoolError    nothing to look at
 │   ├── LabelError        labels that contradict the classes or each other
+│   ├── ShortMemoryError  an image that does not fit the memory that is free now
 │   └── QuarantineError   --strict, and a file is broken
 ├── ModelError            weights, architectures, generations
 ├── NonFiniteError        NaN or infinity where a number belongs
@@ -22,6 +23,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_NEAR = 0.6
+"""Least share of equal letters of a name that is suggested: ``marg`` finds ``margin``, an unrelated word nothing."""
+
 
 class ForesiftError(Exception):
     """Base of all; its text is one line: what was expected, what came, what to do."""
@@ -36,7 +40,7 @@ class UnknownNameError(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=_NEAR)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         shown = names if len(names) <= 30 else [*names[:30], "..."]
         super().__init__(f"unknown {kind} {name!r}{hint} (known: {', '.join(shown)})")
@@ -56,6 +60,10 @@ class EmptyPoolError(DataError):
 
 class LabelError(DataError):
     """Labels that contradict the classes or each other."""
+
+
+class ShortMemoryError(DataError):
+    """An image does not fit the memory that is free now; no judgement on the file, so never kept as one."""
 
 
 class QuarantineError(DataError):

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin, features
 
 from foresift.core.arrays import Pixels
-from foresift.core.errors import DataError, MissingExtraError
+from foresift.core.errors import DataError, MissingExtraError, ShortMemoryError
 from foresift.inference import orientation
 
 DECODER_REVISION = 1
@@ -67,7 +67,8 @@ def decode(data: bytes, *, min_side: int | None = None) -> Pixels:
         min_side: a JPEG may be decoded at 1/2, 1/4 or 1/8 as long as both sides keep this
             many pixels; three to four times faster for a 12-megapixel photograph. Deterministic.
     Raises:
-        DecodeError: broken, truncated, unknown, above ``MAX_PIXELS``, or too large for the memory.
+        DecodeError: broken, truncated, unknown, or above ``MAX_PIXELS``.
+        ShortMemoryError: too large for the memory that is free now.
         MissingExtraError: a JPEG, and simplejpeg is not installed.
     """
     if not data:
@@ -77,7 +78,7 @@ def decode(data: bytes, *, min_side: int | None = None) -> Pixels:
             return _decode_jpeg(data, min_side or 0)
         return _decode_with_pillow(data)
     except MemoryError:
-        raise DecodeError("too large for the memory of this machine") from None
+        raise ShortMemoryError("too large for the memory that is free now; tried again next time") from None
 
 
 @functools.cache

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from foresift.core.arrays import Pixels, first_nonfinite_row
 from foresift.core.digests import digest_bytes, digest_value
-from foresift.core.errors import DataError, ForesiftError, NonFiniteError
+from foresift.core.errors import DataError, ForesiftError, NonFiniteError, ShortMemoryError
 from foresift.core.predictions import Producer
 from foresift.core.protocols import (
     Engine,
@@ -82,7 +82,7 @@ class PassReport:
     batches: int = 0
     shards: int = 0
     unread: dict[str, str] = field(default_factory=dict)
-    """Digest → reason for images that could not be fetched; tried again next time."""
+    """Digest → reason for images that could not be fetched or found no memory; tried again next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +215,8 @@ class _Runner:
                 continue
             try:
                 pixels[slot] = self._tools.load(data)
+            except ShortMemoryError as error:
+                unread[slot] = str(error)
             except DataError as error:
                 reasons[slot] = str(error) or "can't be decoded"
         return _Decoded(pixels, reasons, unread)
