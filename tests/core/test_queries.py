@@ -8,7 +8,7 @@ import pytest
 
 from foresift.core.arrays import as_ids
 from foresift.core.errors import DataError, MissingColumnError
-from foresift.core.predictions import Producer
+from foresift.core.predictions import Predictions, Producer
 from foresift.core.queries import ColumnView, Query, Receipt, Selection
 
 
@@ -80,3 +80,35 @@ def test_a_query_gives_columns_truth_and_blocks() -> None:
     assert query.block("x", 0, 1).tolist() == [3]
     with pytest.raises(MissingColumnError, match="needs the column y; the predictions have x"):
         query.column("y")
+
+
+def wide_query() -> Query:
+    from foresift.strategies.candidates import build_query
+
+    ids = [f"s{n}" for n in range(9)]
+    data = Predictions.from_arrays(ids, logits=np.arange(18.0).reshape(9, 2), embeddings=np.arange(9.0)[:, None])
+    return build_query(
+        data, needs=("logits", "embeddings"), uses=("labels",), budget=3, labeled=["s7", "s1", "zz"], labels=[1, 0, 2]
+    )
+
+
+def test_a_part_of_a_query_sees_its_rows_and_columns_alone() -> None:
+    query = wide_query().seen_by(("embeddings",)).among(np.array([1, 4]), budget=1)
+    assert query.ids.tolist() == ["s2", "s5"]
+    assert query.column("embeddings").tolist() == [[2], [5]]
+    assert query.matrix("embeddings").whole().tolist() == [[2], [5]]
+    assert list(query.columns) == list(query.labeled_columns) == ["embeddings"]
+    assert query.labels is None
+    assert query.labeled_columns["embeddings"].tolist() == [[1], [7]]
+
+
+def test_rows_beside_the_labeled_ones_keep_the_order_of_ids() -> None:
+    query = wide_query()
+    more = query.beside(np.array([6, 2, 0]))
+    assert more.labeled_ids.tolist() == ["s0", "s1", "s3", "s7", "s8", "zz"]
+    assert more.labeled_rows.tolist() == [0, 1, 2, 3, 4]
+    assert more.labeled_columns["embeddings"].ravel().tolist() == [0, 1, 3, 7, 8]
+    assert more.labeled_matrix("embeddings").whole().ravel().tolist() == [0, 1, 3, 7, 8]
+    assert more.labels is None
+    assert query.labels is not None
+    assert more.ids.tolist() == query.ids.tolist()

@@ -13,7 +13,8 @@ from foresift.core.predictions import Predictions
 from foresift.strategies import STRATEGIES, parse
 from foresift.testing import STRATEGY_LAWS, check_strategy, make_predictions
 
-every_strategy = pytest.mark.parametrize("name", STRATEGIES.names())
+CHAINS = ["margin:keep=2x+random", "random:keep=5000+entropy:keep=4000+margin", "margin:keep=20x+loss"]
+every_strategy = pytest.mark.parametrize("name", [*STRATEGIES.names(), *CHAINS])
 
 
 @every_strategy

@@ -132,6 +132,8 @@ def _checked(request: Request) -> Strategy:
     if request.budget < (0 if request.allow_short else 1):
         hint = "; --allow-short accepts 0" if request.budget == 0 else ""
         raise BudgetError(f"budget must be at least 1 label, got {request.budget}{hint}")
+    if not request.allow_short:
+        strategy.check_budget(request.budget)
     return strategy
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,18 @@ class ColumnView(Mapping[str, npt.NDArray[Any]]):
     def matrix(self, name: str) -> RowMatrix:
         """The rows of a column, to be read in blocks; nothing is copied."""
         return RowMatrix(array=self._arrays[name], rows=self._rows)
+
+    def only(self, names: Iterable[str]) -> ColumnView:
+        """Some of the columns; nothing is copied."""
+        return ColumnView({name: self._arrays[name] for name in names if name in self._arrays}, self._rows)
+
+    def among(self, which: Rows) -> ColumnView:
+        """The rows at the given positions; nothing is copied."""
+        return ColumnView(self._arrays, self._rows[which])
+
+    def joined(self, other: ColumnView, order: Rows) -> ColumnView:
+        """The rows of both, one after the other, put in ``order``; both look at the same arrays."""
+        return ColumnView(self._arrays, np.concatenate([self._rows, other._rows])[order])
 
     def block(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
         """Rows ``start`` .. ``stop`` of a column; copies no others."""
@@ -101,11 +113,66 @@ class Query:
         """(m', d) the same column of the labeled rows that have predictions, in order of ``labeled_rows``."""
         return _matrix(self.labeled_columns, name)
 
+    def seen_by(self, needs: Iterable[str], uses: Iterable[str] = ()) -> Query:
+        """The same query with just what ``needs`` and ``uses`` name; nothing is copied."""
+        names = {*needs, *uses}
+        wanted = [name for name in self.columns if name in names]
+        return replace(
+            self,
+            columns=_only(self.columns, wanted),
+            labeled_columns=_only(self.labeled_columns, wanted),
+            labels=self.labels if "labels" in names else None,
+            truth=self.truth if "truth" in names else None,
+        )
+
+    def among(self, rows: Rows, *, budget: int) -> Query:
+        """The query whose candidates are the given rows, ascending; nothing is copied."""
+        if len(rows) == len(self):
+            return replace(self, budget=budget)
+        return replace(
+            self,
+            ids=frozen(self.ids[rows]),
+            columns=view_of(self.columns, len(self)).among(rows),
+            truth=None if self.truth is None else frozen(self.truth[rows]),
+            budget=budget,
+        )
+
+    def beside(self, rows: Rows) -> Query:
+        """The same candidates, with those at ``rows`` among the labeled rows too: they are as good as bought.
+
+        They have no labels yet, so the result has none at all. Nothing is copied but indices.
+        """
+        if not len(rows):
+            return self
+        ids = np.concatenate([self.labeled_ids, self.ids[rows]])
+        order = np.argsort(ids, kind="stable")
+        held = np.concatenate([self.labeled_rows, len(self.labeled_ids) + np.arange(len(rows))])
+        place = np.empty(len(ids), dtype=np.intp)
+        place[order] = np.arange(len(ids))
+        by_id = np.argsort(place[held], kind="stable")
+        labeled, added = view_of(self.labeled_columns, len(self.labeled_rows)), view_of(self.columns, len(self))
+        return replace(
+            self,
+            labeled_ids=frozen(ids[order]),
+            labeled_columns=labeled.joined(added.among(rows), by_id),
+            labeled_rows=place[held][by_id],
+            labels=None,
+        )
+
     def block(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
         """Rows ``start`` .. ``stop`` of a column, without holding the whole of it in memory."""
         if isinstance(self.columns, ColumnView) and name in self.columns:
             return self.columns.block(name, start, stop)
         return self.column(name)[start:stop]
+
+
+def _only(columns: Mapping[str, npt.NDArray[Any]], names: list[str]) -> Mapping[str, npt.NDArray[Any]]:
+    return columns.only(names) if isinstance(columns, ColumnView) else {n: columns[n] for n in names if n in columns}
+
+
+def view_of(columns: Mapping[str, npt.NDArray[Any]], n: int) -> ColumnView:
+    """Columns of n rows as a view; nothing is copied."""
+    return columns if isinstance(columns, ColumnView) else ColumnView(columns, np.arange(n, dtype=np.intp))
 
 
 def _matrix(columns: Mapping[str, npt.NDArray[Any]], name: str) -> RowMatrix:

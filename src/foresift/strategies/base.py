@@ -11,12 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.core.about import foresift_version
-from foresift.core.arrays import Ids, Rows, Values, frozen, is_ascending
+from foresift.core.arrays import Ids, Values, frozen, is_ascending
 from foresift.core.digests import digest_ids
-from foresift.core.errors import ContractError, NonFiniteError, UsageError
 from foresift.core.predictions import Predictions
 from foresift.core.queries import Picks, Query, Receipt, Selection
+from foresift.core.registry import build, parse_spec
 from foresift.strategies.candidates import Codes, build_query, checked_budget, producers_of
+from foresift.strategies.contract import check_finite, check_picks, checked_seed, generator
+
+__all__ = ["Strategy", "check_finite", "check_picks", "checked_seed", "generator", "spelling"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,10 @@ class Strategy(ABC):
     """When to use it, in one line for the table of strategies."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Columns of the predictions; also ``labels`` (class codes of labeled rows) and ``truth``
-    (class codes of the candidates themselves)."""
+    (class codes of the candidates themselves). A strategy that is made of others says so for each
+    instance, in ``__post_init__``, by :meth:`_declare`."""
+    uses: ClassVar[tuple[str, ...]] = ()
+    """What it reads where it is there and does without where it is not: ``labels``."""
     prefix: ClassVar[bool] = False
     """Whether the first b picks for a larger budget are the picks for budget b."""
 
@@ -47,6 +53,11 @@ class Strategy(ABC):
         super().__init_subclass__(**kwargs)
         if "select" in vars(cls):
             raise TypeError(f"{cls.__name__} must not override select; write pick")
+
+    def _declare(self, **declared: Any) -> None:
+        """Say for this instance what the class says for all: ``name``, ``needs``, ``uses`` or ``prefix``."""
+        for what, value in declared.items():
+            object.__setattr__(self, what, value)
 
     @abstractmethod
     def pick(self, query: Query, rng: np.random.Generator) -> Picks:
@@ -65,6 +76,26 @@ class Strategy(ABC):
     def values(self, query: Query) -> Values | None:  # noqa: ARG002 - for those who rank
         """(n,) the value by which each candidate is ranked; None if nothing is ranked."""
         return None
+
+    def check_budget(self, budget: int) -> None:  # noqa: B027 - most strategies can serve any budget
+        """Refuse a budget that this strategy could never serve, before any work.
+
+        Raises:
+            UsageError: why, and what to change.
+        """
+
+    def spelled(self) -> str:
+        """The canonical spelling, ``NAME`` or ``NAME:key=value,...`` with every parameter.
+
+        Defaults are written out too, so that a receipt keeps its meaning when a default changes.
+        """
+        pairs = [f"{f.name}={_spelled(getattr(self, f.name))}" for f in fields(self) if f.init]
+        return f"{self.name}:{','.join(pairs)}" if pairs else self.name
+
+    @classmethod
+    def from_spelling(cls, spec: str) -> Strategy:
+        """Inverse of :meth:`spelled`; raises ``UsageError`` where it does not fit."""
+        return build(cls, parse_spec(spec)[1], spec=spec)
 
     @final
     def select(
@@ -137,7 +168,15 @@ class Strategy(ABC):
         truth: Codes | None = None,
     ) -> Query:
         """What :meth:`pick` and :meth:`values` would see; arguments as for :meth:`select`."""
-        return build_query(predictions, needs=self.needs, budget=budget, labeled=labeled, labels=labels, truth=truth)
+        return build_query(
+            predictions,
+            needs=self.needs,
+            uses=self.uses,
+            budget=budget,
+            labeled=labeled,
+            labels=labels,
+            truth=truth,
+        )
 
     def _checked_picks(self, query: Query, seed: int) -> Picks:
         rng = generator(seed, self.name, labeled=query.labeled_ids)
@@ -148,71 +187,9 @@ class Strategy(ABC):
         return picks
 
 
-def generator(seed: int, name: str, *, labeled: Ids) -> np.random.Generator:
-    """The random generator of one query, seeded by the user's seed, the strategy's name and what is labeled.
-
-    The labeled ids stand for the round: with the seed alone, a second round would draw the same
-    numbers again for the neighbours of what the first one took.
-    """
-    words = [checked_seed(seed), int.from_bytes(name.encode(), "little"), int(digest_ids(labeled), 16)]
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
-
-
-def checked_seed(seed: int) -> int:
-    """``seed`` as a plain integer; raises ``UsageError`` unless it is 0 or more."""
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise UsageError(f"seed must be a whole number, 0 or more, got {seed!r}")
-    return int(seed)
-
-
-def check_finite(values: Values, query: Query, *, name: str) -> Values:
-    """``values`` themselves, (n,) one for each candidate.
-
-    Raises:
-        NonFiniteError: one is NaN or infinite; names the sample.
-    """
-    finite = np.isfinite(values)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        raise NonFiniteError(f"{name} of sample {str(query.ids[row])!r} is {values[row]}, not a finite number")
-    return values
-
-
-def check_picks(picks: Picks, query: Query, *, name: str) -> None:
-    """Hold what a strategy returned to the contract.
-
-    Raises:
-        ContractError: not exactly ``query.budget`` distinct rows, or scores of another shape.
-        NonFiniteError: a score is NaN or infinite; names the sample.
-    """
-    rows, k = picks.rows, query.budget
-    if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "iu" or rows.shape != (k,):
-        shape = getattr(rows, "shape", type(rows).__name__)
-        raise ContractError(f"strategy {name!r} must pick {k} row indices, got {shape}")
-    if rows.min() < 0 or rows.max() >= len(query):
-        raise ContractError(f"strategy {name!r} picked a row outside 0 .. {len(query) - 1}")
-    if len(np.unique(rows)) != k:
-        raise ContractError(f"strategy {name!r} picked a sample twice")
-    if picks.scores is not None:
-        _check_scores(picks.scores, rows, query, name=name)
-
-
-def _check_scores(scores: Values, rows: Rows, query: Query, *, name: str) -> None:
-    if scores.shape != rows.shape:
-        raise ContractError(f"strategy {name!r} picked {len(rows)} rows with scores of shape {scores.shape}")
-    finite = np.isfinite(scores)
-    if not finite.all():
-        sample = query.ids[rows[np.argmin(finite)]]
-        raise NonFiniteError(f"{name} of sample {str(sample)!r} is not a finite number")
-
-
 def spelling(strategy: Strategy) -> str:
-    """The canonical spelling, ``NAME`` or ``NAME:key=value,...`` with every parameter.
-
-    Defaults are written out too, so that a receipt keeps its meaning when a default changes.
-    """
-    pairs = [f"{f.name}={_spelled(getattr(strategy, f.name))}" for f in fields(strategy) if f.init]
-    return f"{strategy.name}:{','.join(pairs)}" if pairs else strategy.name
+    """The canonical spelling of a strategy, which ``parse`` turns into an equal one."""
+    return strategy.spelled()
 
 
 def _spelled(value: Any) -> str:

@@ -33,6 +33,7 @@ def build_query(
     predictions: Predictions,
     *,
     needs: tuple[str, ...],
+    uses: tuple[str, ...] = (),
     budget: int,
     labeled: Iterable[Any] = (),
     labels: Codes | None = None,
@@ -46,6 +47,7 @@ def build_query(
     Args:
         predictions: n rows.
         needs: names of columns; also ``labels`` and ``truth``.
+        uses: ``labels`` where they are read if they are given.
         budget: 0 or more; cut to the number of candidates.
         labeled: m ids, in the predictions or not.
         labels: (m,) class codes in the order of ``labeled``.
@@ -59,7 +61,10 @@ def build_query(
     columns = {name: predictions.column(name) for name in needs if name not in LABEL_NEEDS}
     known = labeled_of(labeled, labels, like=predictions.sample_ids)
     if "labels" in needs and known.codes is None:
-        raise UsageError("this strategy needs labels: the class codes of the labeled samples")
+        raise UsageError(
+            "this strategy needs labels, the classes of the labeled samples; give a --labeled file whose label"
+            " column is filled in, or in Python labels=, a class code for each labeled id"
+        )
     rows, labeled_at, labeled_rows = _split(predictions.sample_ids, known.ids)
     whole = rows is None
     ids = predictions.sample_ids if rows is None else predictions.sample_ids[rows]
@@ -70,7 +75,7 @@ def build_query(
         labeled_ids=frozen(known.ids),
         labeled_columns=ColumnView(columns, labeled_at),
         labeled_rows=labeled_rows,
-        labels=known.codes if "labels" in needs else None,
+        labels=known.codes if "labels" in (*needs, *uses) else None,
         truth=_truth(truth, predictions, rows) if "truth" in needs else None,
     )
 

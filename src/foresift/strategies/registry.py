@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar
 
@@ -51,14 +52,23 @@ def strategy(cls: S) -> S:
 
 
 def parse(spec: str) -> Strategy:
-    """The strategy that ``NAME`` or ``NAME:key=value,...`` spells.
+    """The strategy that ``NAME``, ``NAME:key=value,...`` or a chain of these joined by ``+`` spells.
 
     Raises:
         UnknownNameError: no strategy of that name; suggests the nearest.
         UsageError: an unknown parameter, or a value that does not fit.
     """
+    if len(stages := split_stages(spec)) > 1:
+        from foresift.strategies.chain import chain  # here, because chains are made of what this module finds
+
+        return chain(stages, spec=spec)
     name, parameters = parse_spec(spec)
     return build(STRATEGIES.get(name), parameters, spec=spec)
+
+
+def split_stages(spec: str) -> list[str]:
+    """The stages of a chain. A plus before a digit belongs to a number, as in ``1e+20``."""
+    return re.split(r"\+(?!\d)", spec)
 
 
 def describe() -> list[Description]:

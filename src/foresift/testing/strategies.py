@@ -15,7 +15,6 @@ from foresift.core.digests import digest_array, digest_ids
 from foresift.core.errors import BudgetError, NonFiniteError, UsageError
 from foresift.core.predictions import Predictions
 from foresift.core.queries import Query, Receipt, Selection
-from foresift.core.registry import build, parse_spec
 from foresift.strategies.base import Strategy, generator
 from foresift.strategies.candidates import LABEL_NEEDS
 from foresift.strategies.registry import parse
@@ -52,7 +51,7 @@ class Case:
 
     def arguments(self, predictions: Predictions, labeled: Iterable[Any] | None) -> dict[str, Any]:
         """Labeled ids, labels and truth as the strategy needs them; class codes depend on the id alone."""
-        needs, classes = self.strategy.needs, classes_in(predictions)
+        needs, classes = (*self.strategy.needs, *self.strategy.uses), classes_in(predictions)
         every_sixth = np.sort(predictions.sample_ids)[6::6].tolist() if "labels" in needs else []
         ids = every_sixth if labeled is None else list(labeled)
         return {
@@ -278,7 +277,7 @@ def replay(case: Case) -> None:
     selection = case.select(predictions, 7)
     receipt = Receipt.from_dict(json.loads(json.dumps(selection.receipt.to_dict(), allow_nan=False)))
     hold(receipt.id == selection.receipt.id, "replay", "the receipt changes on its way through JSON")
-    again = build(type(case.strategy), parse_spec(receipt.strategy)[1], spec=receipt.strategy)
+    again = type(case.strategy).from_spelling(receipt.strategy)
     hold(again == case.strategy, "replay", f"{receipt.strategy!r} does not spell {case.strategy}")
     replayed = replace(case, strategy=again).select(predictions, receipt.budget, seed=receipt.seed)
     same = digest_ids(replayed.sample_ids) == receipt.selected
