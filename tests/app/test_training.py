@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import timm
 
-from foresift.app import training
+from foresift.app import python, training
 from foresift.app.training import Trained, TrainRequest, train
 from foresift.app.workspace import Workspace
 from foresift.core.errors import ModelError, QuarantineError, UnknownNameError
@@ -197,3 +197,19 @@ def test_published_weights_get_the_images_they_know(few: Path, home: Path, tmp_p
     backbones = [read_generation(folder) for folder in sorted((home / "backbones").iterdir())]
     assert {backbone.transform.size for backbone in backbones} == {160, 64}
     assert all(backbone.recipe["last_layer"] == "untrained" for backbone in backbones)
+
+
+# ---- heads that are not one linear layer ---------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["dla46x_c", "deit_tiny_distilled_patch16_224"])
+def test_a_network_with_another_kind_of_head_learns_and_gives_embeddings(
+    name: str, run: Callable[..., Trained], pool: Path, home: Path
+) -> None:
+    done = run(model=name, image_size=32)
+    assert len(done.generation.classes) == 10
+    seen = python.predict(pool, done.folder, engine="torch", home=home)
+    assert seen.column("logits").shape == (60, 10)
+    assert seen.column("embeddings").shape == (60, done.generation.embedding_width)
+    with pytest.raises(ModelError, match="train the whole network"):
+        run(model=str(done.folder), out=done.folder.with_name("gen2"), recipe=HEAD)

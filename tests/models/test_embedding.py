@@ -7,7 +7,7 @@ from torch import nn
 
 from foresift.core.errors import ModelError
 from foresift.models import build, embedding_width, head_logits, head_of, replace_head, with_embedding
-from foresift.models.embedding import head_path
+from foresift.models.embedding import head_path, head_paths, logits_width, require_linear_head
 
 
 class Foreign(nn.Module):
@@ -38,6 +38,22 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
     "swin": (lambda: build("swin_tiny_patch4_window7_224", classes=4, image_size=64), 64, 768),
     "foreign": (Foreign, 8, 12),
 }
+COMPOSITE: dict[str, tuple[str, int, int]] = {
+    "mean of two tokens": ("deit_tiny_distilled_patch16_224", 32, 192),
+    "two normalised layers": ("levit_128s", 64, 384),
+    "1x1 convolution": ("dla46x_c", 64, 256),
+    "1x1 convolution, BiT": ("resnetv2_18", 64, 512),
+    "one linear layer and more": ("volo_d1_224", 64, 384),
+    "timm's own MLP": ("caformer_s18", 64, 512),
+}
+"""Heads that are not one linear layer."""
+
+
+def network_of(name: str) -> nn.Module:
+    if name in NETWORKS:
+        return NETWORKS[name][0]()
+    architecture, size, _ = COMPOSITE[name]
+    return build(architecture, classes=4, image_size=size)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -53,11 +69,67 @@ def test_logits_are_the_networks_own_and_embeddings_what_its_head_sees(name: str
             torch.testing.assert_close(head_of(network)(embeddings), logits)
 
 
-@pytest.mark.parametrize("name", ["resnet8", "resnet18", "mobilenetv3", "foreign"])
+@pytest.mark.parametrize("name", COMPOSITE)
+def test_heads_of_other_kinds_give_logits_and_embeddings_in_one_pass(name: str) -> None:
+    _, size, width = COMPOSITE[name]
+    network = network_of(name).eval()
+    bodies: list[int] = []
+    first = next(part for part in network.modules() if isinstance(part, nn.Conv2d))
+    x = torch.randn(2, 3, size, size)
+    with torch.inference_mode():
+        expected = network(x)
+        first.register_forward_pre_hook(lambda *_: bodies.append(1))
+        logits, embeddings = with_embedding(network)(x)
+    assert len(bodies) == 1
+    torch.testing.assert_close(logits, expected)
+    assert logits.shape == (2, 4) == (2, logits_width(network))
+    assert embeddings.shape == (2, width) == (2, embedding_width(network))
+    assert not torch.equal(embeddings[0], embeddings[1])
+    with pytest.raises(ModelError, match=r"train the whole network \(--train all"):
+        require_linear_head(network, size=size)
+
+
+def test_a_convolution_sees_its_embedding_and_a_distilled_head_the_mean_of_its_tokens() -> None:
+    _, size, _ = COMPOSITE["1x1 convolution"]
+    network = network_of("1x1 convolution").eval()
+    with torch.inference_mode():
+        logits, embeddings = with_embedding(network)(torch.randn(2, 3, size, size))
+        torch.testing.assert_close(network.get_classifier()(embeddings[..., None, None]).flatten(1), logits)
+    _, size, _ = COMPOSITE["mean of two tokens"]
+    network = network_of("mean of two tokens").eval()
+    seen: list[torch.Tensor] = []
+    for part in network.get_classifier():
+        part.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        _, embeddings = with_embedding(network)(torch.randn(2, 3, size, size))
+    torch.testing.assert_close((seen[0] + seen[1]) / 2, embeddings)
+
+
+@pytest.mark.parametrize("name", COMPOSITE)
+def test_no_part_of_the_head_counts_as_backbone(name: str) -> None:
+    architecture, size, _ = COMPOSITE[name]
+    four, seven = (build(architecture, classes=classes, image_size=size) for classes in (4, 7))
+    other = seven.state_dict()
+    wide = {key for key, value in four.state_dict().items() if value.shape != other[key].shape}
+    inside = {key for key in wide if key.startswith(tuple(f"{path}." for path in head_paths(four)))}
+    assert inside
+    assert wide - inside <= {"aux_head.weight", "aux_head.bias"}  # VOLO's second look at every token
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet18", "mlp:5"])
+def test_a_linear_head_may_be_trained_alone_and_the_network_is_left_as_it_was(name: str) -> None:
+    make, size, _ = NETWORKS[name]
+    network = make().train()
+    require_linear_head(network, size=size)
+    assert all(part.training for part in network.modules())
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet8", "resnet18", "mobilenetv3", "foreign", "1x1 convolution", "1x1 convolution, BiT"]
+)
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*", "ignore::DeprecationWarning")
 def test_traces_and_exports_for_other_batch_contents(name: str) -> None:
-    make, size, _ = NETWORKS[name]
-    model = with_embedding(make().eval())
+    model, size = with_embedding(network_of(name).eval()), (NETWORKS | COMPOSITE)[name][1]
     x, other = torch.randn(2, 2, 3, size, size)
     with torch.inference_mode():
         expected = model(other)

@@ -93,9 +93,8 @@ def test_one_class_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "size", "message"),
     [
-        ("deit_tiny_distilled_patch16_224", 32, "2 classifiers"),
-        ("resnetv2_50", 64, "Conv2d"),
-        ("volo_d1_224", 64, "more than its last layer"),
+        ("deit_tiny_distilled_patch16_224+mlp:8", 32, "2 classifiers, not in one linear layer"),
+        ("resnetv2_18+mlp:8", 64, "Conv2d, not in one linear layer"),
         ("inception_v3", 40, "can't take 40x40"),
         ("vit_tiny_patch16_224", 8, "8"),
     ],

@@ -33,7 +33,7 @@ from foresift.stores.files import disk_errors
 from foresift.stores.generations import is_generation
 
 try:
-    from foresift.models import build, canonical, replace_head, save_generation
+    from foresift.models import build, canonical, replace_head, require_linear_head, save_generation
     from foresift.models import weights as weight_files
     from foresift.models.registry import ARCHITECTURES, CUSTOM, pretrained_head_is_kept, pretrained_transform
     from foresift.training import ArrayImages, Recipe, evaluate, fit_head
@@ -173,6 +173,7 @@ def _train_all(workspace: Workspace, pool: Pool, request: TrainRequest, start: _
 
 def _train_head(workspace: Workspace, pool: Pool, request: TrainRequest, start: _Start, recipe: Recipe) -> Trained:
     """A new last layer on stored embeddings of a frozen backbone."""
+    require_linear_head(start.network, size=start.transform.size)
     backbone = start.parent or _store_backbone(workspace, start, request)
     frozen = replace(backbone, backbone_only=True)
     options = PassOptions(engine="torch", strict=request.strict, progress=request.progress)

@@ -6,6 +6,7 @@ from foresift.models.embedding import (
     head_logits,
     head_of,
     replace_head,
+    require_linear_head,
     with_embedding,
 )
 from foresift.models.generations import load_network, save_generation
@@ -24,6 +25,7 @@ __all__ = [
     "head_of",
     "load_network",
     "replace_head",
+    "require_linear_head",
     "save_generation",
     "with_embedding",
 ]

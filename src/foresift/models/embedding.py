@@ -14,6 +14,8 @@ from foresift.core.arrays import Embeddings
 from foresift.core.errors import ModelError
 from foresift.models.network import Network
 
+_WHOLE = "train the whole network (--train all, no +mlp head)"
+
 
 class MlpHead(nn.Sequential):
     """A head of several layers; the type marks where the backbone ends."""
@@ -57,20 +59,95 @@ class _TappedEmbedding(EmbeddingModel):
         return logits, _single(seen, self.network)
 
 
+class _PooledEmbedding(EmbeddingModel):
+    """timm's own halves of a network, for heads that are more than one linear layer.
+
+    Embeddings are timm's ``pre_logits``: what a 1x1 convolution sees, pooled; of a class and a distillation
+    token the mean; of several heads on one vector that vector.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network: Any = network
+        self.embedding_width = embedding_width(network)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.network.forward_features(images)
+        embeddings: Tensor = self.network.forward_head(features, pre_logits=True)
+        return self.network.forward_head(features), embeddings
+
+
 def with_embedding(network: nn.Module) -> EmbeddingModel:
-    """``network`` with its embeddings: the input of its head; logits equal ``network(images)``.
+    """``network`` with its embeddings: what its head sees; logits equal ``network(images)``.
 
     Raises:
-        ModelError: there is no linear layer that could be the head.
+        ModelError: there is no layer that could be the head.
     """
-    return _OwnEmbedding(network) if isinstance(network, Network) else _TappedEmbedding(network)
+    if isinstance(network, Network):
+        return _OwnEmbedding(network)
+    return _TappedEmbedding(network) if has_linear_head(network) else _PooledEmbedding(network)
+
+
+def has_linear_head(network: nn.Module) -> bool:
+    """Whether the head is one linear layer, or an MLP of ours; else it is timm's, of several parts or a convolution."""
+    return (
+        not hasattr(network, "get_classifier")
+        or bool(_paths(network, MlpHead))
+        or isinstance(network.get_classifier(), nn.Linear)  # type: ignore[operator]
+    )
+
+
+def head_paths(network: nn.Module) -> tuple[str, ...]:
+    """Dotted names of all parts of the head; what is below none of them is the backbone.
+
+    Raises:
+        ModelError: there is no layer that could be the head.
+    """
+    if has_linear_head(network):
+        return (head_path(network),)
+    classifier: Any = network.get_classifier()  # type: ignore[operator]
+    parts = classifier if isinstance(classifier, tuple) else (classifier,)
+    return tuple(str(path) for path, module in network.named_modules() if any(module is part for part in parts))
+
+
+def logits_width(network: nn.Module) -> int:
+    """c, the number of logits."""
+    if has_linear_head(network):
+        return [part for part in head_of(network).modules() if isinstance(part, nn.Linear)][-1].out_features
+    return int(network.num_classes)  # type: ignore[arg-type]
+
+
+def require_linear_head(network: nn.Module, *, size: int) -> None:
+    """Refuse a network whose logits are not its last linear layer's, so that no head can be trained on embeddings.
+
+    Args:
+        size: side of the square input in pixels.
+    Raises:
+        ModelError: another kind of head, or something between the last layer and the logits.
+    """
+    head = head_of(network)
+    parts = {part: part.training for part in network.modules()}
+    with torch.inference_mode():
+        logits, embeddings = with_embedding(network.eval())(trial_images(size).to(next(network.parameters())))
+        again = head(embeddings)
+    for part, mode in parts.items():
+        part.training = mode
+    if again.shape != logits.shape or not torch.allclose(again, logits, atol=1e-4, rtol=1e-4):
+        raise ModelError(
+            f"the logits of {type(network).__name__} are more than its last layer: {_WHOLE}, or choose another one"
+        )
+
+
+def trial_images(size: int) -> Tensor:
+    """(1, 3, size, size) numbers within [-2, 2], as normalised pixels are."""
+    return torch.linspace(-2, 2, 3 * size * size).reshape(1, 3, size, size)
 
 
 def head_path(network: nn.Module) -> str:
-    """Dotted name of the head: ours, timm's classifier, else the last ``nn.Linear`` as registered.
+    """Dotted name of the one head: ours, timm's classifier, else the last ``nn.Linear`` as registered.
 
     Raises:
-        ModelError: no such layer, or (timm) a classifier of several parts.
+        ModelError: no such layer, or (timm) a classifier of several parts or of another kind.
     """
     if isinstance(network, Network):
         return "head"
@@ -109,8 +186,17 @@ def replace_head(network: nn.Module, head: nn.Module) -> nn.Module:
 
 
 def embedding_width(network: nn.Module) -> int:
-    """d, the width of the embeddings."""
-    return _input_width(head_of(network))
+    """d, the width of the embeddings.
+
+    Raises:
+        ModelError: timm does not say what its network gives before the logits.
+    """
+    if has_linear_head(network):
+        return _input_width(head_of(network))
+    width = getattr(network, "head_hidden_size", None)
+    if not isinstance(width, int):
+        raise ModelError(f"{type(network).__name__} does not say how wide its embeddings are; choose another one")
+    return width
 
 
 def head_logits(network: nn.Module, embeddings: Embeddings) -> npt.NDArray[np.float32]:
@@ -143,8 +229,8 @@ def _timm_path(network: Any) -> str:
     classifier = network.get_classifier()
     if not isinstance(classifier, nn.Linear):
         raise ModelError(
-            f"{type(network).__name__} ends in {_kind(classifier)}, not in one linear layer: "
-            "its logits do not follow from one embedding; choose another architecture"
+            f"{type(network).__name__} ends in {_kind(classifier)}, not in one linear layer that can be replaced: "
+            f"{_WHOLE}, or choose another one"
         )
     paths: dict[nn.Module, str] = {module: path for path, module in network.named_modules()}
     return paths[classifier]

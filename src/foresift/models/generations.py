@@ -21,7 +21,7 @@ from foresift.core.digests import DIGEST_CHARS, digest_bytes
 from foresift.core.errors import ModelError
 from foresift.core.generations import Generation, Transform
 from foresift.models import weights
-from foresift.models.embedding import MlpHead, embedding_width, head_of, head_path, mlp_head, replace_head
+from foresift.models.embedding import MlpHead, embedding_width, head_paths, logits_width, mlp_head, replace_head
 from foresift.models.registry import CUSTOM, assemble, canonical, spec_width, split
 
 WEIGHTS_FILE = "model.safetensors"
@@ -144,7 +144,7 @@ def _check_probe(network: nn.Module, generation: Generation) -> None:
 
 def backbone_digest(network: nn.Module, *, architecture: str) -> str:
     """Digest of all tensors but the head's, and of the backbone's name: equal ones share stored embeddings."""
-    head = head_path(network) + "."
+    head = tuple(f"{path}." for path in head_paths(network))
     hasher = hashlib.sha256(split(_checked_name(architecture))[0].encode())
     for name, value in sorted(network.state_dict().items()):
         if name.startswith(head):
@@ -186,7 +186,7 @@ def _blank(architecture: str, *, classes: int, image_size: int) -> nn.Module:
 
 def _check_record(network: nn.Module, *, architecture: str, classes: Sequence[str], size: int) -> None:
     """A record that could not be loaded again is refused while the network is still in memory."""
-    width = [part for part in head_of(network).modules() if isinstance(part, nn.Linear)][-1].out_features
+    width = logits_width(network)
     if width != len(classes):
         raise ModelError(f"the network gives {width} logits, but {len(classes)} classes were named")
     if split(architecture)[0] != CUSTOM:

@@ -16,7 +16,7 @@ from foresift.core.errors import ModelError, UnknownNameError, UsageError
 from foresift.core.generations import Transform
 from foresift.core.protocols import ModelBuilder
 from foresift.core.registry import Registry
-from foresift.models.embedding import embedding_width, head_of, mlp_head, replace_head, with_embedding
+from foresift.models.embedding import embedding_width, mlp_head, replace_head, trial_images, with_embedding
 from foresift.models.network import Network
 from foresift.models.pretrained import published, published_classes, published_transform
 from foresift.models.resnets import CifarResNet, SmallImageResNet
@@ -247,12 +247,13 @@ def _check_probe(network: nn.Module, *, name: str, image_size: int) -> None:
     network.eval()
     try:
         with torch.inference_mode():
-            logits, embeddings = with_embedding(network)(torch.zeros(1, 3, image_size, image_size))
-            again = head_of(network)(embeddings)
+            images = trial_images(image_size)
+            logits, embeddings = with_embedding(network)(images)
+            own = network(images)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ModelError(f"{name}: can't take {image_size}x{image_size} images: {_line(error)}") from None
-    if again.shape != logits.shape or not torch.allclose(again, logits, atol=1e-4, rtol=1e-4):
-        raise ModelError(f"{name}: its logits are more than its last layer; choose another architecture")
+    if own.shape != logits.shape or embeddings.dim() != 2 or not torch.allclose(own, logits, atol=1e-4, rtol=1e-4):
+        raise ModelError(f"{name}: no embeddings can be had beside its logits; choose another architecture")
     network.train()
 
 
