@@ -71,6 +71,14 @@ class ArrayImages:
             return self._pixels()[rows]
         return np.stack([self._checked(self._load(int(row)), int(row)) for row in rows])
 
+    def some(self, rows: npt.NDArray[np.intp]) -> ArrayImages:
+        """The given rows as a set of their own."""
+        return ArrayImages.from_array(self.batch(rows), self.transform, identity=self.identity)
+
+    def first(self) -> ArrayImages:
+        """The first image alone."""
+        return self.some(np.array([0], dtype=np.intp))
+
     def prepare(self) -> None:
         """Fill the cache now, where there is one, so that no epoch waits for it."""
         if self.cached:

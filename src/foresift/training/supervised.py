@@ -291,7 +291,7 @@ def _means(sums: Sequence[float]) -> dict[str, float]:
 
 def _run_digest(network: nn.Module, images: ArrayImages, codes: Codes, *, recipe: Recipe, seed: int) -> str:
     """What must be equal for a checkpoint to be this run's: start, data, transform, recipe and seed."""
-    start = {name: _tensor_digest(value) for name, value in network.state_dict().items()}
+    start = {name: tensor_digest(value) for name, value in network.state_dict().items()}
     return digest_value(
         {
             "start": start,
@@ -304,5 +304,6 @@ def _run_digest(network: nn.Module, images: ArrayImages, codes: Codes, *, recipe
     )
 
 
-def _tensor_digest(value: Tensor) -> str:
+def tensor_digest(value: Tensor) -> str:
+    """Content digest of one tensor, as float32."""
     return digest_array(np.atleast_1d(value.detach().cpu().float().contiguous().numpy()))
