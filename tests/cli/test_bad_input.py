@@ -81,7 +81,7 @@ def test_a_pool_that_is_not_there(
 ) -> None:
     more = {"select": ["--budget", 1], "train": ["--out", tmp_path / "gen"]}.get(command_line, [])
     refused(
-        run(command_line, tmp_path / "nowhere", "--model", generation, *more), 1, "nowhere", "no such file or folder"
+        run(command_line, tmp_path / "nowhere", "--model", generation, *more), 2, "nowhere", "no such file or folder"
     )
 
 
@@ -191,7 +191,7 @@ def test_a_predictions_file_that_is_none(run: Callable[..., Answer], tmp_path: P
     pq.write_table(pa.table({"name": ["a"]}), path)
     refused(run(*line), 1, "column named id")
     pq.write_table(pa.table({"id": ["a"], "embedding": [[0.5]]}), path)
-    refused(run(*line), 2, "no logits")
+    refused(run(*line), 2, "needs the column logits")
 
 
 # ---- weights -------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 ForesiftError
 ├── UsageError            what was asked for makes no sense (exit code 2)
+│   ├── MissingPathError  nothing lies where a pool was looked for
 │   ├── UnknownNameError  no strategy, score, model of that name
 │   └── BudgetError       a budget outside 1 .. unlabeled samples
 ├── DataError             images, manifests, labels
@@ -52,6 +53,10 @@ class BudgetError(UsageError):
 
 class DataError(ForesiftError):
     """Images, manifests or label files are not as expected."""
+
+
+class MissingPathError(UsageError, DataError):
+    """Nothing lies at the path that was given for a pool."""
 
 
 class EmptyPoolError(DataError):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from foresift.core.errors import DataError
+from foresift.core.errors import DataError, MissingPathError
 from foresift.core.protocols import Progress, Source
 from foresift.sources.folder import IMAGE_SUFFIXES, FolderSource
 from foresift.sources.manifest import ManifestSource
@@ -24,7 +24,8 @@ def open_source(spec: str | Path, *, stdin: Iterable[str] | None = None, progres
     Args:
         stdin: lines to use for ``-``; by default those of the process.
     Raises:
-        DataError: nothing is there, or it is of no kind that can be listed; says what to give.
+        MissingPathError: nothing is there; says what to give.
+        DataError: it is of no kind that can be listed.
     """
     if spec == "-":
         return UriListSource(_standard_input() if stdin is None else stdin, progress=progress)
@@ -43,7 +44,7 @@ def open_source(spec: str | Path, *, stdin: Iterable[str] | None = None, progres
 
 def _folder_or_nothing(path: Path, progress: Progress | None) -> Source:
     if not path.is_dir():
-        raise DataError(
+        raise MissingPathError(
             f"{path}: no such file or folder; expected a folder of images, a manifest"
             f" ({', '.join(sorted(READERS))}), or - for addresses on standard input"
         )
