@@ -69,3 +69,29 @@ def test_a_command_that_lacks_an_extra_names_it(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "foresift[vision]" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"data": "nowhere"}, 2, "nowhere: no such file or folder"),
+        ({"--val": "nowhere"}, 2, "nowhere: no such file or folder"),
+        ({"--model": "./gen9"}, 1, "no generation './gen9'"),
+        ({"--model": "0123456789ab"}, 1, "no generation '0123456789ab'"),
+        ({"--out": "data"}, 1, "data holds other files"),
+        ({"--lr": "-1"}, 2, "lr must be a finite number above 0"),
+        ({"--head": "mlp:8"}, 2, "--head is the kind of head for --train head"),
+        ({"--head": "linear", "--train": "all"}, 2, "--head is the kind of head for --train head"),
+        ({}, 1, "foresift[vision]"),
+    ],
+)
+def test_bad_requests_to_train_are_refused_before_torch_is_loaded(
+    changes: dict[str, str], code: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    options = {"--model": "linear", "--out": "gen", "--home": "home"} | changes
+    data = options.pop("data", "data")
+    done = foresift("train", data, *(word for pair in options.items() for word in pair))
+    assert (done.returncode, words in done.stderr) == (code, True), done.stderr
+    assert not (tmp_path / "gen").exists()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import timm
 
-from foresift.app import python, training
+from foresift.app import fitting, python
 from foresift.app.training import Trained, TrainRequest, train
 from foresift.app.workspace import Workspace
 from foresift.core.errors import ModelError, QuarantineError, UnknownNameError
@@ -89,19 +89,79 @@ def test_a_place_that_is_taken_is_refused_before_anything_is_read(
 def test_killed_before_the_clean_up_the_generation_is_whole(
     run: Callable[..., Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = training.save_generation
+    save = fitting.save_generation
 
     def save_and_die(*args: Any, **values: Any) -> None:
         save(*args, **values)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "save_generation", save_and_die)
+    monkeypatch.setattr(fitting, "save_generation", save_and_die)
     with pytest.raises(KeyboardInterrupt):
         run(model="mlp:4", recipe={"epochs": 2, "checkpoint_every_epoch": True})
     out = tmp_path / "gen"
     kept = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     epochs = ["checkpoints/epoch-0000.ckpt", "checkpoints/epoch-0001.ckpt"]
     assert kept == [*epochs, "generation.json", "metrics.csv", "model.safetensors"]
+
+
+def die_after_saving(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a kill does between the rename of the generation folder and the clean-up."""
+    save = fitting.save_generation
+
+    def save_and_die(*args: Any, **values: Any) -> None:
+        save(*args, **values)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fitting, "save_generation", save_and_die)
+
+
+@pytest.mark.parametrize("way", ["all", "head"])
+def test_a_repetition_after_such_a_kill_cleans_up_notes_the_id_and_trains_nothing(
+    way: str,
+    run: Callable[..., Trained],
+    generation: Path,
+    few: Path,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = {"val": str(few)} | ({"model": str(generation), "recipe": HEAD} if way == "head" else {})
+    die_after_saving(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run(**asked)
+    record = read_generation(tmp_path / "gen")
+    with pytest.raises(ModelError, match="no generation"):
+        Workspace.open(home).generation_folder(record.id)
+    for trainer in ("train_network", "fit_head"):
+        monkeypatch.setattr(fitting, trainer, lambda *a, **k: pytest.fail("trained again"))
+    again = run(**asked)
+    assert again.generation == record
+    assert fitting.COMPLETE in again.notes
+    assert Workspace.open(home).generation_folder(record.id) == tmp_path / "gen"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["few", "gen", "home"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"seed": 1}, {"recipe": {"epochs": 2}}, {"model": "mlp:4"}, {"image_size": 9}, {"val": "few"}, {"data": "other"}],
+)
+def test_another_request_for_the_same_folder_is_refused_and_changes_nothing(
+    other: dict[str, Any], run: Callable[..., Trained], few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die_after_saving(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    before = {path: path.read_bytes() for path in (tmp_path / "gen").rglob("*") if path.is_file()}
+    if "data" in other:
+        other = {"data": Path(shutil.copytree(few, tmp_path / "other"))}
+        next(other["data"].rglob("*.png")).unlink()
+    elif "val" in other:
+        other = {"val": str(few)}
+    with pytest.raises(ModelError, match=r"holds a generation already \(.*nothing was overwritten"):
+        run(**other)
+    assert {path: path.read_bytes() for path in before} == before
+    assert (tmp_path / "gen.training").is_dir()
 
 
 def test_nothing_is_left_beside_a_finished_generation(run: Callable[..., Trained], tmp_path: Path) -> None:

@@ -58,8 +58,8 @@ class Recipe:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 _refuse(name, f"one of {', '.join(allowed)}", getattr(self, name))
-        _require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
-        _require(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+        _require(_counts(self.epochs), "epochs", "a whole number of at least 1", self.epochs)
+        _require(_counts(self.batch_size), "batch_size", "a whole number of at least 1", self.batch_size)
         _require(self.lr is None or _positive(self.lr), "lr", "a finite number above 0", self.lr)
         _require(0 <= self.momentum < 1, "momentum", "within [0, 1)", self.momentum)
         _require(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0", self.weight_decay)
@@ -119,6 +119,10 @@ def head_width(head: str) -> int | None:
     if kind != "mlp" or not width.isdecimal() or not int(width):
         _refuse("head", "linear or mlp:WIDTH", head)
     return int(width)
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _positive(value: float) -> bool:
