@@ -6,16 +6,18 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
+from torch import Tensor, nn
 
 from foresift.app import fitting, python
 from foresift.app.training import Trained, TrainRequest, train
 from foresift.app.workspace import Workspace
-from foresift.core.errors import ModelError, QuarantineError, UnknownNameError
+from foresift.core.errors import ModelError, QuarantineError, UnknownNameError, UsageError
 from foresift.models import registry
 from foresift.stores.generations import read_generation
 from images import png
@@ -273,3 +275,50 @@ def test_a_network_with_another_kind_of_head_learns_and_gives_embeddings(
     assert seen.column("embeddings").shape == (60, done.generation.embedding_width)
     with pytest.raises(ModelError, match="train the whole network"):
         run(model=str(done.folder), out=done.folder.with_name("gen2"), recipe=HEAD)
+
+
+# ---- a module of the user's own ------------------------------------------------------------
+
+
+def own(width: int = 5, scale: float = 1.0) -> nn.Module:
+    class Scale(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * scale
+
+    body = nn.Linear(3 * 8 * 8, width)
+    return nn.Sequential(nn.Flatten(), Scale(), body, nn.ReLU(), nn.Linear(width, 10))
+
+
+@pytest.mark.parametrize("way", ["all", "head"])
+def test_a_generation_of_an_own_module_is_a_parent(way: str, few: Path, home: Path, tmp_path: Path) -> None:
+    recipe = RECIPE if way == "all" else HEAD
+    first = python.train(few, own(), tmp_path / "gen1", image_size=8, recipe=RECIPE, home=home)
+    second = python.train(few, tmp_path / "gen1", tmp_path / "gen2", module=own(), recipe=recipe, home=home)
+    assert (second.parent, second.architecture) == (first.id, "custom")
+    assert (second.backbone == first.backbone) == (way == "head")
+    assert python.evaluate(few, second.id, module=own(), home=home)["n"] == 50
+
+
+def test_an_own_module_is_asked_for_and_checked_before_it_is_trained(few: Path, home: Path, tmp_path: Path) -> None:
+    python.train(few, own(), tmp_path / "gen1", image_size=8, recipe=RECIPE, home=home)
+    again = partial(python.train, few, str(tmp_path / "gen1"), tmp_path / "gen2", recipe=RECIPE, home=home)
+    with pytest.raises(ModelError, match="pass an instance of it as module="):
+        again()
+    with pytest.raises(ModelError, match="computes something else"):
+        again(module=own(scale=2))
+    with pytest.raises(UsageError, match="not with another module"):
+        python.train(few, own(), tmp_path / "gen2", module=own(), home=home)
+    known = python.train(few, "linear", tmp_path / "known", recipe=RECIPE, home=home)
+    with pytest.raises(UsageError, match="architecture linear, not a module of your own; leave module= out"):
+        python.train(few, known.id, tmp_path / "gen2", module=own(), home=home)
+    assert not (tmp_path / "gen2").exists()
+
+
+def test_a_warm_store_does_not_excuse_another_module(few: Path, home: Path, tmp_path: Path) -> None:
+    python.train(few, own(), tmp_path / "gen1", image_size=8, recipe=RECIPE, home=home)
+    ask = partial(python.predict, few, tmp_path / "gen1", engine="torch", home=home)
+    before = ask(module=own()).column("logits")
+    for other, words in ((own(scale=2), "computes something else"), (own(width=6), "shape|fit")):
+        with pytest.raises(ModelError, match=words):
+            ask(module=other)
+    assert (ask(module=own()).column("logits") == before).all()

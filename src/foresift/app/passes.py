@@ -18,7 +18,7 @@ from foresift.app.engine_choice import Bench, ScoreInUse, choose_engine
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Embeddings, Logits, Pixels
 from foresift.core.digests import digest_value
-from foresift.core.errors import DataError, EmptyPoolError, ModelError, QuarantineError
+from foresift.core.errors import DataError, EmptyPoolError, ModelError, QuarantineError, UsageError
 from foresift.core.generations import Generation
 from foresift.core.predictions import Column, Predictions, Producer
 from foresift.core.protocols import Engine, Outputs, PredictionStore, Progress, Silent, StoredRows
@@ -96,17 +96,32 @@ class PassOptions:
 def open_model(workspace: Workspace, spec: str | Path, *, module: nn.Module | None = None) -> Model:
     """The model behind a folder or generation id, its weights file checked against the record.
 
-    The check hashes the file once and remembers the result by size and modification time.
+    The check hashes the file once and remembers the result by size and modification time. A module is
+    filled with the weights and checked here, also where everything it could be asked is in the store.
 
     Raises:
-        ModelError: no such generation, or its weights changed since the record was written.
+        UsageError: a module for a generation that needs none.
+        ModelError: no such generation, its weights changed since the record was written, or the module
+            is another than the one it was made with.
     """
     folder = workspace.generation_folder(spec)
     generation = read_generation(folder)
     path = folder / WEIGHTS
     if _remembered_digest(workspace, path) != generation.weights:
         raise ModelError(f"{path} is not the file that the generation was recorded with; restore it or train again")
-    return Model(folder=folder, generation=generation, module=module)
+    model = Model(folder=folder, generation=generation, module=module)
+    if module is not None:
+        _check_module(model)
+    return model
+
+
+def _check_module(model: Model) -> None:
+    from foresift.models.registry import CUSTOM
+
+    if not model.generation.architecture.startswith(CUSTOM):
+        what = f"{model.folder} is of the architecture {model.generation.architecture}, not a module of your own"
+        raise UsageError(f"{what}; leave module= out")
+    model.network()
 
 
 def predict_pool(

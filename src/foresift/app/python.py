@@ -22,9 +22,10 @@ Where = str | Path
 
 def train(
     data: Where,
-    model: str | nn.Module,
+    model: Where | nn.Module,
     out: Where,
     *,
+    module: nn.Module | None = None,
     labels: Where | None = None,
     val: Where | None = None,
     classes: Sequence[str] = (),
@@ -39,6 +40,8 @@ def train(
         data: a folder of images or a manifest.
         model: an architecture, a generation folder or id, or your own module (trained in place;
             its last layer must be as wide as there are classes).
+        module: your own module, where ``model`` is a generation that was made from it: filled with the
+            generation's weights and trained in place (a copy of it with ``"train": "head"``).
         recipe: fields of :class:`foresift.training.Recipe`, such as ``{"epochs": 30, "train": "head"}``.
     Raises:
         ForesiftError: as :func:`foresift.app.training.train`.
@@ -46,9 +49,13 @@ def train(
     from foresift.app.training import TrainRequest
     from foresift.app.training import train as run
 
+    if not isinstance(model, str | Path):
+        if module is not None:
+            raise UsageError("module= goes with the generation that it was made for as model, not with another module")
+        module, model = model, "custom"
     request = TrainRequest(
-        model=model if isinstance(model, str) else "custom",
-        module=None if isinstance(model, str) else model,
+        model=str(model),
+        module=module,
         out=Path(out),
         labels=None if labels is None else Path(labels),
         val=None if val is None else str(val),

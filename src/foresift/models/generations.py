@@ -170,7 +170,8 @@ def _untrained(generation: Generation, module: nn.Module | None) -> nn.Module:
         return _blank(generation.architecture, classes=classes, image_size=generation.transform.size)
     if module is None:
         raise ModelError(
-            "this generation is a module of your own (architecture 'custom'): pass an instance of it as module="
+            "this generation is a module of your own (architecture 'custom'): pass an instance of it as module= "
+            "from Python"
         )
     if not head or any(isinstance(part, MlpHead) for part in module.modules()):
         return module
