@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from foresift.core.predictions import Column, Predictions, Producer
 from foresift.core.protocols import Engine, Outputs, PredictionStore, Progress, Silent, StoredRows
 from foresift.core.samples import Pool, Quarantined
 from foresift.engines import engine_identity, make_engine
+from foresift.inference.columns import Subject
 from foresift.inference.decode import decoder_version
 from foresift.inference.pipeline import ForwardPass, PassReport, Tools, run_pass
 from foresift.inference.transform import load
@@ -62,11 +63,28 @@ class Model:
         body = record.backbone if self.stage == BACKBONE else record.weights
         return digest_value([record.architecture.split("+")[0], body, list(record.probe)])
 
+    @property
+    def whole_key(self) -> str:
+        """Digest of everything that the trained network depends on, its head and further parts included."""
+        record = self.generation
+        parts = [record.architecture, record.weights, list(record.probe)]
+        return digest_value([*parts, dict(record.parts)] if record.parts else parts)
+
     def network(self) -> nn.Module:
         """The trained network, in evaluation mode."""
         from foresift.models import load_network
 
         return load_network(self.folder, self.generation, module=self.module)
+
+    def subject(self) -> Subject:
+        """The trained network on a GPU where there is one, as passes over images take it."""
+        import torch
+
+        from foresift.models import ScoringModule
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        network = ScoringModule(self.network(), self.generation.transform).requires_grad_(False)
+        return Subject(network=network.to(device))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,55 +154,95 @@ def predict_pool(
         EmptyPoolError: not one usable sample.
         QuarantineError: a broken file under ``strict``.
     """
+    job = open_job(workspace, pool, model, options=options, key=model.key, stage=model.stage, engines=_Engines(model))
+    choice = job.choose()
+    producer = job.producer(choice.engine, choice.batch)
+    report = job.run(choice, producer)
+    return job.collect(
+        choice,
+        report,
+        read=lambda digests: read_stored(job.store, producer, digests, model, columns),
+        columns=lambda stored, good: _columns(stored, good, producer, model),
+    )
+
+
+class Engines(Protocol):
+    """Where a job has its engines from."""
+
+    def make(self, name: str, batch: int) -> Engine:
+        """The engine of a name at a batch size."""
+        ...
+
+    def keep(self, name: str, batch: int) -> None:
+        """Let go of every other engine."""
+        ...
+
+
+def open_job(
+    workspace: Workspace, pool: Pool, model: Model, *, options: PassOptions, key: str, stage: str, engines: Engines
+) -> PoolJob:
+    """One pass over a pool, ready to run.
+
+    Args:
+        pool: with content digests.
+        key: digest of what the values depend on, beside the transform and the stage.
+    Raises:
+        EmptyPoolError: not one sample.
+        QuarantineError: a broken file under ``strict``.
+    """
     if options.strict and pool.quarantined:
         first = pool.quarantined[0]
         raise QuarantineError(f"--strict: {len(pool.quarantined)} broken files, the first {first.uri}: {first.reason}")
     if not len(pool):
         raise EmptyPoolError(_empty(pool, pool.quarantined))
     digests, first_rows = np.unique(pool.digests, return_index=True)
-    transform_key = digest_value([model.generation.transform.digest, decoder_version()])
-    job = _Job(
-        workspace,
-        workspace.predictions(),
-        pool,
-        model,
-        digests,
-        pool.uris[first_rows],
-        transform_key,
-        options,
-        _Engines(model),
+    return PoolJob(
+        workspace=workspace,
+        store=workspace.predictions(),
+        pool=pool,
+        model=model,
+        key=key,
+        stage=stage,
+        digests=digests,
+        uris=pool.uris[first_rows],
+        transform_key=digest_value([model.generation.transform.digest, decoder_version()]),
+        options=options,
+        engines=engines,
     )
-    choice = job.choose()
-    producer = job.producer(choice.engine, choice.batch)
-    report = job.run(choice, producer)
-    return job.collect(choice, producer, report, columns)
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolJob:
+    """One pass over the samples of a pool: what it is run on and with."""
+
     workspace: Workspace
     store: PredictionStore
     pool: Pool
     model: Model
+    key: str
+    stage: str
     digests: npt.NDArray[np.str_]
+    """Ascending and distinct."""
     uris: npt.NDArray[np.str_]
     transform_key: str
     options: PassOptions
-    engines: _Engines
+    engines: Engines
 
     def producer(self, engine: str, batch: int) -> Producer:
+        """The key of the rows that an engine gives."""
         library, precision = engine_identity(engine)
         return Producer(
-            model=self.model.key,
+            model=self.key,
             transform=self.transform_key,
-            stage=self.model.stage,
+            stage=self.stage,
             engine=library,
             precision=precision,
             batch=batch,
         )
 
     def choose(self) -> Choice:
-        key = digest_value([self.pool.name, self.model.key, self.model.stage, self.transform_key])
+        """The engine and batch size: asked for, remembered, or measured."""
+        key = digest_value([self.pool.name, self.key, self.stage, self.transform_key])
 
         def missing(engine: str, batch: int) -> npt.NDArray[np.str_]:
             return self.digests[~np.isin(self.digests, self.store.known(self.producer(engine, batch)))]
@@ -201,6 +259,7 @@ class _Job:
         return choose_engine(self.options.engine, bench, score=self.options.score, batch=self.options.batch)
 
     def run(self, choice: Choice, producer: Producer) -> PassReport:
+        """Infer and store what the store lacks."""
         job = ForwardPass(
             producer=producer,
             digests=self.digests,
@@ -225,11 +284,18 @@ class _Job:
             self.workspace.digests().forget(self.uris[lost].tolist())
         return report
 
-    def collect(self, choice: Choice, producer: Producer, report: PassReport, columns: Sequence[str]) -> PassResult:
+    def collect(
+        self,
+        choice: Choice,
+        report: PassReport,
+        *,
+        read: Callable[[npt.NDArray[np.str_]], StoredRows],
+        columns: Callable[[StoredRows, npt.NDArray[np.bool_]], dict[str, Column]],
+    ) -> PassResult:
         """Rows of the store joined to the pool's samples; quarantined ones left out, with reasons."""
         readable = ~np.isin(self.pool.digests, np.array(list(report.unread), dtype=np.str_))
         rows = np.flatnonzero(readable)
-        stored = read_stored(self.store, producer, self.pool.digests[rows], self.model, columns)
+        stored = read(self.pool.digests[rows])
         good = stored.reasons == ""
         broken = [*self.pool.quarantined, *self._unread(readable, report), *self._undecodable(rows, stored)]
         if self.options.strict and len(broken) > len(self.pool.quarantined):
@@ -238,7 +304,7 @@ class _Job:
             raise EmptyPoolError(_empty(self.pool, broken))
         predictions = Predictions(
             sample_ids=self.pool.ids[rows[good]],
-            columns=_columns(stored, good, producer, self.model),
+            columns=columns(stored, good),
             uris=self.pool.uris[rows[good]],
         )
         return PassResult(predictions=predictions, quarantined=tuple(broken), report=report, choice=choice)

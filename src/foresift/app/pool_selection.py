@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from foresift.app.columns import check_columns, predict_needed
 from foresift.app.engine_choice import ScoreInUse
-from foresift.app.passes import Model, PassOptions, PassResult, open_model, predict_pool
+from foresift.app.passes import Model, PassOptions, PassResult, open_model
 from foresift.app.pools import labeled_part, open_pool
 from foresift.app.receipts import keep_receipt
 from foresift.app.selecting import check_budget
@@ -78,6 +79,7 @@ def select_from_pool(
     columns = [name for name in strategy.needs if name not in LABEL_NEEDS]
     if columns and model is None:
         raise UsageError(f"strategy {strategy.name} needs {' and '.join(columns)}: give the model with --model DIR")
+    check_columns(strategy)
     opened = open_model(workspace, model) if model is not None and columns else None
     pool = open_pool(workspace, spec, need_digests=bool(columns), progress=request.options.progress, stdin=stdin)
     labeled, remarks = labeled_part(pool, request.labeled, own_labels="truth" not in strategy.needs)
@@ -206,7 +208,7 @@ def _select_predicted(
     unlabeled = max(1, len(pool) - len(labeled))
     share = min(1.0, max(1, request.budget) / unlabeled)
     options = replace(request.options, score=ScoreInUse(name=_score_in_use(strategy), share=share))
-    result = predict_pool(workspace, pool, model, columns=columns, options=options)
+    result = predict_needed(workspace, pool, model, strategy, options=options)
     usable = len(result.predictions) - int(np.isin(labeled, result.predictions.sample_ids).sum())
     check_budget(request.budget, usable, allow_short=request.allow_short)
     described = _describe(pool, result.quarantined, result.predictions, columns)

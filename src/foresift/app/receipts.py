@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from foresift.app.columns import spelled_pass, stored_column
 from foresift.app.passes import BACKBONE, Model, open_model, read_stored
 from foresift.app.workspace import Workspace
 from foresift.core.about import foresift_version
@@ -216,6 +217,8 @@ def _stored(
         raise ReplayError(
             f"{what} are no longer in the store; {_advice(workspace, receipt, producer, snapshot, missing)}"
         )
+    if (column := spelled_pass(producer.stage)) is not None:
+        return stored_column(column, store.read(producer, snapshot.digests, columns=("embeddings",)))
     stored = read_stored(store, stage_producer, snapshot.digests, model, (name,))
     values = stored.logits if name == "logits" else stored.embeddings
     assert values is not None  # noqa: S101 - asked for in the line above
@@ -256,8 +259,10 @@ def _content(uri: str) -> str:
 
 def _remedy(workspace: Workspace, receipt: Receipt, producer: Producer) -> str:
     """The command that fills the store again; another engine or batch size could round otherwise."""
+    pool = (_pool_argument(receipt), "--model", receipt.model.get("folder"))
+    by_select = ("foresift", "select", *pool, "--strategy", receipt.strategy, "--budget", 1)
     words = [
-        *("foresift", "predict", _pool_argument(receipt), "--model", receipt.model.get("folder")),
+        *(("foresift", "predict", *pool) if spelled_pass(producer.stage) is None else by_select),
         *("--engine", f"{producer.engine.partition('-')[0]}-{producer.precision}"),
         *("--batch", producer.batch, "--home", workspace.home),
     ]

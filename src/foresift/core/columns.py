@@ -9,11 +9,11 @@ HOW_TO_GET = {
     "embeddings": "predict with a model, or give embeddings to Predictions.from_arrays",
     "members": "give member_logits to Predictions.from_arrays, or predict with several checkpoints or with dropout on",
     "member-logits": "give member_logits to Predictions.from_arrays",
-    "flip-distance": "made by a pass over the images with gradients of the model",
-    "deviations": "made by a pass over the images with noise on the model's weights",
-    "predicted-loss": "made by a model that was trained with a loss-prediction module",
-    "unlabeled-probability": "made by a discriminator that is trained on the pool",
-    "gcn-embeddings": "made by a graph network that is trained on the embeddings and the labeled ids",
+    "flip-distance": "select POOL --model DIR makes it, with gradients of the model",
+    "deviations": "select POOL --model DIR makes it, with noise on the model's weights",
+    "predicted-loss": "select POOL --model DIR makes it, by a model of foresift train --loss-prediction",
+    "unlabeled-probability": "select POOL --model DIR --labeled FILE makes it, by a discriminator trained on the pool",
+    "gcn-embeddings": "give embeddings and labeled ids: a graph network is trained on them",
 }
 """What to do when a column is missing."""
 

@@ -86,6 +86,8 @@ class Generation:
     foresift: str = ""
     probe: tuple[float, ...] = ()
     """For the architecture ``custom``: what the module answers to a fixed batch, since its code is not stored."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Digests of further files of weights beside the network's, such as ``loss-prediction.safetensors``."""
     format: int = GENERATION_FORMAT
 
     @property
@@ -101,8 +103,9 @@ class Generation:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         plain = asdict(self)
-        if not self.probe:
-            del plain["probe"]
+        for name in ("probe", "parts"):  # records without them keep their ids
+            if not plain[name]:
+                del plain[name]
         return plain
 
     @classmethod
@@ -162,6 +165,7 @@ _KINDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "recipe": _OBJECT,
     "seed": (_is_integer, "an integer"),
     "metrics": _OBJECT,
+    "parts": _OBJECT,
     "foresift": _TEXT,
     "probe": (lambda value: isinstance(value, list | tuple) and all(map(_is_number, value)), "a list of numbers"),
 }

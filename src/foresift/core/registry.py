@@ -121,6 +121,23 @@ def parse_spec(spec: str) -> tuple[str, dict[str, str]]:
     return name, parameters
 
 
+def spell(name: str, parameters: Any) -> str:
+    """``NAME:key=value,...``, the inverse of :func:`parse_spec` and :func:`build`.
+
+    Defaults are written out too, so that a record keeps its meaning when a default changes.
+
+    Args:
+        parameters: a dataclass of plain values.
+    """
+    pairs = [f"{f.name}={spelled(getattr(parameters, f.name))}" for f in fields(parameters) if f.init]
+    return f"{name}:{','.join(pairs)}" if pairs else name
+
+
+def spelled(value: Any) -> str:
+    """A plain value as it is written after the equals sign."""
+    return str(value).lower() if isinstance(value, bool | None) else str(value)
+
+
 def build(entry: type[T], parameters: Mapping[str, str], *, spec: str) -> T:
     """An instance of a dataclass from text parameters, converted to its fields' types.
 

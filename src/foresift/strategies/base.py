@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -15,7 +15,7 @@ from foresift.core.arrays import Ids, Values, frozen, is_ascending
 from foresift.core.digests import digest_ids
 from foresift.core.predictions import Predictions
 from foresift.core.queries import Picks, Query, Receipt, Selection
-from foresift.core.registry import build, parse_spec
+from foresift.core.registry import build, parse_spec, spell
 from foresift.strategies.candidates import Codes, build_query, checked_budget, producers_of
 from foresift.strategies.contract import check_finite, check_picks, checked_seed, generator
 
@@ -89,8 +89,11 @@ class Strategy(ABC):
 
         Defaults are written out too, so that a receipt keeps its meaning when a default changes.
         """
-        pairs = [f"{f.name}={_spelled(getattr(self, f.name))}" for f in fields(self) if f.init]
-        return f"{self.name}:{','.join(pairs)}" if pairs else self.name
+        return spell(self.name, self)
+
+    def parameters_for(self, column: str) -> Mapping[str, Any]:  # noqa: ARG002 - for those made of several
+        """Parameters that the pass that makes a column of ``needs`` takes where it has any of the same names."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
     @classmethod
     def from_spelling(cls, spec: str) -> Strategy:
@@ -190,10 +193,6 @@ class Strategy(ABC):
 def spelling(strategy: Strategy) -> str:
     """The canonical spelling of a strategy, which ``parse`` turns into an equal one."""
     return strategy.spelled()
-
-
-def _spelled(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool | None) else str(value)
 
 
 def _uris(predictions: Predictions, ids: Ids) -> npt.NDArray[np.str_] | None:

@@ -88,6 +88,20 @@ class Chain(Strategy):
         stages = [_with_keep(s.spelled(), keep) for s, keep in zip(self.stages, self.keeps, strict=False)]
         return "+".join([*stages, self.stages[-1].spelled()])
 
+    def parameters_for(self, column: str) -> Mapping[str, Any]:
+        """Those of the stages that need the column.
+
+        Raises:
+            UsageError: two stages need it with different parameters.
+        """
+        merged: dict[str, Any] = {}
+        for stage in self.stages:
+            own = stage.parameters_for(column) if column in stage.needs else {}
+            for name in own:
+                if merged.setdefault(name, own[name]) != own[name]:
+                    raise UsageError(f"two stages of {self.spelled()} need {column} with another {name}; give one value")
+        return merged
+
     @classmethod
     def from_spelling(cls, spec: str) -> Strategy:
         """Inverse of :meth:`spelled`."""

@@ -7,9 +7,9 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar
 
 from foresift.core.errors import UsageError
-from foresift.core.registry import Registry, build, parse_spec
+from foresift.core.registry import Registry, build, parse_spec, spelled
 from foresift.scores.registry import SCORES, Description, first_line
-from foresift.strategies.base import Strategy, _spelled
+from foresift.strategies.base import Strategy
 from foresift.strategies.top_k import TopK, top_of
 
 S = TypeVar("S", bound=type[Strategy])
@@ -84,4 +84,4 @@ def _described(entry: type[Strategy]) -> Description:
 
 
 def _parameter(field: Field[Any]) -> str:
-    return field.name if field.default is MISSING else f"{field.name}={_spelled(field.default)}"
+    return field.name if field.default is MISSING else f"{field.name}={spelled(field.default)}"

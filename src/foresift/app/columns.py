@@ -1,0 +1,195 @@
+"""The columns that a strategy needs: from the store, else by the passes that make them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from foresift.app.engine_choice import default_batch
+from foresift.app.passes import Model, PassOptions, PassResult, open_job, predict_pool
+from foresift.app.workspace import Workspace
+from foresift.core.arrays import Pixels
+from foresift.core.columns import missing_column
+from foresift.core.errors import MissingColumnError, UsageError
+from foresift.core.predictions import Column, Predictions
+from foresift.core.protocols import Engine, Outputs, StoredRows
+from foresift.core.registry import build, parse_spec
+from foresift.core.samples import Pool
+from foresift.engines import REFERENCE, canonical
+from foresift.inference.columns import COLUMN_PASSES, ColumnPass
+from foresift.inference.pipeline import PassReport
+from foresift.inference.tuning import Choice
+from foresift.strategies import Strategy
+from foresift.strategies.candidates import LABEL_NEEDS
+
+if TYPE_CHECKING:
+    from foresift.inference.columns.base import PixelsToValues
+
+P = TypeVar("P", bound=ColumnPass)
+FORWARD_COLUMNS = ("logits", "embeddings")
+"""What one forward pass gives."""
+
+
+def columns_of(strategy: Strategy) -> list[str]:
+    """The columns that a strategy needs, labels left out."""
+    return [name for name in strategy.needs if name not in LABEL_NEEDS]
+
+
+def configured(entry: type[P], strategy: Strategy) -> P:
+    """A pass whose fields take the values of the strategy's parameters of the same names.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+    given = strategy.parameters_for(entry.name)
+    return entry(**{f.name: given[f.name] for f in fields(entry) if f.init and f.name in given})
+
+
+def image_passes(strategy: Strategy) -> list[ColumnPass]:
+    """The passes over images that make what a strategy needs beyond a forward pass.
+
+    Raises:
+        MissingColumnError: it needs a column that no pass makes.
+    """
+    wanted = [name for name in columns_of(strategy) if name not in FORWARD_COLUMNS]
+    for name in wanted:
+        if name not in COLUMN_PASSES:
+            raise MissingColumnError(missing_column(name, [*FORWARD_COLUMNS, *COLUMN_PASSES.names()]))
+    return [configured(COLUMN_PASSES.get(name), strategy) for name in wanted]
+
+
+def check_columns(strategy: Strategy) -> None:
+    """Refuse a strategy whose columns can't be made, or not with its parameters, before an image is read.
+
+    Raises:
+        MissingColumnError: it needs a column that no pass makes.
+        UsageError: a parameter out of range.
+    """
+    image_passes(strategy)
+
+
+def predict_needed(
+    workspace: Workspace, pool: Pool, model: Model, strategy: Strategy, *, options: PassOptions
+) -> PassResult:
+    """Every column that a strategy needs, of every usable sample of a pool, in ascending order of id.
+
+    Raises:
+        MissingColumnError: a column that no pass makes; told before any image is read.
+        ForesiftError: as :func:`foresift.app.passes.predict_pool`.
+    """
+    passes = image_passes(strategy)
+    forward = [name for name in columns_of(strategy) if name in FORWARD_COLUMNS]
+    results = [predict_pool(workspace, pool, model, columns=forward, options=options)] if forward else []
+    results += [predict_column(workspace, pool, model, column, options=options) for column in passes]
+    return joined(results)
+
+
+def predict_column(
+    workspace: Workspace, pool: Pool, model: Model, column: ColumnPass, *, options: PassOptions
+) -> PassResult:
+    """One column that costs more than a forward pass, in float32 by torch.
+
+    Rows are stored under the pass's spelling and batch size, shard by shard: a second call infers nothing.
+
+    Raises:
+        UsageError: another engine was asked for.
+        ModelError: the generation can't give the column.
+        ForesiftError: as :func:`foresift.app.passes.predict_pool`.
+    """
+    if canonical(options.engine) not in ("auto", REFERENCE):
+        raise UsageError(f"{column.name} is made by torch in float32; leave --engine {options.engine} out")
+    engines = _ColumnEngines(model, column)
+    job = open_job(workspace, pool, model, options=options, key=model.whole_key, stage=column.spelling, engines=engines)
+    batch = options.batch or default_batch(model.generation.transform.size)
+    choice = Choice(engine=REFERENCE, batch=batch, reason=f"{column.name} needs the weights themselves")
+    producer = job.producer(choice.engine, choice.batch)
+    report = job.run(choice, producer)
+
+    def made(stored: StoredRows, good: npt.NDArray[np.bool_]) -> dict[str, Column]:
+        return {column.name: Column(values=stored_column(column, stored)[good], producer=producer)}
+
+    return job.collect(
+        choice,
+        report,
+        read=lambda digests: job.store.read(producer, digests, columns=("embeddings",)),
+        columns=made,
+    )
+
+
+def stored_column(column: ColumnPass, stored: StoredRows) -> npt.NDArray[Any]:
+    """(n, ...) a column from its stored rows."""
+    assert stored.embeddings is not None  # noqa: S101 - the values of a pass are stored in their place
+    return column.column(stored.embeddings)
+
+
+def spelled_pass(stage: str) -> ColumnPass | None:
+    """The pass that a producer's stage spells; None for a forward pass."""
+    name = stage.partition(":")[0]
+    if name not in COLUMN_PASSES:
+        return None
+    return build(COLUMN_PASSES.get(name), parse_spec(stage)[1], spec=stage)
+
+
+def joined(results: Sequence[PassResult]) -> PassResult:
+    """The columns of several passes over one pool, for the samples that all of them could use."""
+    if len(results) == 1:
+        return results[0]
+    ids = results[0].predictions.sample_ids
+    for result in results[1:]:
+        ids = ids[np.isin(ids, result.predictions.sample_ids)]
+    parts = [_only(result.predictions, ids) for result in results]
+    columns = {name: column for part in parts for name, column in part.columns.items()}
+    report = PassReport()
+    for result in results:
+        report.inferred += result.report.inferred
+        report.batches += result.report.batches
+        report.shards += result.report.shards
+        report.unread |= result.report.unread
+    return PassResult(
+        predictions=replace(parts[0], columns=columns),
+        quarantined=tuple(dict.fromkeys(broken for result in results for broken in result.quarantined)),
+        report=report,
+        choice=results[0].choice,
+    )
+
+
+def _only(predictions: Predictions, ids: npt.NDArray[Any]) -> Predictions:
+    return predictions.take(np.flatnonzero(np.isin(predictions.sample_ids, ids)))
+
+
+class _ColumnEngines:
+    """The one engine of a column pass; weights are loaded with its first batch."""
+
+    def __init__(self, model: Model, column: ColumnPass) -> None:
+        self._model, self._column = model, column
+
+    def make(self, name: str, batch: int) -> Engine:  # noqa: ARG002 - there is one of any name and size
+        """The pass as an engine."""
+        return _ColumnEngine(self._column.make(self._model.subject()))
+
+    def keep(self, name: str, batch: int) -> None:
+        """Nothing else is held."""
+
+
+class _ColumnEngine:
+    """An engine whose embeddings are the values of a pass; there are no logits."""
+
+    name, precision = "torch", "f32"
+
+    def __init__(self, values: PixelsToValues) -> None:
+        from importlib.metadata import version
+
+        self.version = version("torch").split("+")[0]
+        self._values = values
+
+    def __call__(self, batch: Pixels) -> Outputs:
+        import torch
+
+        # As for the reference engine: a GPU would round to TF32 in convolutions by default.
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            values = self._values(batch)
+        return Outputs(np.zeros((len(values), 1), dtype=np.float32), values)

@@ -1,0 +1,80 @@
+"""Columns that cost gradients, noise or a training, end to end: made once, replayed to the same ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from commands import command
+from conftest import copy_digits
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def small(digit_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pool of 40 digits; not to be changed."""
+    return copy_digits(digit_files / "train", tmp_path_factory.mktemp("small"), each=4)
+
+
+IMAGE_STRATEGIES = ["deep-fool:steps=5,competitors=3"]
+
+
+@pytest.mark.parametrize("spelling", IMAGE_STRATEGIES)
+def test_a_second_selection_infers_nothing_and_a_replay_gives_the_same_ids(
+    spelling: str, small: Path, generation: Path, home: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "picked.csv"
+    arguments = ("select", small, "--model", generation, "--strategy", spelling, "--budget", 6)
+    first = command(*arguments, "--out", out, "--json", home=home)
+    assert first.code == 0, first.err
+    assert first.json["inferred"] == 40
+    second = command(*arguments, "--json", home=home)
+    assert second.json["inferred"] == 0
+    assert first.json["selected"] == second.json["selected"]
+    assert command("replay", out, home=home).code == 0
+
+
+@pytest.mark.parametrize("spelling", IMAGE_STRATEGIES)
+def test_after_the_cache_is_lost_the_command_that_replay_names_brings_the_column_back(
+    spelling: str, small: Path, generation: Path, home: Path, tmp_path: Path
+) -> None:
+    import shlex
+    import shutil
+
+    out = tmp_path / "picked.csv"
+    arguments = ("select", small, "--model", generation, "--strategy", spelling, "--budget", 6)
+    assert command(*arguments, "--out", out, home=home).code == 0
+    shutil.rmtree(home / "cache")
+    lost = command("replay", out, home=home)
+    assert lost.code != 0
+    remedy = shlex.split(lost.complaint.partition("infer them again with: ")[2])
+    assert command(*remedy[1:], home=home).code == 0
+    assert command("replay", out, home=home).code == 0
+
+
+def test_other_parameters_of_the_pass_are_another_column(small: Path, generation: Path, home: Path) -> None:
+    arguments = ("select", small, "--model", generation, "--budget", 2, "--json", "--strategy")
+    assert command(*arguments, "deep-fool:steps=2", home=home).json["inferred"] == 40
+    assert command(*arguments, "deep-fool:steps=3", home=home).json["inferred"] == 40
+    assert command(*arguments, "deep-fool:steps=2", home=home).json["inferred"] == 0
+
+
+def test_another_engine_than_torch_is_refused(small: Path, generation: Path, home: Path) -> None:
+    answer = command(
+        *("select", small, "--model", generation, "--budget", 2, "--strategy", "deep-fool", "--engine", "torch-bf16"),
+        home=home,
+    )
+    assert answer.code == 2
+    assert "flip-distance is made by torch in float32" in answer.complaint
+
+
+def test_a_parameter_out_of_range_is_refused_before_an_image_is_read(
+    generation: Path, small: Path, home: Path, opened_files: list[str]
+) -> None:
+    arguments = ("select", small, "--model", generation, "--budget", 2)
+    answer = command(*arguments, "--strategy", "deep-fool:steps=0", home=home)
+    assert answer.code == 2
+    assert "steps" in answer.complaint
+    assert not [name for name in opened_files if name.endswith(".png")]
