@@ -18,7 +18,7 @@ def small(digit_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_digits(digit_files / "train", tmp_path_factory.mktemp("small"), each=4)
 
 
-IMAGE_STRATEGIES = ["deep-fool:steps=5,competitors=3"]
+IMAGE_STRATEGIES = ["deep-fool:steps=5,competitors=3", "entropy:keep=20+deep-fool:steps=4"]
 
 
 @pytest.mark.parametrize("spelling", IMAGE_STRATEGIES)
@@ -29,7 +29,7 @@ def test_a_second_selection_infers_nothing_and_a_replay_gives_the_same_ids(
     arguments = ("select", small, "--model", generation, "--strategy", spelling, "--budget", 6)
     first = command(*arguments, "--out", out, "--json", home=home)
     assert first.code == 0, first.err
-    assert first.json["inferred"] == 40
+    assert first.json["inferred"] == (80 if "+" in spelling else 40)
     second = command(*arguments, "--json", home=home)
     assert second.json["inferred"] == 0
     assert first.json["selected"] == second.json["selected"]
@@ -78,3 +78,10 @@ def test_a_parameter_out_of_range_is_refused_before_an_image_is_read(
     assert answer.code == 2
     assert "steps" in answer.complaint
     assert not [name for name in opened_files if name.endswith(".png")]
+
+
+def test_stages_of_a_chain_may_not_ask_for_two_kinds_of_one_column(small: Path, generation: Path, home: Path) -> None:
+    chain = "deep-fool:keep=20,steps=3+deep-fool:steps=4"
+    answer = command("select", small, "--model", generation, "--budget", 2, "--strategy", chain, home=home)
+    assert answer.code == 2
+    assert "need flip-distance with another steps" in answer.complaint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -99,7 +99,7 @@ class Chain(Strategy):
             own = stage.parameters_for(column) if column in stage.needs else {}
             for name in own:
                 if merged.setdefault(name, own[name]) != own[name]:
-                    raise UsageError(f"two stages of {self.spelled()} need {column} with another {name}; give one value")
+                    raise UsageError(f"two stages of {self.spelled()} need {column} with another {name}; give one")
         return merged
 
     @classmethod
