@@ -29,8 +29,8 @@ class Points(Protocol):
 
     def __len__(self) -> int: ...
 
-    def distances_to(self, picks: Rows) -> Iterator[tuple[int, int, Floats]]:
-        """``(start, stop, (stop - start, m))`` squared distances of all points to m of them, block by block."""
+    def to_nearest(self, picks: Rows) -> Iterator[tuple[int, int, Floats]]:
+        """``(start, stop, (stop - start,))`` squared distance of all points to the nearest of m, block by block."""
         ...
 
     def between(self, picks: Rows) -> Floats:
@@ -52,11 +52,11 @@ class EuclideanPoints:
     def __len__(self) -> int:
         return len(self.matrix)
 
-    def distances_to(self, picks: Rows) -> Iterator[tuple[int, int, Floats]]:
+    def to_nearest(self, picks: Rows) -> Iterator[tuple[int, int, Floats]]:
         """See :class:`Points`; one matrix product a block."""
         centres = self._centred(self.matrix.take(picks))
         for start, stop, rows in self.matrix.blocks():
-            yield start, stop, squared_distances(self._centred(rows), centres)
+            yield start, stop, squared_distances(self._centred(rows), centres).min(axis=1)
 
     def between(self, picks: Rows) -> Floats:
         """See :class:`Points`."""
@@ -100,8 +100,8 @@ def d2_sample(points: Points, first: int, k: int, rng: np.random.Generator, *, w
 
 def _come_nearer(points: Points, nearest: Floats, picks: Rows) -> None:
     """Lower every point's distance to the nearest pick by the distances to ``picks``, which become 0."""
-    for start, stop, distances in points.distances_to(picks):
-        np.minimum(nearest[start:stop], distances.min(axis=1), out=nearest[start:stop])
+    for start, stop, distances in points.to_nearest(picks):
+        np.minimum(nearest[start:stop], distances, out=nearest[start:stop])
     nearest[picks] = 0
 
 
