@@ -12,6 +12,7 @@ import foresift
 NAMES = {
     "ForesiftError",
     "Generation",
+    "Guards",
     "Pool",
     "Predictions",
     "Receipt",
@@ -19,6 +20,7 @@ NAMES = {
     "Selection",
     "__version__",
     "adopt",
+    "control_estimates",
     "evaluate",
     "explain",
     "predict",

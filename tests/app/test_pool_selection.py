@@ -255,7 +255,7 @@ def test_a_filled_in_selection_is_a_labels_file(
     out = tmp_path / f"chosen.{suffix}"
     select_from_pool(workspace, pool, Request(strategy="random", budget=40, seed=1, out=out))
     rows = read_rows(out)
-    assert list(rows[0]) == ["rank", "id", "uri", "score", "label"]
+    assert list(rows[0]) == ["rank", "id", "uri", "score", "arm", "label"]
     assert [int(row["rank"]) for row in rows] == list(range(1, 41))
     write_rows(out, [{**row, "label": Path(row["uri"]).name[0]} for row in rows], list(rows[0]))
     request = TrainRequest(model="linear", out=tmp_path / "gen2", labels=out, recipe={"epochs": 1})

@@ -5,7 +5,14 @@ import pytest
 
 import foresift
 from foresift.app.selecting import check_budget
-from foresift.core.errors import BudgetError, MissingColumnError, NonFiniteError, UnknownNameError, UsageError
+from foresift.core.errors import (
+    BudgetError,
+    DataError,
+    MissingColumnError,
+    NonFiniteError,
+    UnknownNameError,
+    UsageError,
+)
 from foresift.scores import SCORES, Score
 from foresift.strategies import parse
 
@@ -30,6 +37,20 @@ def test_the_receipt_knows_the_arrays() -> None:
     assert foresift.select(other, budget=2).receipt.pool != first.pool
     shuffled = predictions().take(np.array([2, 0, 1]))
     assert foresift.select(shuffled, budget=2).receipt == first
+
+
+def test_guards_groups_and_a_control_arm() -> None:
+    groups = ["site a", "site b", "site b"]
+    one_each = foresift.select(predictions(), budget=2, guards=foresift.Guards(max_per_group=1), groups=groups)
+    assert one_each.sample_ids.tolist() == [1, 3]
+    same = foresift.select(predictions(), budget=2, guards={"max_per_group": 1}, groups=groups, control=0.0)
+    assert same.receipt == one_each.receipt
+    assert same.receipt.producers["groups"].model == "pool"
+    assert one_each.receipt.pool != foresift.select(predictions(), budget=2, groups=groups).receipt.pool
+    both = foresift.select(predictions(), budget=2, control=0.5)
+    assert both.arms == ["control", "strategy"]
+    with pytest.raises(DataError, match="3 ids but 2 rows of groups"):
+        foresift.select(predictions(), budget=1, groups=groups[1:])
 
 
 def test_a_missing_column_is_named() -> None:

@@ -54,8 +54,8 @@ def test_what_is_no_receipt_is_refused(change: dict[str, Any], why: str) -> None
 def test_rows_of_a_selection_have_an_empty_label_to_fill_in() -> None:
     selection = Selection(sample_ids=as_ids([7, 3]), scores=np.array([0.5, 0.25]), receipt=receipt())
     assert selection.rows() == [
-        {"rank": 1, "id": 7, "uri": "", "score": 0.5, "label": ""},
-        {"rank": 2, "id": 3, "uri": "", "score": 0.25, "label": ""},
+        {"rank": 1, "id": 7, "uri": "", "score": 0.5, "arm": "strategy", "label": ""},
+        {"rank": 2, "id": 3, "uri": "", "score": 0.25, "arm": "strategy", "label": ""},
     ]
 
 

@@ -31,7 +31,7 @@ from foresift.stores.tables import check_suffix, read_predictions, write_rows
 from foresift.strategies import Strategy, parse
 from foresift.strategies.candidates import LABEL_NEEDS
 
-ROW_COLUMNS = ("rank", "id", "uri", "score", "label")
+ROW_COLUMNS = ("rank", "id", "uri", "score", "arm", "label")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

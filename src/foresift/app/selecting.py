@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from foresift.core.arrays import frozen
 from foresift.core.errors import BudgetError, NonFiniteError, UsageError
-from foresift.core.predictions import Predictions
+from foresift.core.predictions import POOL, Column, Predictions
 from foresift.core.queries import Scores, Selection
 from foresift.scores import SCORES
 from foresift.strategies import Strategy, parse
 from foresift.strategies.candidates import LABEL_NEEDS, Codes, class_codes
+from foresift.strategies.guards import Guards
 
 
 def select(
@@ -25,6 +28,9 @@ def select(
     seed: int = 0,
     labels: Codes | None = None,
     truth: Codes | None = None,
+    groups: Sequence[str] | None = None,
+    guards: Guards | Mapping[str, Any] | None = None,
+    control: float = 0.0,
 ) -> Selection:
     """The samples to label next, in order, with their receipt.
 
@@ -35,8 +41,12 @@ def select(
             gives all of them, and the receipt says ``short``.
         labeled: m ids.
         seed: 0 or more; the same seed gives the same ids.
-        labels: (m,) class codes in the order of ``labeled``, for strategies that need ``labels``.
+        labels: (m,) class codes in the order of ``labeled``, for strategies that read ``labels``.
         truth: (n,) class codes in the order of the predictions, for those that need ``truth``.
+        groups: (n,) names of videos, sites or the like in the order of the predictions, "" for none.
+        guards: what must not be picked, as :class:`foresift.Guards` or a mapping of its fields.
+        control: share of the budget that is drawn at random instead, so that something can be
+            estimated without bias (:func:`foresift.control_estimates`); these come first.
     Raises:
         UnknownNameError: no strategy of that name.
         BudgetError: negative budget.
@@ -49,9 +59,14 @@ def select(
             f"expected Predictions, got {came}; make them with foresift.Predictions.from_arrays or predict"
         )
     chosen = parse(strategy) if isinstance(strategy, str) else strategy
-    used = [name for name in chosen.needs if name not in LABEL_NEEDS and name in predictions.columns]
+    limits = Guards.of(guards)
+    predictions = predictions if groups is None else with_groups(predictions, groups)
+    needs = dict.fromkeys((*chosen.needs, *limits.needs))
+    used = [name for name in needs if name not in LABEL_NEEDS and name in predictions.columns]
     return chosen.select(
         predictions,
+        guards=limits,
+        control=control,
         budget=budget,
         labeled=labeled,
         seed=seed,
@@ -59,6 +74,19 @@ def select(
         truth=truth,
         pool={"predictions": predictions.digest(used), "size": len(predictions)},
     )
+
+
+def with_groups(predictions: Predictions, groups: Sequence[str]) -> Predictions:
+    """The predictions with a column ``groups``.
+
+    Args:
+        groups: (n,) names in the order of the predictions, "" for a sample without a group.
+    Raises:
+        DataError: not one for each row.
+    """
+    names = np.array([str(name) for name in groups], dtype=np.str_)
+    column = Column(values=frozen(names), producer=POOL)
+    return replace(predictions, columns={**predictions.columns, "groups": column})
 
 
 def score(predictions: Predictions, name: str, *, labels: Codes | None = None) -> Scores:

@@ -9,6 +9,7 @@ HOW_TO_GET = {
     "embeddings": "predict with a model, or give embeddings to Predictions.from_arrays",
     "members": "give member_logits to Predictions.from_arrays, or predict with several checkpoints or with dropout on",
     "member-logits": "give member_logits to Predictions.from_arrays",
+    "groups": "give a manifest or a predictions file with a column group, or groups= in Python",
     "flip-distance": "select POOL --model DIR makes it, with gradients of the model",
     "deviations": "select POOL --model DIR makes it, with noise on the model's weights",
     "predicted-loss": "select POOL --model DIR makes it, by a model of foresift train --loss-prediction",

@@ -37,6 +37,8 @@ class Producer:
 
 USER = Producer(model="user", stage="given")
 """The producer of arrays that a user brought."""
+POOL = Producer(model="pool", stage="given")
+"""The producer of what a pool says of its samples: groups."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

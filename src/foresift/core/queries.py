@@ -213,7 +213,7 @@ class Receipt:
     seed: int
     solver: str
     short: bool
-    """True when the pool held fewer candidates than the budget."""
+    """True when there were fewer samples to pick than the budget."""
     n_candidates: int
     candidates: str
     """Digest of the candidates' ids."""
@@ -227,6 +227,10 @@ class Receipt:
     approx: str = ""
     """Empty when exact; else which approximation was made and what it guarantees."""
     details: Mapping[str, Any] = field(default_factory=dict)
+    guards: Mapping[str, Any] = field(default_factory=dict)
+    """Limits, how many candidates each removed by reason, and what that cost; empty without guards."""
+    control: Mapping[str, Any] = field(default_factory=dict)
+    """Share, size, population and inclusion probability of the control arm; empty without one."""
     pool: Mapping[str, Any] = field(default_factory=dict)
     """Name, version, size and quarantine count of the pool; or the digest of a user's predictions."""
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -273,17 +277,25 @@ class Selection:
     scores: Values | None
     receipt: Receipt
     uris: npt.NDArray[np.str_] | None = None
+    n_control: int = 0
+    """So many of the first picks were drawn at random."""
+    barred: Mapping[str, Ids] = field(default_factory=dict)
+    """Candidates that a guard kept out, by reason; of those that nobody looked at, nothing is said."""
 
     def __len__(self) -> int:
         return len(self.sample_ids)
 
+    @property
+    def arms(self) -> list[str]:
+        """``control`` or ``strategy`` for each pick."""
+        return ["control"] * self.n_control + ["strategy"] * (len(self) - self.n_control)
+
     def rows(self) -> list[dict[str, Any]]:
-        """``rank, id, uri, score, label`` of every pick; ``label`` is empty, to be filled in."""
+        """``rank, id, uri, score, arm, label`` of every pick; ``label`` is empty, to be filled in."""
         scores = [None] * len(self) if self.scores is None else self.scores.tolist()
         uris = [""] * len(self) if self.uris is None else self.uris.tolist()
+        picks = zip(self.sample_ids.tolist(), uris, scores, self.arms, strict=True)
         return [
-            {"rank": rank, "id": sample, "uri": uri, "score": score, "label": ""}
-            for rank, (sample, uri, score) in enumerate(
-                zip(self.sample_ids.tolist(), uris, scores, strict=True), start=1
-            )
+            {"rank": rank, "id": sample, "uri": uri, "score": score, "arm": arm, "label": ""}
+            for rank, (sample, uri, score, arm) in enumerate(picks, start=1)
         ]

@@ -16,8 +16,11 @@ from foresift.core.digests import digest_ids
 from foresift.core.predictions import Predictions
 from foresift.core.queries import Picks, Query, Receipt, Selection
 from foresift.core.registry import build, parse_spec, spell
+from foresift.strategies.batches import pick_batch
 from foresift.strategies.candidates import Codes, build_query, checked_budget, producers_of
 from foresift.strategies.contract import check_finite, check_picks, checked_seed, generator
+from foresift.strategies.control import checked_share
+from foresift.strategies.guards import NO_GUARDS, Guards
 
 __all__ = ["Strategy", "check_finite", "check_picks", "checked_seed", "generator", "spelling"]
 
@@ -110,6 +113,8 @@ class Strategy(ABC):
         seed: int = 0,
         labels: Codes | None = None,
         truth: Codes | None = None,
+        guards: Guards = NO_GUARDS,
+        control: float = 0.0,
         pool: Mapping[str, Any] | None = None,
         model: Mapping[str, Any] | None = None,
         engine: Mapping[str, Any] | None = None,
@@ -128,6 +133,8 @@ class Strategy(ABC):
             labels: (m,) class codes in the order of ``labeled``.
             truth: (n,) class codes in the order of the predictions; only strategies that
                 need ``truth`` see them.
+            guards: what must not be picked; the receipt says what they removed and what it cost.
+            control: share of the budget that is drawn at random instead, within [0, 1].
             pool, model, engine: what the receipt should say of them.
         Raises:
             BudgetError: negative budget.
@@ -136,29 +143,39 @@ class Strategy(ABC):
             NonFiniteError: a score is NaN or infinite.
             ContractError: the strategy returned something else than k distinct candidates.
         """
-        query = self.query(predictions, budget=budget, labeled=labeled, labels=labels, truth=truth)
-        picks = self._checked_picks(query, seed)
-        ids = frozen(query.ids[picks.rows])
+        query = self.query(predictions, budget=budget, labeled=labeled, labels=labels, truth=truth, guards=guards)
+        share = checked_share(control)
+        batch = pick_batch(self, query, seed=seed, guards=guards, control=share)
+        picks, ids = batch.picks, frozen(query.ids[batch.picks.rows])
         receipt = Receipt(
             strategy=spelling(self),
             budget=checked_budget(budget),
             seed=checked_seed(seed),
             solver=picks.solver,
             approx=picks.approx,
-            short=checked_budget(budget) > len(query),
+            short=checked_budget(budget) > len(ids),
             n_candidates=len(query),
             candidates=digest_ids(query.ids),
             n_labeled=len(query.labeled_ids),
             labeled=digest_ids(query.labeled_ids),
-            producers=producers_of(predictions, self.needs),
+            producers=producers_of(predictions, (*self.needs, *guards.needs)),
             selected=digest_ids(ids),
             details=dict(picks.details),
+            guards=dict(batch.guards),
+            control=dict(batch.control),
             pool=dict(pool or {}),
             model=dict(model or {}),
             engine=dict(engine or {}),
             foresift=foresift_version(),
         )
-        return Selection(sample_ids=ids, scores=picks.scores, receipt=receipt, uris=_uris(predictions, ids))
+        return Selection(
+            sample_ids=ids,
+            scores=picks.scores,
+            receipt=receipt,
+            uris=_uris(predictions, ids),
+            n_control=batch.n_control,
+            barred={reason: frozen(query.ids[rows]) for reason, rows in batch.barred.items()},
+        )
 
     @final
     def query(
@@ -169,25 +186,18 @@ class Strategy(ABC):
         labeled: Iterable[Any] = (),
         labels: Codes | None = None,
         truth: Codes | None = None,
+        guards: Guards = NO_GUARDS,
     ) -> Query:
-        """What :meth:`pick` and :meth:`values` would see; arguments as for :meth:`select`."""
+        """What :meth:`pick` and :meth:`values` would see, and what the guards read; arguments as for :meth:`select`."""
         return build_query(
             predictions,
-            needs=self.needs,
+            needs=tuple(dict.fromkeys((*self.needs, *guards.needs))),
             uses=self.uses,
             budget=budget,
             labeled=labeled,
             labels=labels,
             truth=truth,
         )
-
-    def _checked_picks(self, query: Query, seed: int) -> Picks:
-        rng = generator(seed, self.name, labeled=query.labeled_ids)
-        if query.budget == 0:
-            return Picks(rows=np.empty(0, dtype=np.intp), solver="none")
-        picks = self.pick(query, rng)
-        check_picks(picks, query, name=self.name)
-        return picks
 
 
 def spelling(strategy: Strategy) -> str:
