@@ -208,6 +208,14 @@ def test_nothing_of_a_validation_set_is_picked() -> None:
         parse("margin").select(data, budget=1, guards=Guards(validation=other, min_distance=0.1))
 
 
+def test_a_candidate_is_barred_for_one_reason() -> None:
+    data = Predictions.from_arrays(list("abc"), logits=np.eye(3), embeddings=np.array([[1, 0], [1, 0], [0, 1]]))
+    guards = Guards(validation=data.take(np.array([0])), min_distance=0.1)
+    got = parse("margin").select(data, budget=3, labeled=["a"], guards=guards)
+    assert got.receipt.guards["removed"] == {"validation": 1}
+    assert {reason: ids.tolist() for reason, ids in got.barred.items()} == {"validation": ["b"]}
+
+
 def test_what_a_guard_costs_is_in_the_receipt() -> None:
     ids = list("abcdef")
     logits = np.array([[0, 0], [0, 0.1], [0, 0.2], [0.3, 0], [0.4, 0], [0.5, 0]])
