@@ -9,7 +9,8 @@ import pytest
 import foresift.core.matrices as matrices
 from foresift.core.matrices import RowMatrix
 from foresift.kernels import similarities
-from foresift.kernels.coverage import SLACK, all_gains, lazy_greedy
+from foresift.kernels.coverage import SLACK, Coverage
+from foresift.kernels.greedy import gains_of, lazy_greedy
 from foresift.kernels.similarities import (
     ComputedSimilarity,
     Cosine,
@@ -74,7 +75,9 @@ def test_gains_are_what_exceeds_the_coverage(kernel: Kernel, slow: object) -> No
     s = expected(slow, rows, others)
     m = np.maximum(expected(slow, labeled, others).max(axis=0), s[4])
     np.testing.assert_allclose(covered, m, atol=2e-6)
-    np.testing.assert_allclose(all_gains(similarity, covered), np.maximum(s - m - SLACK, 0).sum(axis=1), atol=1e-4)
+    np.testing.assert_allclose(
+        gains_of(Coverage(similarity, covered), np.arange(20)), np.maximum(s - m - SLACK, 0).sum(axis=1), atol=1e-4
+    )
 
 
 @both
@@ -95,7 +98,9 @@ def test_the_strongest_similarities_are_stored(kernel: Kernel, slow: object) -> 
 def test_all_stored_is_all_computed(kernel: Kernel, slow: object) -> None:
     rows = points(40)
     similarity = computed(rows, rows, kernel)
-    a, b = (lazy_greedy(s, 40, np.zeros(40, dtype=np.float32)) for s in (similarity, strongest(similarity, 40)))
+    a, b = (
+        lazy_greedy(Coverage(s, np.zeros(40, dtype=np.float32)), 40) for s in (similarity, strongest(similarity, 40))
+    )
     assert a.rows.tolist() == b.rows.tolist()
     np.testing.assert_allclose(a.gains, b.gains, atol=1e-4)
 

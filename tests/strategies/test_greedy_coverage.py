@@ -10,7 +10,8 @@ import pytest
 
 from foresift.core.errors import UsageError
 from foresift.core.predictions import Predictions
-from foresift.kernels.coverage import SLACK, TIE
+from foresift.kernels.coverage import SLACK
+from foresift.kernels.greedy import TIE
 from foresift.strategies import parse
 from foresift.strategies.base import Strategy
 from foresift.strategies.facility_location import FacilityLocation

@@ -11,21 +11,25 @@ import numpy.typing as npt
 
 from foresift.core.arrays import Rows, Values
 from foresift.core.matrices import RowMatrix
-from foresift.kernels.coverage import CANDIDATES, REFERENCES, SLACK, Similarity
+from foresift.kernels.coverage import SLACK, Similarity
 from foresift.kernels.graphs import Graph, joined, starts_of
+from foresift.kernels.greedy import CANDIDATES
+
+REFERENCES = 8192
+"""References in a block: with ``CANDIDATES`` 16 MiB of similarities."""
 
 Block = npt.NDArray[np.float32]
 
 
 class Kernel(Protocol):
-    """A similarity of two rows, in two steps: once for each row, once for each pair."""
+    """A number for two rows, in two steps: once for each row, once for each pair."""
 
     def prepare(self, rows: Block) -> Block:
         """(b, d') what pairs need of (b, d) rows."""
         ...
 
     def __call__(self, a: Block, b: Block) -> Block:
-        """(i, j) similarities, 0 or more, of prepared (i, d') and (j, d') rows."""
+        """(i, j) numbers, 0 or more, of prepared (i, d') and (j, d') rows."""
         ...
 
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from foresift.core.arrays import Rows
 from foresift.core.errors import UsageError
 from foresift.core.queries import Picks, Query
-from foresift.kernels.coverage import Covering, Similarity, lazy_greedy, stochastic_greedy, stochastic_loss
+from foresift.kernels.coverage import Coverage, Similarity
+from foresift.kernels.greedy import Greedy, Objective, lazy_greedy, stochastic_greedy, stochastic_loss
 from foresift.kernels.similarities import ComputedSimilarity, Kernel, Prepared, strongest
 from foresift.strategies.base import Strategy
 
@@ -53,7 +54,7 @@ class GreedyCoverage(Strategy):
         rows = reference_rows(len(query), self.references, rng)
         similarity, covered = self._similarity(query, rows)
         before = float(covered.mean(dtype=np.float64))
-        found = self._greedy(similarity, query.budget, covered, rng)
+        found = self._greedy(Coverage(similarity, covered), query.budget, rng)
         return Picks(
             rows=found.rows,
             scores=found.gains / len(covered),
@@ -74,12 +75,10 @@ class GreedyCoverage(Strategy):
             similarity.cover_by(labeled, covered)
         return (strongest(similarity, self.neighbours) if self.neighbours else similarity), covered
 
-    def _greedy(
-        self, similarity: Similarity, k: int, covered: npt.NDArray[np.float32], rng: np.random.Generator
-    ) -> Covering:
+    def _greedy(self, coverage: Objective, k: int, rng: np.random.Generator) -> Greedy:
         if self.sample:
-            return stochastic_greedy(similarity, k, covered, sample=self.sample, rng=rng)
-        return lazy_greedy(similarity, k, covered)
+            return stochastic_greedy(coverage, k, sample=self.sample, rng=rng)
+        return lazy_greedy(coverage, k)
 
     def _approx(self, query: Query, n_references: int) -> str:
         n, k = len(query), query.budget

@@ -52,6 +52,7 @@ def make_predictions(rng: np.random.Generator, n: int, *, classes: int) -> Predi
         "predicted-loss": rng.normal(size=n),
         "unlabeled-probability": rng.uniform(size=n),
         "gcn-embeddings": rng.normal(size=(n, 4)),
+        "member-logits": rng.normal(size=(n, 4, classes)),
     }
     columns = {name: Column(values=frozen(values.astype(np.float32))) for name, values in others.items()}
     return replace(made, columns={**made.columns, **columns})
