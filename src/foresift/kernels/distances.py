@@ -10,6 +10,7 @@ between different points), compare sums of squared differences in float64 instea
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,31 @@ SMALL = np.float32(1e-3)
 """Distances below this share of the squared norms have lost three digits or more, and are computed again."""
 
 
+def unit_rows(rows: npt.NDArray[np.floating[Any]]) -> Floats:
+    """(b, d) each row divided by its length; zero rows stay as they are. A row's result depends on that row alone."""
+    exact = rows.astype(np.float64)
+    lengths = np.sqrt(np.square(exact).sum(axis=1))
+    return np.asarray(np.divide(exact, np.where(lengths > 0, lengths, 1)[:, None]), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitRows(RowMatrix):
+    """The rows of a matrix at length 1, whose Euclidean distances are ``sqrt(2 - 2 cosine)``."""
+
+    def block(self, start: int, stop: int) -> Floats:
+        """(stop - start, d) rows of length 1."""
+        return unit_rows(RowMatrix.block(self, start, stop))
+
+    def take(self, which: npt.NDArray[np.integer[Any]] | list[int]) -> Floats:
+        """(k, d) the rows at the given positions at length 1."""
+        return unit_rows(RowMatrix.take(self, which))
+
+    def subset(self, which: Rows) -> UnitRows:
+        """The rows at the given positions, as a matrix of their own; nothing is copied."""
+        chosen = RowMatrix.subset(self, which)
+        return UnitRows(array=chosen.array, rows=chosen.rows)
+
+
 def mean_row(matrix: RowMatrix) -> npt.NDArray[np.float64]:
     """(d,) the mean of all rows, summed in float64; zeros where there are no rows. O(n d), one block of memory."""
     total = np.zeros(matrix.width)
@@ -40,6 +66,18 @@ def centred(matrix: RowMatrix, mean: npt.NDArray[np.floating[Any]]) -> Floats:
     origin = np.asarray(mean, dtype=np.float32)
     for start, stop, rows in matrix.blocks():
         np.subtract(rows, origin, out=result[start:stop])
+    return result
+
+
+def squared_distances_from(matrix: RowMatrix, point: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    """(n,) squared distance of every row to one point (d,), from differences in float64.
+
+    A row's result depends on that row and the point alone, bit for bit. O(n d), one block of memory.
+    """
+    result = np.empty(len(matrix))
+    for start, stop, rows in matrix.blocks():
+        gaps = rows - point.astype(np.float64)
+        result[start:stop] = np.square(gaps, out=gaps).sum(axis=1)
     return result
 
 
