@@ -8,10 +8,10 @@ from math import prod
 
 import numpy as np
 import pytest
-from dpp_brute import assert_law, draw
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dpp_brute import assert_law, draw
 from foresift.core.errors import UsageError
 from foresift.kernels.dpp_elementary import inclusion_probabilities, log_elementary, select_eigenvectors
 

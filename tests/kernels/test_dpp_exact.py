@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dpp_brute import Array, assert_law, draw, law, marginals_of
 
+from dpp_brute import Array, assert_law, draw, law, marginals_of
 from foresift.core.errors import NonFiniteError, UsageError
 from foresift.core.matrices import RowMatrix
 from foresift.kernels.dpp_ensembles import DualEnsemble, Ensemble, FeatureRows, dual_ensemble, primal_ensemble
@@ -66,9 +66,7 @@ def test_one_pick_is_proportional_to_the_diagonal() -> None:
 
 def test_scaling_the_kernel_changes_no_sample() -> None:
     kernel = kernel_of(points(40, 3))
-    one, two = (
-        sample_k_dpp(primal_ensemble(kernel * scale), 12, np.random.default_rng(4)) for scale in (1.0, 2.0**40)
-    )
+    one, two = (sample_k_dpp(primal_ensemble(kernel * scale), 12, np.random.default_rng(4)) for scale in (1.0, 2.0**40))
     np.testing.assert_array_equal(one, two)
 
 

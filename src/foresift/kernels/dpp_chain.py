@@ -32,9 +32,7 @@ class ChainEnd(NamedTuple):
     """(<= 100,) log det(L_S) at equal intervals, the start first."""
 
 
-def up_down_chain(
-    entries: ReadEntries, start: Rows, *, n: int, steps: int, rng: np.random.Generator
-) -> ChainEnd:
+def up_down_chain(entries: ReadEntries, start: Rows, *, n: int, steps: int, rng: np.random.Generator) -> ChainEnd:
     """The state after ``steps`` exchanges of the up-down walk, whose stationary law is P(S) prop. to det(L_S).
 
     With A = L_S^-1, r = A L_Sj and s = L_jj - L_jS r, removing i from S + j has the probability
@@ -78,8 +76,8 @@ class _State:
         removed = int(np.searchsorted(total, rng.random() * total[-1], side="right"))
         if removed >= len(self.rows):
             return False
-        self._exchange(removed, added, column, corner)
         self.log_det += float(np.log(ratios[removed]))
+        self._exchange(removed, added, column, corner)
         return True
 
     def _outsider(self, rng: np.random.Generator) -> int:

@@ -6,13 +6,15 @@ k = 250, in either direction, where its logarithm is an ordinary number.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from foresift.core.arrays import Rows
 from foresift.core.errors import UsageError
 
-Array = npt.NDArray[np.float64]
+Array = npt.NDArray[np.floating[Any]]
 
 
 def log_elementary(log_values: Array, k: int) -> Array:
@@ -78,7 +80,7 @@ def inclusion_probabilities(log_values: Array, k: int) -> Array:
     terms = before[:r, :k] + after[1:, k - 1 :: -1]
     highest = terms.max(axis=1)
     rest = highest + np.log(np.exp(terms - highest[:, None]).sum(axis=1))
-    return np.minimum(1.0, np.exp(log_values + rest - before[r, k]))
+    return np.asarray(np.minimum(1.0, np.exp(log_values + rest - before[r, k])))
 
 
 def check_rank(rank: int, k: int) -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from foresift.core.arrays import Rows
 from foresift.core.matrices import RowMatrix
-from foresift.kernels.dpp_features import Array, Features, Floats, Geometry, positive_spectrum
+from foresift.kernels.dpp_features import Array, Features, Geometry, positive_spectrum
 from foresift.kernels.dpp_projection import ReadRows
 
 FEATURE_BYTES = 1 << 26
@@ -56,6 +56,8 @@ class PrimalEnsemble:
     eigenvalues: Array
     vectors: Array
     """(n, r) orthonormal columns"""
+    entries: Array
+    """(n,) L_ii"""
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -76,18 +78,18 @@ class PrimalEnsemble:
         return lambda which: features[which]
 
     def diagonal(self) -> Array:
-        """(n,) L_ii."""
-        return self.squares(self.eigenvalues)
+        """(n,) L_ii, to the last digit: equal ones are equal."""
+        return self.entries
 
 
-def primal_ensemble(kernel: Array, quality: Array | None = None) -> PrimalEnsemble:
+def primal_ensemble(kernel: Array, quality: Array | None = None, *, floor: float = 0.0) -> PrimalEnsemble:
     """The ensemble of L = diag(q) K diag(q), from K (n, n) positive semi-definite; O(n^3).
 
-    Eigenvalues below 1e-10 of the largest are dropped.
+    Eigenvalues below 1e-10 of the largest, or below ``floor``, are dropped.
     """
     matrix = kernel if quality is None else kernel * np.outer(quality, quality)
-    values, vectors = positive_spectrum(matrix)
-    return PrimalEnsemble(eigenvalues=values, vectors=vectors)
+    values, vectors = positive_spectrum(matrix, floor=floor)
+    return PrimalEnsemble(eigenvalues=values, vectors=vectors, entries=np.diag(matrix))
 
 
 def conditioned_kernel(kernel: Array, cross: Array, among: Array, *, noise: float) -> Array:
@@ -120,7 +122,7 @@ class FeatureRows:
     quality: Array | None = None
     """(n,) above 0; None means 1."""
 
-    def blocks(self) -> Iterator[tuple[int, int, Floats]]:
+    def blocks(self) -> Iterator[tuple[int, int, Array]]:
         """``(start, stop, features)`` in float32, blocks of about ``FEATURE_BYTES``."""
         step = max(64, FEATURE_BYTES // (4 * max(self.features.width, self.matrix.width)))
         for start in range(0, len(self.matrix), step):
@@ -195,13 +197,15 @@ class DualEnsemble:
         return lambda which: held[which].astype(np.float64)
 
     def diagonal(self) -> Array:
-        """(n,) L_ii: one pass over the pool in float32."""
-        return self._squared_norms(None if self.factor is None else self.factor.astype(np.float32))
+        """(n,) L_ii to six digits of the largest: one pass over the pool in float32, whose noise decides no tie."""
+        entries = self._squared_norms(None if self.factor is None else self.factor.astype(np.float32))
+        largest = entries.max(initial=np.finfo(np.float64).tiny)
+        return np.asarray(np.round(entries / largest, 6) * largest)
 
-    def _with_factor(self, block: Floats) -> Floats:
+    def _with_factor(self, block: Array) -> Array:
         return block if self.factor is None else np.asarray(block @ self.factor.astype(block.dtype))
 
-    def _squared_norms(self, right: Floats | None) -> Array:
+    def _squared_norms(self, right: Array | None) -> Array:
         result = np.empty(len(self))
         for start, stop, block in self.rows.blocks():
             product = block if right is None else block @ right
@@ -212,16 +216,16 @@ class DualEnsemble:
 def dual_ensemble(rows: FeatureRows, *, factor: Array | None = None) -> DualEnsemble:
     """The ensemble of features: one pass for the Gram matrix, one eigendecomposition of D x D.
 
-    Eigenvalues below 1e-6 of the largest are dropped: below lies what float32 rounds off.
-    O(n D (d + D) + D^3) time.
+    Eigenvalues below 1e-6 of the largest of Phi' Phi are dropped: below lies what float32 rounds off,
+    whatever the labeled rows leave of the largest. O(n D (d + D) + D^3) time.
     """
     total = gram(rows)
-    values, vectors = positive_spectrum(
-        total if factor is None else factor.T @ total @ factor, share=SINGULAR_FLOAT32
-    )
-    scaled = vectors / np.sqrt(values)
-    directions = scaled if factor is None else factor @ scaled
-    return DualEnsemble(rows=rows, eigenvalues=values, directions=directions, factor=factor)
+    if factor is None:
+        values, vectors = positive_spectrum(total, share=SINGULAR_FLOAT32)
+        return DualEnsemble(rows=rows, eigenvalues=values, directions=vectors / np.sqrt(values))
+    floor = SINGULAR_FLOAT32 * float(np.linalg.eigvalsh(total)[-1])
+    values, vectors = positive_spectrum(factor.T @ total @ factor, floor=floor)
+    return DualEnsemble(rows=rows, eigenvalues=values, directions=factor @ (vectors / np.sqrt(values)), factor=factor)
 
 
 def _solve_lower(lower: Array, right: Array) -> Array:

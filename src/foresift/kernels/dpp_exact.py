@@ -61,4 +61,4 @@ def expected_counts(ensemble: Ensemble, k: int, strata: Rows) -> Array:
         strata: (n,) stratum of each row, 0 .. s - 1.
     """
     chances = marginals(ensemble, min(k, len(ensemble.eigenvalues)))
-    return np.bincount(strata, weights=chances)
+    return np.asarray(np.bincount(strata, weights=chances))

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from foresift.core.matrices import RowMatrix
 from foresift.kernels.distances import mean_row
 
-Array: TypeAlias = npt.NDArray[np.float64]
-Floats: TypeAlias = npt.NDArray[np.floating[Any]]
+Array: TypeAlias = npt.NDArray[np.floating[Any]]
+"""float64 unless the text says otherwise."""
 
 MEDIAN_ROWS = 512
 """Rows whose 130,816 distances give the median."""
@@ -33,7 +33,7 @@ class Geometry:
     origin: Array | None = None
     """(d,) what is taken off every row."""
 
-    def place(self, rows: Floats) -> Floats:
+    def place(self, rows: Array) -> Array:
         """(b, d) points in the dtype of the rows. A row of zeros stays at 0: at distance 1/2 of the sphere."""
         if self.origin is not None:
             return np.asarray(rows - self.origin.astype(rows.dtype))
@@ -51,7 +51,7 @@ def points_of(matrix: RowMatrix, geometry: Geometry) -> Array:
     return geometry.place(matrix.whole().astype(np.float64))
 
 
-def half_squared_distances(points: Floats, others: Floats) -> Floats:
+def half_squared_distances(points: Array, others: Array) -> Array:
     """(b, m) ||x - y||^2 / 2 in the dtype of the points, clipped at 0. One matrix product, O(b m d)."""
     result = points @ (-others.T)
     result += np.einsum("ij,ij->i", points, points)[:, None] / 2
@@ -70,7 +70,7 @@ def median_distance(matrix: RowMatrix, geometry: Geometry, rng: np.random.Genera
     return typical_distance(distances)
 
 
-def typical_distance(distances: Floats) -> float:
+def typical_distance(distances: Array) -> float:
     """The median of distances, above 0: their mean where that is 0, 1 where they all are."""
     if not distances.size:
         return 1.0
@@ -86,7 +86,7 @@ class Features(Protocol):
     def width(self) -> int:
         """D, numbers in a row of features."""
 
-    def of(self, points: Floats) -> Floats:
+    def of(self, points: Array) -> Array:
         """(b, D) features of (b, d) points, in their dtype."""
 
 
@@ -105,9 +105,9 @@ class FourierFeatures:
     @property
     def width(self) -> int:
         """D, twice the number of frequencies."""
-        return 2 * self.frequencies.shape[1]
+        return 2 * int(self.frequencies.shape[1])
 
-    def of(self, points: Floats) -> Floats:
+    def of(self, points: Array) -> Array:
         """(b, D) features; O(b d D)."""
         angles = points @ self.frequencies.astype(points.dtype)
         half = angles.shape[1]
@@ -140,9 +140,9 @@ class NystromFeatures:
     @property
     def width(self) -> int:
         """D, the numerical rank of the landmarks' kernel matrix."""
-        return self.root.shape[1]
+        return int(self.root.shape[1])
 
-    def of(self, points: Floats) -> Floats:
+    def of(self, points: Array) -> Array:
         """(b, D) features; O(b m (d + D))."""
         distances = half_squared_distances(points, self.landmarks.astype(points.dtype))
         return np.asarray(np.exp(distances / -self.tau) @ self.root.astype(points.dtype))
@@ -164,13 +164,13 @@ class LinearFeatures:
 
     width: int
 
-    def of(self, points: Floats) -> Floats:
+    def of(self, points: Array) -> Array:
         """(b, d) the points."""
         return points
 
 
-def positive_spectrum(symmetric: Array, *, share: float = SINGULAR) -> tuple[Array, Array]:
-    """Eigenvalues above ``share`` of the largest, ascending, and their eigenvectors as columns; O(m^3)."""
+def positive_spectrum(symmetric: Array, *, share: float = SINGULAR, floor: float = 0.0) -> tuple[Array, Array]:
+    """Eigenvalues above ``floor`` and ``share`` of the largest, ascending; their eigenvectors as columns. O(m^3)."""
     values, vectors = np.linalg.eigh(symmetric)
-    keep = values > max(share * values[-1], 0.0)
+    keep = values > max(share * values[-1], floor)
     return values[keep], vectors[:, keep]

@@ -35,7 +35,7 @@ class Explained(Protocol):
     """What the picks so far explain of other rows, pick by pick."""
 
     def coordinates(self, which: Rows, first: int, last: int) -> Array:
-        """(b, last - first) coordinates of rows along picks ``first`` .. ``last``; squares add up to what is explained."""
+        """(b, last - first) coordinates of rows along some picks; their squares add up to what is explained."""
 
     def append(self, row: int) -> None:
         """Add a pick."""

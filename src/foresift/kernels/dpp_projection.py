@@ -7,7 +7,7 @@ k (log k + 1) of them in all. Only the squared norms of all n rows (leverages) m
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from foresift.core.arrays import Rows
 from foresift.core.errors import NonFiniteError
 
-Array: TypeAlias = npt.NDArray[np.float64]
+Array: TypeAlias = npt.NDArray[np.floating[Any]]
 ReadRows: TypeAlias = Callable[[Rows], Array]
 """Row numbers (b,) to those rows of a matrix, (b, k) or (b, D)."""
 
@@ -86,7 +86,7 @@ class _Accepted:
         direction /= np.sqrt(direction @ direction)
         self.rows[self.count], self._basis[self.count] = row, direction
         self.count += 1
-        return direction
+        return np.asarray(direction)
 
     def _outside(self, vectors: Array) -> Array:
         """(b, k) the part of each vector orthogonal to what was accepted."""
