@@ -43,7 +43,7 @@ def test_views_of_an_image_find_each_other_and_neighbours_share_a_class(tmp_path
     before = neighbour_accuracy(embed(network, images), codes)
     recipe = SimClr(epochs=12, batch_size=64, lr=3e-3, precision="f32")
     done = train_simclr(network, images, recipe=recipe, seed=1, folder=tmp_path, labels=codes)
-    assert done.history[-1]["loss"] < done.history[0]["loss"] - 0.8
+    assert done.history[-1]["loss"] < done.history[0]["loss"] - 0.5
     assert done.history[-1]["agreement"] > 2 / 64  # chance is 1/64
     assert done.history[-1]["neighbours"] > before + 0.03
     assert not network.training
