@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check format docs bench install clean
+.PHONY: help demo test check format docs bench bench-strategies study-strategies install clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -38,6 +38,12 @@ docs: $(STAMP)  ## rewrite the reference pages that follow from the code
 
 bench: $(STAMP)  ## speed and memory, each against a stated limit, in one run (about an hour)
 	$(BIN)/python -m benchmarks
+
+bench-strategies: $(STAMP)  ## every strategy against its peers, and at a million rows (hours)
+	$(BIN)/python -m benchmarks.strategies
+
+study-strategies: $(STAMP)  ## every strategy against random on CIFAR-10 and Caltech-101 (under three hours)
+	$(BIN)/foresift study strategies --out study-strategies
 
 clean:  ## remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

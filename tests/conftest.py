@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,19 @@ def opened_files() -> Iterator[list[str]]:
     _OPENED.append(names)
     yield names
     _OPENED.remove(names)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of the real image sets; a test that needs one is skipped without it, but never in CI."""
+    project = Path(__file__).resolve().parents[1]
+    folder = Path(os.environ.get("FORESIFT_DATA") or project.parent / "shared" / "data")
+    if not (folder / "cifar10.tar.gz").is_file():
+        told = f"no {folder / 'cifar10.tar.gz'}; set FORESIFT_DATA to the folder of the real image sets"
+        if os.environ.get("CI") == "true":
+            pytest.fail(told)
+        pytest.skip(told)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 from pathlib import Path
 
@@ -11,20 +10,10 @@ import pytest
 PER_CLASS = 300
 
 
-def _data() -> Path:
-    project = Path(__file__).resolve().parents[2]
-    return Path(os.environ.get("FORESIFT_DATA") or project.parent / "shared" / "data")
-
-
 @pytest.fixture(scope="session")
-def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cifar(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """3,000 test images of CIFAR-10 as ``<class>/NNNN.jpg``; not to be changed."""
-    archive = _data() / "cifar10.tar.gz"
-    if not archive.is_file():
-        told = f"no {archive}; set FORESIFT_DATA to the folder of the real image sets"
-        if os.environ.get("CI") == "true":
-            pytest.fail(told)
-        pytest.skip(told)
+    archive = data / "cifar10.tar.gz"
     folder = tmp_path_factory.mktemp("cifar")
     with tarfile.open(archive) as tar:
         for member in tar:

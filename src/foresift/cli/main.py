@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from foresift.cli import demo, inspect, learn, selection
+from foresift.cli import demo, inspect, learn, selection, study
 from foresift.core.errors import ForesiftError, UsageError
 
 _INTERRUPTED = 130
@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 for _command in (*demo.COMMANDS, *learn.COMMANDS, *selection.COMMANDS, *inspect.COMMANDS):
     app.command()(_command)
+for _name, _group in study.GROUPS.items():
+    app.add_typer(_group, name=_name)
 
 
 def _version(wanted: bool) -> None:

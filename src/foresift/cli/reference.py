@@ -12,8 +12,16 @@ def markdown() -> str:
     from foresift.cli.main import app
 
     group: Any = get_command(app)
-    parts = [_HEAD, *(_command(name, group.commands[name]) for name in group.commands)]
-    return "\n".join(parts)
+    return "\n".join([_HEAD, *_commands(group.commands, "")])
+
+
+def _commands(commands: Any, group: str) -> list[str]:
+    """A part for each command, those of a group under the group's name."""
+    parts: list[str] = []
+    for name, command in commands.items():
+        inner = getattr(command, "commands", None)
+        parts += _commands(inner, f"{group}{name} ") if inner else [_command(f"{group}{name}", command)]
+    return parts
 
 
 def _command(name: str, command: Any) -> str:

@@ -1,6 +1,7 @@
 """Networks: architectures by name, embeddings, weights, generation folders."""
 
 from foresift.models.embedding import (
+    Backbone,
     EmbeddingModel,
     embedding_width,
     head_logits,
@@ -15,6 +16,7 @@ from foresift.models.scoring import ScoringModule
 
 __all__ = [
     "ARCHITECTURES",
+    "Backbone",
     "EmbeddingModel",
     "ScoringModule",
     "build",

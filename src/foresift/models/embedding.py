@@ -77,6 +77,22 @@ class _PooledEmbedding(EmbeddingModel):
         return self.network.forward_head(features), embeddings
 
 
+class Backbone(nn.Module):
+    """A network that ends at its embeddings: (b, 3, s, s) normalised images to (b, d)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self._embedding = with_embedding(network)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(b, d); the head of a network of ours is not run."""
+        if isinstance(self.network, Network):
+            return self.network.features(images)
+        embeddings: Tensor = self._embedding(images)[1]
+        return embeddings
+
+
 def with_embedding(network: nn.Module) -> EmbeddingModel:
     """``network`` with its embeddings: what its head sees; logits equal ``network(images)``.
 

@@ -1,0 +1,49 @@
+"""``foresift study``: comparisons that take minutes to hours, interrupted and continued at will."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from textwrap import fill
+from typing import Annotated
+
+import typer
+
+from foresift.cli.options import Json
+from foresift.cli.output import emit_json, say
+from foresift.cli.progress import progress
+
+WIDTH = 100
+
+app = typer.Typer(help="Compare on real image sets; an interrupted study goes on where it was.", no_args_is_help=True)
+
+
+@app.command()
+def strategies(
+    out: Annotated[Path, typer.Option(help="Folder for the page, the picture and every finished cell.")] = Path(
+        "study-strategies"
+    ),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with cifar10 and caltech101.", show_default="$FORESIFT_DATA")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="cpu, gpu or smoke.")] = "cpu",
+    only: Annotated[list[str] | None, typer.Option(help="A strategy to compare; may be repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Every strategy against random, from the first label on."""
+    from foresift.studies.strategies import run
+    from foresift.studies.strategy_report import verdicts, write
+
+    comparison = run(out, preset=preset, data=data, only=only or (), progress=progress(quiet=as_json))
+    files = write(comparison, out)
+    if as_json:
+        emit_json({**asdict(comparison), "verdicts": verdicts(comparison), "files": [str(file) for file in files]})
+        return
+    for sentence in verdicts(comparison):
+        say(fill(sentence, WIDTH))
+    say(f"written in {comparison.seconds:.0f} s:")
+    for file in files:
+        say(f"  {file}")
+
+
+GROUPS = {"study": app}

@@ -1,0 +1,280 @@
+"""``foresift study strategies``: every strategy against random, on real images, from the first label on.
+
+For each image set: self-supervised embeddings of the pool (SimCLR, trained on the pool's own
+images without a label), then rounds of labels (100, 500, 2,000 in all). Two learners: a linear
+head on the cached embeddings, and a small CNN trained from scratch. A strategy whose columns
+need a trained model begins with the random arm's first batch; one that needs embeddings alone
+chooses from the very first label. Every cell is a file of its own, so that an interrupted
+study goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from foresift.core.errors import ForesiftError, UsageError
+from foresift.core.protocols import Progress, Silent
+from foresift.stores.files import write_json
+from foresift.strategies import STRATEGIES, Strategy, parse
+from foresift.studies.image_sets import ImageSet, data_folder, image_set
+from foresift.studies.learners import CnnLearner, HeadLearner, Learned, Learner
+
+RANDOM = "random"
+LABEL_NEEDS = ("labels", "truth")
+BRIEF = ("random", "margin", "k-center", "badge", "typiclust", "ua-dpp")
+"""Strategies that the learner from scratch is tried with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """The size of a study."""
+
+    sets: tuple[str, ...]
+    budgets: tuple[int, ...] = (100, 500, 2_000)
+    """Labels in all after each round."""
+    seeds: int = 3
+    backbone: str = "resnet8"
+    """Trained without labels for the cached embeddings."""
+    epochs: int = 20
+    cnn: str = "cnn:16"
+    """Trained from scratch in each round."""
+    cnn_steps: int = 600
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    """Spellings that replace a strategy's defaults, where these would take hours."""
+
+
+OVERRIDES = {"bait": "bait:dims=32", "batch-bald": "batch-bald:keep=500"}
+PRESETS = {
+    "cpu": Preset(sets=("cifar10", "caltech101"), overrides=OVERRIDES),
+    "gpu": Preset(
+        sets=("cifar10-50k", "caltech101"),
+        backbone="resnet18-small",
+        epochs=200,
+        cnn="resnet18-small",
+        cnn_steps=3_000,
+        overrides=OVERRIDES,
+    ),
+    "smoke": Preset(
+        sets=("cifar10-small",), budgets=(20, 60), seeds=2, epochs=1, cnn="cnn:4", cnn_steps=20, overrides=OVERRIDES
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One strategy with one learner, image set and seed: test accuracy after each round."""
+
+    images: str
+    learner: str
+    strategy: str
+    """As registered; ``spelling`` is what ran."""
+    seed: int
+    spelling: str = ""
+    labels: tuple[int, ...] = ()
+    accuracy: tuple[float, ...] = ()
+    """Within [0, 1], after each round."""
+    seconds: tuple[float, ...] = ()
+    """Of each selection, columns included."""
+    cold: str = ""
+    """``random`` where the first batch is the random arm's."""
+    approx: str = ""
+    refused: str = ""
+    """Why there is no result, where there is none."""
+
+    @property
+    def stem(self) -> str:
+        """The file's name without its suffix."""
+        return f"{self.images}-{self.learner}-{self.strategy}-{self.seed}"
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Cell:
+        """Inverse of ``dataclasses.asdict``, lists back to tuples."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """All cells of a study."""
+
+    preset: str
+    budgets: tuple[int, ...]
+    cells: tuple[Cell, ...]
+    neighbours: Mapping[str, float]
+    """Of each image set: leave-one-out accuracy of 20 nearest neighbours, what the embeddings are worth."""
+    seconds: float
+
+
+def run(
+    folder: Path,
+    *,
+    preset: str = "cpu",
+    data: Path | None = None,
+    only: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Comparison:
+    """Run what is missing of a study; finished cells are read from ``folder``.
+
+    Args:
+        folder: cells, embeddings and decoded images are kept there.
+        only: strategies to compare; random is always among them. Empty: every registered one that
+            needs no truth.
+    Raises:
+        UsageError: no such preset.
+        DataError: the image sets are not there.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    size, source, told = PRESETS[preset], data_folder(data), progress or Silent()
+    names = _names(only)
+    started, cells, neighbours = time.perf_counter(), [], {}
+    for name in size.sets:
+        images = image_set(name, source, cache=folder / "images")
+        learners, neighbours[name] = _learners(images, size, folder, told)
+        told.start(f"comparing on {name}", _count(learners, names, size.seeds))
+        for cell in _cells(images, learners, names, size, folder):
+            cells.append(cell)
+            told.advance(1)
+        told.done()
+    return Comparison(
+        preset=preset,
+        budgets=size.budgets,
+        cells=tuple(cells),
+        neighbours=neighbours,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _names(only: Sequence[str]) -> list[str]:
+    """Strategies of the grid, random first."""
+    every = [name for name in STRATEGIES.names() if "truth" not in parse(name).needs]
+    wanted = [STRATEGIES.canonical(name) for name in only] or every
+    return [RANDOM, *(name for name in wanted if name != RANDOM)]
+
+
+def _of_learner(learner: Learner, names: Sequence[str]) -> list[str]:
+    return list(names) if learner.name == "head" else [name for name in names if name in BRIEF]
+
+
+def _count(learners: Sequence[Learner], names: Sequence[str], seeds: int) -> int:
+    return seeds * sum(len(_of_learner(learner, names)) for learner in learners)
+
+
+def _cells(
+    images: ImageSet, learners: Sequence[Learner], names: Sequence[str], size: Preset, folder: Path
+) -> Iterator[Cell]:
+    for learner in learners:
+        for seed in range(size.seeds):
+            for name in _of_learner(learner, names):
+                blank = Cell(images=images.name, learner=learner.name, strategy=name, seed=seed)
+                make = partial(_run_cell, blank, learner, images, size)
+                yield _kept(folder / "cells" / f"{blank.stem}.json", make)
+
+
+def _kept(path: Path, make: Callable[[], Cell]) -> Cell:
+    """The cell of a file, or a new one that is written there whole."""
+    if path.exists():
+        return Cell.from_dict(json.loads(path.read_text()))
+    cell = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, asdict(cell))
+    return cell
+
+
+def _run_cell(blank: Cell, learner: Learner, images: ImageSet, size: Preset) -> Cell:
+    spelling = size.overrides.get(blank.strategy, blank.strategy)
+    told = {**asdict(blank), "spelling": spelling}
+    try:
+        strategy = parse(spelling)
+        return Cell(**{**told, **_rounds(strategy, learner, images, size, seed=blank.seed)})
+    except ForesiftError as error:
+        return Cell(**{**told, "refused": str(error)})
+
+
+def _rounds(strategy: Strategy, learner: Learner, images: ImageSet, size: Preset, *, seed: int) -> dict[str, Any]:
+    """Labels bought round by round; a model trained from scratch after each."""
+    ids = np.arange(len(images.codes))
+    known = np.empty(0, dtype=np.intp)
+    untrained = Learned(accuracy=0.0, columns=learner.start())
+    learned: Learned | None = None
+    accuracy: list[float] = []
+    seconds: list[float] = []
+    approx = cold = ""
+    for number, total in enumerate(size.budgets):
+        began = time.perf_counter()
+        chosen = strategy if learned is not None or _works_cold(strategy, learner) else parse(RANDOM)
+        cold = cold or (RANDOM if chosen.name != strategy.name else "")
+        columns = tuple(name for name in chosen.needs if name not in LABEL_NEEDS)
+        view = (learned or untrained).predictions(ids, columns)
+        found = chosen.select(
+            view,
+            budget=total - len(known),
+            labeled=known,
+            labels=images.codes[known] if "labels" in chosen.needs else None,
+            seed=1_000 * seed + number,
+        )
+        seconds.append(time.perf_counter() - began)
+        approx = approx or found.receipt.approx
+        known = np.concatenate([known, found.sample_ids.astype(np.intp)])
+        learned = learner.learn(np.sort(known), seed=seed)
+        accuracy.append(learned.accuracy)
+    return {
+        "labels": size.budgets,
+        "accuracy": tuple(accuracy),
+        "seconds": tuple(round(value, 3) for value in seconds),
+        "cold": cold,
+        "approx": approx,
+    }
+
+
+def _works_cold(strategy: Strategy, learner: Learner) -> bool:
+    """Whether nothing but what exists without a label is needed."""
+    return set(strategy.needs) <= set(learner.start())
+
+
+def _learners(images: ImageSet, size: Preset, folder: Path, progress: Progress) -> tuple[list[Learner], float]:
+    """Both learners, on embeddings that are trained once and kept; and what these are worth."""
+    from foresift.training.self_supervised import MONITORED, neighbour_accuracy
+
+    pool, test = _embeddings(images, size, folder, progress)
+    some = np.arange(0, len(pool), max(1, len(pool) // MONITORED))
+    head = HeadLearner(images=images, embeddings=pool, test_embeddings=test)
+    cnn = CnnLearner(images=images, cold=pool, folder=folder, architecture=size.cnn, steps=size.cnn_steps)
+    return [head, cnn], neighbour_accuracy(pool[some], images.codes[some])
+
+
+def _embeddings(
+    images: ImageSet, size: Preset, folder: Path, progress: Progress
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    kept = folder / f"embeddings-{images.name}-{size.backbone}-{size.epochs}.npz"
+    if not kept.exists():
+        pool, test = _embed(images, size, folder, progress)
+        temporary = kept.with_suffix(".tmp.npz")
+        np.savez(temporary, pool=pool, test=test)
+        temporary.replace(kept)
+    with np.load(kept, allow_pickle=False) as arrays:
+        return arrays["pool"], arrays["test"]
+
+
+def _embed(images: ImageSet, size: Preset, folder: Path, progress: Progress) -> tuple[Any, Any]:
+    from foresift.models import Backbone, build
+    from foresift.training.data import ArrayImages
+    from foresift.training.self_supervised import SimClr, embed, train_simclr
+
+    network = build(size.backbone, classes=2, image_size=images.transform.size, seed=0)
+    backbone = Backbone(network)
+    pool = ArrayImages.from_array(images.pixels, images.transform, identity=images.name)
+    recipe = SimClr(epochs=size.epochs, batch_size=256, lr=2e-3)
+    scratch = folder / f"simclr-{images.name}-{size.backbone}"
+    train_simclr(backbone, pool, recipe=recipe, seed=0, folder=scratch, labels=images.codes, progress=progress)
+    test = ArrayImages.from_array(images.test_pixels, images.transform)
+    return embed(backbone, pool), embed(backbone, test)
