@@ -18,7 +18,7 @@ from foresift.app.images import LabeledImages, labeled_images
 from foresift.app.passes import Model, PassOptions, open_model
 from foresift.app.pool_selection import Request, select_from_pool
 from foresift.app.pools import open_pool
-from foresift.app.selecting import score, select
+from foresift.app.selecting import select
 from foresift.app.training import TrainRequest, train
 from foresift.app.workspace import Workspace
 from foresift.core.about import foresift_version
@@ -31,13 +31,13 @@ from foresift.core.queries import Selection
 from foresift.engines import make_engine
 from foresift.models import ScoringModule, build, canonical
 from foresift.models.registry import parameters
-from foresift.scores import SCORES
 from foresift.sources.digits import write_digits
 from foresift.stores.files import write_json
 from foresift.stores.generations import is_generation
 from foresift.stores.tables import write_rows
 from foresift.strategies import Strategy, parse
 from foresift.strategies.base import spelling
+from foresift.studies.gallery import Gallery, gallery_of, ranking
 from foresift.studies.paired import Paired
 from foresift.training.metrics import evaluate
 
@@ -49,8 +49,6 @@ SGD at 0.05 is unstable for ``mlp:16`` where the last batch is small (162 labels
 unlearned. 32 bits keep the figures from depending on what a processor supports.
 """
 ENGINE, BATCH = "torch-f32", 256
-SHOWN = 12
-"""Images on each half of the contact sheet."""
 CHOSEN, RANDOM = "chosen", "random"
 ROLES = ("generation 1", "generation 2")
 
@@ -118,28 +116,6 @@ class SeedRun:
     """Test accuracy by role and arm, one value a size."""
     inherited: str
     """Id of generation 2 at the end, trained on the chosen labels."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """One image of the contact sheet."""
-
-    id: str
-    uri: str
-    """Within the demo's folder."""
-    score: float
-    predicted: str
-    label: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gallery:
-    """The most and the least informative unlabeled images, as the last small generation of seed 0 saw them."""
-
-    score: str
-    summary: str
-    most: Sequence[Shown]
-    least: Sequence[Shown]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,21 +293,7 @@ class Bench:
         model = open_model(self.workspace, self.generation_folder(self.protocol.first, known, CHOSEN, run.seed))
         view = predictions(model, self.pool)
         left = view.take(np.flatnonzero(~np.isin(view.sample_ids, known)))
-        name = _ranking(self.strategy)
-        values = score(left, name).values
-        order = np.argsort(-values, kind="stable")
-        count = min(SHOWN, len(order) // 2)
-        most, least = (
-            [self._shown(left, int(row), float(values[row]), model) for row in rows]
-            for rows in (order[:count], order[::-1][:count])
-        )
-        return Gallery(score=name, summary=SCORES.get(name).summary, most=most, least=least)
-
-    def _shown(self, view: Predictions, row: int, value: float, model: Model) -> Shown:
-        sample = self.pool.pool[int(self.pool.pool.rows_of(view.sample_ids[row : row + 1])[0])]
-        predicted = model.generation.classes[int(view.column("logits")[row].argmax())]
-        uri = Path("digits", "train", *Path(sample.uris[0]).parts[-2:]).as_posix()
-        return Shown(id=str(sample.id), uri=uri, score=value, predicted=predicted, label=str(sample.label))
+        return gallery_of(left, self.pool.pool, model.generation.classes, name=ranking(self.strategy))
 
     def _select_through_store(self, model: Model, ids: list[str], *, seed: int, number: int) -> Selection:
         """As ``foresift select`` does it: a pass over the files, kept predictions, a receipt on disk."""
@@ -386,12 +348,6 @@ def _decoded(workspace: Workspace, folder: Path) -> LabeledImages:
 
 def _ids(selection: Selection) -> list[str]:
     return [str(sample) for sample in selection.sample_ids.tolist()]
-
-
-def _ranking(strategy: Strategy) -> str:
-    """The score that the strategy ranks by; margin for one that ranks by no score of the logits."""
-    named = strategy.name in SCORES and SCORES.get(strategy.name).needs == ("logits",)
-    return strategy.name if named else "margin"
 
 
 def _parameters(architecture: str, *, classes: int) -> int:

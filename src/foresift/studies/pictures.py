@@ -11,7 +11,8 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from foresift.stores.files import write_atomically
-from foresift.studies.demo import CHOSEN, RANDOM, ROLES, Results, Shown
+from foresift.studies.demo import CHOSEN, RANDOM, ROLES, Results
+from foresift.studies.gallery import Shown
 from foresift.studies.paired import deviation
 
 # Line style and marker tell the arms apart in black and white; the colours are of the colour-blind-safe

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from foresift.stores.files import write_text
-from foresift.studies.demo import CHOSEN, RANDOM, ROLES, Results, Shown
+from foresift.studies.demo import CHOSEN, RANDOM, ROLES, Results
+from foresift.studies.gallery import Shown
 from foresift.studies.paired import accuracy_text, difference_text, verdict
 from foresift.studies.pictures import contact_sheet, enlarged, learning_curve, png_bytes, says
 
