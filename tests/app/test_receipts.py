@@ -287,6 +287,34 @@ def test_explain_a_random_pick(workspace: Workspace, pool: Path) -> None:
     assert said.reason == "random ranks nothing: pick 5 of 9 with seed 2"
 
 
+@pytest.mark.parametrize("strategy", ["margin", "random"])
+def test_explain_a_quarantined_file(strategy: str, workspace: Workspace, pool: Path, generation: Path) -> None:
+    broken = pool / "broken.png"
+    broken.write_bytes(b"no image")
+    (pool / "empty.png").touch()
+    first = select_from_pool(workspace, pool, Request(strategy=strategy, budget=60), model=generation)
+    for name in (str(broken), "broken.png"):
+        said = explain(workspace, first.selection.receipt.id, name)
+        assert (said.chosen, said.sample_id, said.uri) == (False, "", str(broken))
+        assert said.reason.startswith("it was quarantined: not an image")
+    assert "zero bytes" in explain(workspace, first.selection.receipt.id, "empty.png").reason
+
+
+def test_a_file_name_is_enough_where_only_one_file_has_it(
+    workspace: Workspace, pool: Path, generation: Path, digit_files: Path
+) -> None:
+    name = sorted(pool.iterdir())[7].name
+    (pool / "deeper").mkdir()
+    (pool / "deeper" / name).write_bytes(png(seed=3))
+    first = select_from_pool(workspace, pool, Request(strategy="margin", budget=9), model=generation)
+    other = sorted(file for file in pool.iterdir() if file.is_file())[8].name
+    assert explain(workspace, first.selection.receipt.id, other).uri == str(pool / other)
+    with pytest.raises(UsageError, match=f"2 samples '{name}'"):
+        explain(workspace, first.selection.receipt.id, name)
+    with pytest.raises(UsageError, match="no usable sample"):
+        explain(workspace, first.selection.receipt.id, other[1:])
+
+
 def test_explain_an_unknown_sample(workspace: Workspace, chosen: Selected, out: Path) -> None:
     for name in ("no-such-sample", "", "0", "/nowhere/0.png"):
         with pytest.raises(UsageError, match="no usable sample"):

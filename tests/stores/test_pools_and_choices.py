@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from foresift.core.arrays import as_ids
 from foresift.core.errors import StoreError
+from foresift.core.samples import Quarantined
 from foresift.stores.choices import read_choice, write_choice
 from foresift.stores.pools import Snapshot, read_snapshot, write_snapshot
 
@@ -40,6 +42,15 @@ def test_the_key_tells_everything_but_addresses_apart() -> None:
     moved = Snapshot(ids=base.ids, digests=base.digests, uris=base.uris[::-1], labeled=base.labeled)
     assert len({base.key, *(other.key for other in others)}) == 4
     assert moved.key == base.key
+
+
+def test_broken_files_come_back_with_their_reasons(tmp_path: Path) -> None:
+    broken = (Quarantined(uri="/ä.png", reason="zero bytes long"), Quarantined(uri="/b.png", reason="damaged"))
+    given = replace(snapshot(["a"]), quarantined=broken)
+    read = read_snapshot(tmp_path, write_snapshot(tmp_path, given))
+    assert read is not None
+    assert (read.quarantined, read.key) == (broken, given.key)
+    assert given.key != snapshot(["a"]).key
 
 
 def test_the_same_version_is_written_once(tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def _select_predicted(
     engine = {**asdict(result.choice), "checks": {n: c.to_dict() for n, c in result.choice.checks.items()}}
     selected = _finish(
         workspace,
-        pool,
+        replace(pool, quarantined=result.quarantined),
         strategy,
         result.predictions,
         labeled,
@@ -251,6 +251,7 @@ def _finish(
         digests=pool.digests[np.sort(rows)],
         uris=pool.uris[np.sort(rows)],
         labeled=np.isin(pool.ids[np.sort(rows)], labeled),
+        quarantined=pool.quarantined,
     )
     selection = strategy.select(
         predictions,

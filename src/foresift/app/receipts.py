@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.app.columns import spelled_pass, stored_column
+from foresift.app.named_samples import find_sample
 from foresift.app.passes import BACKBONE, Model, open_model, read_stored
 from foresift.app.workspace import Workspace
 from foresift.core.about import foresift_version
@@ -20,6 +21,7 @@ from foresift.core.digests import digest_bytes, digest_ids
 from foresift.core.errors import DataError, ReplayError, StoreError, UsageError
 from foresift.core.predictions import Column, Predictions, Producer
 from foresift.core.queries import Query, Receipt, Selection
+from foresift.core.samples import Quarantined
 from foresift.kernels.softmax import softmax
 from foresift.sources.read import fetch
 from foresift.stores.files import read_json, write_json
@@ -44,6 +46,7 @@ class Explanation:
     """Why a sample was chosen, or not."""
 
     sample_id: Any
+    """Empty for a quarantined file."""
     uri: str
     chosen: bool
     pick: int | None
@@ -133,7 +136,7 @@ def explain(workspace: Workspace, spec: str | Path, sample: str) -> Explanation:
     """Why this sample: pick, rank, score, probable classes, neighbours in rank.
 
     Args:
-        sample: id, the beginning of one (6 or more characters), or uri.
+        sample: id, the beginning of one (6 or more characters), uri, or file name.
     Raises:
         ReplayError: as :func:`replay`.
         UsageError: the pool had no such sample.
@@ -144,11 +147,14 @@ def explain(workspace: Workspace, spec: str | Path, sample: str) -> Explanation:
     selection = scene.strategy.select(
         scene.predictions, budget=receipt.budget, labeled=scene.labeled, seed=receipt.seed
     )
-    row = _find_sample(scene, sample)
+    row = find_sample(scene.snapshot, sample)
+    if isinstance(row, Quarantined):
+        return _not_chosen("", row.uri, receipt, f"it was quarantined: {row.reason}")
     sample_id = scene.snapshot.ids[row]
     at = np.flatnonzero(query.ids == sample_id)
     if not at.size:
-        return _not_a_candidate(scene, row, receipt)
+        reason = "it was labeled already when the selection was made"
+        return _not_chosen(sample_id.item(), str(scene.snapshot.uris[row]), receipt, reason)
     return _explain_candidate(scene, row, int(at[0]), query, selection, receipt)
 
 
@@ -275,28 +281,17 @@ def _pool_argument(receipt: Receipt) -> object:
     return "-" if name == "stdin" else name
 
 
-def _find_sample(scene: _Scene, sample: str) -> int:
-    ids = scene.snapshot.ids.astype(np.str_)
-    exact = np.flatnonzero((ids == sample) | (scene.snapshot.uris == str(Path(sample).absolute())))
-    if not exact.size and len(sample) >= 6:
-        exact = np.flatnonzero(np.char.startswith(ids, sample))
-    if exact.size != 1:
-        what = "no usable sample" if not exact.size else f"{exact.size} samples"
-        raise UsageError(f"the pool of this receipt has {what} {sample!r}; give an id or uri from the selection file")
-    return int(exact[0])
-
-
-def _not_a_candidate(scene: _Scene, row: int, receipt: Receipt) -> Explanation:
+def _not_chosen(sample_id: Any, uri: str, receipt: Receipt, reason: str) -> Explanation:
     return Explanation(
-        sample_id=scene.snapshot.ids[row].item(),
-        uri=str(scene.snapshot.uris[row]),
+        sample_id=sample_id,
+        uri=uri,
         chosen=False,
         pick=None,
         strategy=receipt.strategy,
         score=None,
         rank=None,
         n_candidates=receipt.n_candidates,
-        reason="it was labeled already when the selection was made",
+        reason=reason,
     )
 
 

@@ -93,7 +93,7 @@ def replay(
 
 def explain(
     receipt: Annotated[str, typer.Argument(metavar="RECEIPT", help="A receipt, its selection file, or its id.")],
-    sample: Annotated[str, typer.Argument(metavar="ID", help="Id (or its beginning) or uri of a sample.")],
+    sample: Annotated[str, typer.Argument(metavar="ID", help="Id (or its beginning), uri or file name of a sample.")],
     home: Home = None,
     as_json: Json = False,
 ) -> None:
@@ -105,7 +105,7 @@ def explain(
     if as_json:
         emit_json(asdict(found))
         return
-    say(f"{found.sample_id}  {found.uri}")
+    say(f"{found.sample_id}  {found.uri}".strip())
     say(f"{'chosen' if found.chosen else 'not chosen'}: {found.reason}")
     if found.score is not None:
         say(f"score {found.score:.6g}")

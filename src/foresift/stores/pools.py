@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,10 @@ import pyarrow.parquet as pq
 from foresift.core.arrays import Ids, as_ids
 from foresift.core.digests import digest_array, digest_ids, digest_value
 from foresift.core.errors import StoreError
+from foresift.core.samples import Quarantined
 from foresift.stores.files import disk_errors, write_atomically
+
+_QUARANTINED = b"foresift.quarantined"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +31,14 @@ class Snapshot:
     uris: npt.NDArray[np.str_]
     labeled: npt.NDArray[np.bool_]
     """(n,) which of them were labeled already."""
+    quarantined: tuple[Quarantined, ...] = ()
+    """The pool's broken files, which could not be chosen."""
 
     @property
     def key(self) -> str:
-        """Content digest of everything but the addresses."""
-        return digest_value([digest_ids(self.ids), digest_ids(self.digests), digest_array(self.labeled)])
+        """Content digest of everything but the samples' addresses."""
+        broken = [[_plain(self.quarantined)]] if self.quarantined else []
+        return digest_value([digest_ids(self.ids), digest_ids(self.digests), digest_array(self.labeled), *broken])
 
 
 def write_snapshot(folder: Path, snapshot: Snapshot) -> str:
@@ -45,7 +52,8 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> str:
                 "digest": pa.array(snapshot.digests.tolist()),
                 "uri": pa.array(snapshot.uris.tolist()),
                 "labeled": pa.array(snapshot.labeled),
-            }
+            },
+            metadata={_QUARANTINED: json.dumps(_plain(snapshot.quarantined))},
         )
         write_atomically(path, lambda target: pq.write_table(table, target, compression="zstd"))
     return key
@@ -70,4 +78,11 @@ def read_snapshot(folder: Path, key: str) -> Snapshot | None:
         digests=np.asarray(table["digest"].to_pylist(), dtype=np.str_),
         uris=np.asarray(table["uri"].to_pylist(), dtype=np.str_),
         labeled=table["labeled"].to_numpy(),
+        quarantined=tuple(
+            Quarantined(**one) for one in json.loads((table.schema.metadata or {}).get(_QUARANTINED, "[]"))
+        ),
     )
+
+
+def _plain(quarantined: tuple[Quarantined, ...]) -> list[dict[str, str]]:
+    return [{"uri": one.uri, "reason": one.reason} for one in quarantined]
