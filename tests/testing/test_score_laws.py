@@ -10,6 +10,7 @@ import pytest
 
 from foresift.core.errors import ContractError
 from foresift.scores import Score
+from foresift.scores.ensemble import mutual_information
 from foresift.scores.uncertainty import entropy
 from foresift.testing import SCORE_LAWS, BrokenLawError, check_score
 
@@ -99,3 +100,19 @@ def test_a_formula_of_the_wrong_shape_is_named() -> None:
     broken = Score(name="broken", needs=("logits",), formula=matrix)
     with pytest.raises(ContractError, match=r"score 'broken' must give one value a row, got \(1, 2\)"):
         broken(np.zeros((3, 4)))
+
+
+def mending(members: Array) -> Array:
+    return np.nan_to_num(mutual_information.formula(members))
+
+
+def spreading(members: Array) -> Array:
+    return mutual_information.formula(members) + 0 * members["scatter"].sum()
+
+
+@pytest.mark.parametrize("formula", [mending, spreading])
+def test_nan_in_one_field_of_a_structured_column_is_found(formula: Callable[..., Array]) -> None:
+    with pytest.raises(BrokenLawError) as caught:
+        check_score(Score(name="broken", needs=("members",), formula=formula), laws=["non-finite"])
+    assert caught.value.law == "non-finite"
+    check_score("variation-ratios", laws=["non-finite"])  # reads votes only

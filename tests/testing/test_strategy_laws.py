@@ -15,6 +15,7 @@ from foresift.core.errors import BudgetError, UsageError
 from foresift.core.predictions import Predictions
 from foresift.core.queries import Picks, Query, Selection
 from foresift.kernels.topk import top_k
+from foresift.scores.ensemble import mutual_information
 from foresift.strategies import STRATEGIES, Strategy
 from foresift.testing import STRATEGY_LAWS, BrokenLawError, check_strategy
 
@@ -242,6 +243,24 @@ def test_a_broken_strategy_is_caught_by_the_law_it_breaks(broken: Strategy, law:
     with pytest.raises(BrokenLawError) as first:
         check_strategy(broken)
     assert first.value.law == law
+
+
+@dataclass(frozen=True, kw_only=True)
+class MendingMembers(Strategy):
+    name: ClassVar[str] = "mending-members"
+    needs: ClassVar[tuple[str, ...]] = ("members",)
+
+    def values(self, query: Query) -> Any:
+        return np.nan_to_num(mutual_information(query.column("members")))
+
+    def pick(self, query: Query, rng: np.random.Generator) -> Picks:
+        return Picks(rows=top_k(self.values(query), query.budget))
+
+
+def test_nan_in_one_field_of_a_structured_column_is_found() -> None:
+    with pytest.raises(BrokenLawError) as caught:
+        check_strategy(MendingMembers())
+    assert caught.value.law == "non-finite"
 
 
 def test_every_law_has_a_strategy_that_breaks_it() -> None:

@@ -71,10 +71,19 @@ def first_duplicate(ids: Ids) -> Any | None:
     return ordered[same[0]].item() if same.size else None
 
 
-def first_nonfinite_row(values: npt.NDArray[Any], *, block: int = 65_536) -> int | None:
-    """Index of the first row that holds NaN or infinity, or None; O(n) time, one block of memory."""
-    for start in range(0, len(values), block):
-        chunk = values[start : start + block]
+def first_nonfinite_row(values: npt.NDArray[Any], *, block: int = 1 << 22) -> int | None:
+    """Index of the first row that holds NaN or infinity, or None; O(n) time, ``block`` elements of memory.
+
+    Of a structured array all fields are looked at; what holds no floating-point number is finite.
+    """
+    if values.dtype.names is not None:
+        found = [first_nonfinite_row(values[name], block=block) for name in values.dtype.names]
+        return min((row for row in found if row is not None), default=None)
+    if values.dtype.kind not in "fc":
+        return None
+    step = max(1, block // max(1, values[:1].size))
+    for start in range(0, len(values), step):
+        chunk = values[start : start + step]
         finite = np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1)
         if not finite.all():
             return start + int(np.argmin(finite))

@@ -31,14 +31,16 @@ def digest_array(array: np.ndarray[Any, Any], *, rows: np.ndarray[Any, Any] | No
     """Digest of an array's dtype, shape and contents; O(bytes), one block in memory at a time.
 
     Args:
-        array: (n, ...).
+        array: (n, ...); fields of a structured array count by name, and it must have no padding between them.
         rows: (n,) order in which to read the rows; None = as they lie.
     """
-    hasher = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    kind = array.dtype.str if array.dtype.names is None else str(array.dtype.descr)
+    hasher = hashlib.sha256(f"{kind}{array.shape}".encode())
     step = max(1, (1 << 24) // max(1, array[:1].nbytes))
     for start in range(0, len(array), step):
         part = slice(start, start + step)
-        hasher.update(np.ascontiguousarray(array[part] if rows is None else array[rows[part]]).data)
+        chunk = np.ascontiguousarray(array[part] if rows is None else array[rows[part]])
+        hasher.update(chunk.reshape(-1).view(np.uint8).data)
     return hasher.hexdigest()[:DIGEST_CHARS]
 
 

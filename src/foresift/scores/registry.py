@@ -53,7 +53,7 @@ class Score:
         """(n,) values of columns that are fetched as ``block(name, start, stop)``."""
         first = [block(name, 0, min(n, 1)) for name in self.needs]
         values = np.empty(n, dtype=self._values(first).dtype)
-        for start, stop in row_blocks(n, width=sum(column.size for column in first)):
+        for start, stop in row_blocks(n, width=sum(map(_elements, first))):
             values[start:stop] = self._values([block(name, start, stop) for name in self.needs])
         return values
 
@@ -93,6 +93,11 @@ def score(
         return SCORES.add(name, made, aliases=aliases)
 
     return register
+
+
+def _elements(columns: Array) -> int:
+    """Numbers in a block of a column; of a structured one, 4 bytes count as a number."""
+    return columns.size if columns.dtype.names is None else columns.nbytes // 4
 
 
 class Description(NamedTuple):

@@ -18,6 +18,7 @@ CaseT = TypeVar("CaseT")
 SIZE = 24
 """Samples in the pool that most laws are tried on."""
 CLASSES = 5
+MEMBERS = 4
 
 
 class BrokenLawError(AssertionError):
@@ -40,7 +41,8 @@ def make_predictions(rng: np.random.Generator, n: int, *, classes: int) -> Predi
     """n rows in shuffled order of id, with every column that a built-in strategy needs.
 
     Logits (n, classes) are multiples of 1/16, so that adding such a number to a row is exact;
-    embeddings are (n, 8); both are float32.
+    embeddings are (n, 8); both are float32. Four members, whose logits are multiples of 1/16 too, are an
+    ensemble of their own: columns ``members`` and ``member-logits``.
     """
     ids = [f"s{number:04d}" for number in rng.permutation(n)]
     logits = np.round(rng.normal(scale=3, size=(n, classes)) * 16) / 16
@@ -55,7 +57,13 @@ def make_predictions(rng: np.random.Generator, n: int, *, classes: int) -> Predi
         "member-logits": rng.normal(size=(n, 4, classes)),
     }
     columns = {name: Column(values=frozen(values.astype(np.float32))) for name, values in others.items()}
-    return replace(made, columns={**made.columns, **columns})
+    return replace(made, columns={**made.columns, **columns, **_members(rng, ids, classes)})
+
+
+def _members(rng: np.random.Generator, ids: list[str], classes: int) -> Mapping[str, Column]:
+    logits = np.round(rng.normal(scale=3, size=(MEMBERS, len(ids), classes)) * 16) / 16
+    made = Predictions.from_arrays(ids, member_logits=logits.astype(np.float32))
+    return {name: made.columns[name] for name in ("members", "member-logits")}
 
 
 def class_codes_of(ids: Ids, *, classes: int) -> npt.NDArray[np.int64]:
@@ -77,6 +85,25 @@ def with_logits(predictions: Predictions, logits: npt.NDArray[Any]) -> Predictio
     """The same predictions with other logits."""
     column = Column(values=logits, producer=predictions.columns["logits"].producer)
     return replace(predictions, columns={**predictions.columns, "logits": column})
+
+
+def spoiled(column: npt.NDArray[Any], *, row: int) -> dict[str, npt.NDArray[Any]]:
+    """Copies of a column with NaN in one row: of a structured one, a copy for each field that holds floats."""
+    if column.dtype.kind == "f":
+        return {"": _with_nan(column, row)}
+    if column.dtype.names is None:
+        return {}
+    copies = {}
+    for name in [name for name in column.dtype.names if column.dtype[name].base.kind == "f"]:
+        copies[name] = np.array(column)
+        copies[name][name] = _with_nan(column[name], row)
+    return copies
+
+
+def _with_nan(values: npt.NDArray[Any], row: int) -> npt.NDArray[Any]:
+    copy = np.array(values)
+    copy[row] = np.nan
+    return copy
 
 
 def extreme_logits(rng: np.random.Generator, predictions: Predictions) -> Predictions:

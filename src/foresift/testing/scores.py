@@ -25,6 +25,7 @@ from foresift.testing.examples import (
     hold,
     make_predictions,
     shifted_pair,
+    spoiled,
 )
 
 Array = npt.NDArray[Any]
@@ -125,15 +126,18 @@ def extreme_values(case: Case) -> None:
 
 
 def non_finite(case: Case) -> None:
-    """NaN in a sample's columns shows in its value, so that it can be refused, and in no other's."""
+    """NaN in a sample's columns shows in its value, so that it can be refused, and in no other's.
+
+    A field of a structured column may also be one that the score does not read at all.
+    """
     given = case.columns(case.predictions())
+    clean = case.score(*given)
     for position, column in enumerate(given):
-        if column.dtype.kind == "f":
-            spoiled = np.array(column)
-            spoiled[3] = np.nan
-            values = case.score(*given[:position], spoiled, *given[position + 1 :])
-            expected = np.arange(SIZE) != 3
-            hold(np.array_equal(np.isfinite(values), expected), "non-finite", "NaN was hidden or spread")
+        for name, copy in spoiled(column, row=3).items():
+            values = case.score(*given[:position], copy, *given[position + 1 :])
+            shows = np.array_equal(np.isfinite(values), np.arange(SIZE) != 3)
+            unread = bool(name) and np.array_equal(values, clean)
+            hold(shows or unread, "non-finite", "NaN was hidden or spread")
 
 
 def constant_shift(case: Case) -> None:

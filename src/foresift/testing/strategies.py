@@ -30,6 +30,7 @@ from foresift.testing.examples import (
     in_order,
     make_predictions,
     shifted_pair,
+    spoiled,
 )
 
 
@@ -218,24 +219,35 @@ def extreme_values(case: Case) -> None:
 
 
 def non_finite(case: Case) -> None:
-    """A value that is NaN is an error that names the sample, never a rank."""
+    """A value that is NaN is an error that names the sample, never a rank.
+
+    A field of a structured column may also be one that the strategy does not read at all.
+    """
     query = case.query(case.predictions(), 7)
     if case.strategy.values(query) is None:
         return
-    for name in [name for name in case.columns if query.column(name).dtype.kind == "f"]:
-        column = np.array(query.column(name))
-        column[3] = np.nan
-        spoiled = replace(query, columns={**query.columns, name: column})
-        _refuses(case.strategy, spoiled, sample=str(query.ids[3]))
+    for name in case.columns:
+        for fieldname, column in spoiled(query.column(name), row=3).items():
+            unread = _ranking(case.strategy, query) if fieldname else None
+            bad = replace(query, columns={**query.columns, name: column})
+            _refuses(case.strategy, bad, sample=str(query.ids[3]), unread=unread)
 
 
-def _refuses(strategy: Strategy, query: Query, *, sample: str) -> None:
+def _refuses(strategy: Strategy, query: Query, *, sample: str, unread: list[Any] | None) -> None:
+    """``unread``: what is given if the NaN lies in a field that is not read; None if every NaN is."""
     try:
-        strategy.pick(query, generator(3, strategy.name, labeled=query.labeled_ids))
+        ranking = _ranking(strategy, query)
     except NonFiniteError as error:
         hold(sample in str(error), "non-finite", f"the error does not name sample {sample}: {error}")
     else:
-        hold(False, "non-finite", "NaN in a column raised no NonFiniteError")
+        hold(ranking == unread, "non-finite", "NaN in a column raised no NonFiniteError")
+
+
+def _ranking(strategy: Strategy, query: Query) -> list[Any]:
+    """The picks and every candidate's value."""
+    rows = strategy.pick(query, generator(3, strategy.name, labeled=query.labeled_ids)).rows
+    values = strategy.values(query)
+    return [rows.tolist(), None if values is None else values.tolist()]
 
 
 def constant_shift(case: Case) -> None:
