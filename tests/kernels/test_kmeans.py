@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from foresift.core.errors import NonFiniteError, UsageError
 from foresift.core.matrices import RowMatrix
 from foresift.kernels import kmeans as module
-from foresift.kernels.kmeans import Clusters, kmeans, kmeans_plus_plus, nearest_unused
+from foresift.kernels.kmeans import Clusters, kmeans, kmeans_plus_plus, nearest_unused, representatives
 
 
 def matrix_of(rows: object) -> RowMatrix:
@@ -120,6 +120,23 @@ def test_nearest_unused_is_what_its_definition_says(n: int, k: int, d: int, seed
     assignment = all_distances(rows, centres).argmin(axis=1)
     clusters = Clusters(centres=centres, assignment=assignment, inertia=0, solver="", approx="")
     assert nearest_unused(matrix_of(rows), clusters).tolist() == in_turn(rows, clusters)
+
+
+def test_a_centre_without_rows_moves_to_the_row_farthest_from_its_own() -> None:
+    rows = np.array([[0], [1], [9], [30]], dtype=np.float32)
+    centres = np.array([[0], [5], [500]], dtype=np.float32)
+    distances = all_distances(rows, centres)
+    nearest, assignment = distances.min(axis=1).astype(np.float32), distances.argmin(axis=1)
+    moved = module._moved(matrix_of(rows), np.ones(4), nearest, assignment, centres)
+    assert moved.ravel().tolist() == [0.5, 19.5, 30]
+
+
+def test_representatives_of_all_rows_are_all_rows() -> None:
+    rows = np.random.default_rng(0).normal(size=(6, 2))
+    every = representatives(matrix_of(rows), 6, np.random.default_rng(0))
+    assert every.rows.tolist() == list(range(6))
+    some = representatives(matrix_of(rows), 2, np.random.default_rng(0), weights=[0, 0, 1, 1, 0, 0])
+    assert set(some.rows.tolist()) == {2, 3}
 
 
 def test_lists_of_near_rows_that_run_out_are_looked_up_again() -> None:

@@ -120,6 +120,29 @@ def nearest_unused(matrix: RowMatrix, clusters: Clusters) -> Rows:
     return np.asarray(picks, dtype=np.intp)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Representatives:
+    """k distinct rows that stand for all."""
+
+    rows: Rows
+    """(k,) from the largest cluster down."""
+    solver: str
+    approx: str
+
+
+def representatives(
+    matrix: RowMatrix, k: int, rng: np.random.Generator, *, weights: Values | None = None
+) -> Representatives:
+    """The distinct rows nearest to k k-means centres; all rows, in order, where k is n.
+
+    Args and cost as for :func:`kmeans` and :func:`nearest_unused`.
+    """
+    if k == len(matrix):
+        return Representatives(rows=np.arange(k), solver="all", approx="")
+    clusters = kmeans(matrix, k, rng, weights=weights)
+    return Representatives(rows=nearest_unused(matrix, clusters), solver=clusters.solver, approx=clusters.approx)
+
+
 def _checked_weights(matrix: RowMatrix, k: int, weights: Values | None, passes: int) -> npt.NDArray[np.float64]:
     n = len(matrix)
     if not 1 <= k <= n:
