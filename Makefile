@@ -35,6 +35,7 @@ format: $(STAMP)  ## rewrite the code in the project's format
 
 docs: $(STAMP)  ## rewrite the reference pages that follow from the code
 	$(BIN)/python -m foresift.cli.reference > docs/reference/commands.md
+	$(BIN)/python -m foresift.cli.strategy_reference > docs/reference/strategies.md
 
 bench: $(STAMP)  ## speed and memory, each against a stated limit, in one run (about an hour)
 	$(BIN)/python -m benchmarks

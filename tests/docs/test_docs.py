@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from foresift.cli.reference import markdown
+from foresift.cli.strategy_reference import markdown as strategies
+from foresift.strategies import describe
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -42,7 +44,10 @@ def test_the_tutorial_runs_as_it_is_printed(tmp_path: Path) -> None:
     assert (tmp_path / "generation-2" / "generation.json").is_file()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/how-to/add-a-score.md", "docs/how-to/bring-your-own-model.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "docs/how-to/add-a-score.md", "docs/how-to/add-a-strategy.md", "docs/how-to/bring-your-own-model.md"],
+)
 def test_python_blocks_run(page: str, tmp_path: Path) -> None:
     code = "\n".join(blocks(ROOT / page, "python"))
     assert code
@@ -52,6 +57,15 @@ def test_python_blocks_run(page: str, tmp_path: Path) -> None:
 
 def test_the_command_reference_follows_from_the_commands() -> None:
     assert (ROOT / "docs" / "reference" / "commands.md").read_text().rstrip() == markdown().rstrip(), "run: make docs"
+
+
+def test_the_strategy_reference_follows_from_the_registry() -> None:
+    assert (ROOT / "docs/reference/strategies.md").read_text().rstrip() == strategies().rstrip(), "run: make docs"
+
+
+def test_every_strategy_says_what_it_costs_when_to_use_it_and_where_it_is_from() -> None:
+    lacking = [row.name for row in describe() if not (row.cite and row.cost and row.when)]
+    assert not lacking
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -20,7 +20,12 @@ from foresift.scores.registry import score
 CHITTA = "Chitta et al. 2019, eq. 2-6"
 
 
-@score("predictive-entropy", needs=("members",), cite=f"{CHITTA}; Gal et al. 2017")
+@score(
+    "predictive-entropy",
+    needs=("members",),
+    cite=f"{CHITTA}; Gal et al. 2017",
+    when="as entropy, with several members or dropout passes",
+)
 def predictive_entropy(members: State) -> Values:
     """Entropy of the members' mean probability in nats, within [0, log c]: doubt of any kind.
 
@@ -31,7 +36,13 @@ def predictive_entropy(members: State) -> Values:
     return _seen(entropy_of(Members(members).mean), members)
 
 
-@score("mutual-information", needs=("members",), aliases=("bald", "BALDDropout"), cite=f"{CHITTA}; Houlsby et al. 2011")
+@score(
+    "mutual-information",
+    needs=("members",),
+    aliases=("bald", "BALDDropout"),
+    cite=f"{CHITTA}; Houlsby et al. 2011",
+    when="members that disagree because they lack data, not because images are ambiguous",
+)
 def mutual_information(members: State) -> Values:
     """Predictive entropy less the members' mean entropy, within [0, min(H, log e)]: doubt by disagreement.
 
@@ -47,7 +58,12 @@ def mutual_information(members: State) -> Values:
     return _seen(np.maximum(entropy_of(ensemble.mean) - ensemble.entropy, 0), members)
 
 
-@score("variation-ratios", needs=("members",), cite=f"{CHITTA}; Freeman 1965")
+@score(
+    "variation-ratios",
+    needs=("members",),
+    cite=f"{CHITTA}; Freeman 1965",
+    when="many members, votes to be trusted more than probabilities",
+)
 def variation_ratios(members: State) -> Values:
     """Share of the members that do not vote for the class with most votes, within [0, 1 - 1/min(c, e)].
 
@@ -62,7 +78,12 @@ def variation_ratios(members: State) -> Values:
     return _share_without(ensemble.votes.max(axis=1), ensemble)
 
 
-@score("error-count", needs=("members", "truth"), cite=CHITTA)
+@score(
+    "error-count",
+    needs=("members", "truth"),
+    cite=CHITTA,
+    when="fully labeled pools: which part of them is worth training on",
+)
 def error_count(members: State, truth: npt.NDArray[np.integer[Any]]) -> Values:
     """Share of the members that vote for another class than the true one, within [0, 1]; never below variation-ratios.
 
@@ -85,6 +106,7 @@ def error_count(members: State, truth: npt.NDArray[np.integer[Any]]) -> Values:
     needs=("members",),
     aliases=("query-by-committee",),
     cite="Seung et al. 1992; Argamon-Engelson and Dagan 1999",
+    when="a committee of any kind: how evenly its votes are split",
 )
 def vote_entropy(members: State) -> Values:
     """Entropy of the members' votes over log min(c, e), within [0, 1]; one class or one member gives 0.
@@ -101,7 +123,13 @@ def vote_entropy(members: State) -> Values:
     return _seen(np.minimum(values, 1), members)
 
 
-@score("mean-std", needs=("members",), aliases=("MeanSTD",), cite="Kampffmeyer et al. 2016; Kendall et al. 2017")
+@score(
+    "mean-std",
+    needs=("members",),
+    aliases=("MeanSTD",),
+    cite="Kampffmeyer et al. 2016; Kendall et al. 2017",
+    when="members or dropout passes, a plain measure of their spread",
+)
 def mean_std(members: State) -> Values:
     """Mean over classes of the standard deviation of the probability over members, within [0, 1/2].
 

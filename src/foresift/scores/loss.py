@@ -13,7 +13,12 @@ from foresift.kernels.softmax import gaps_to_top, row_sums
 from foresift.scores.registry import score
 
 
-@score("loss", needs=("logits", "truth"), cite="Frickenstein et al. 2024")
+@score(
+    "loss",
+    needs=("logits", "truth"),
+    cite="Frickenstein et al. 2024",
+    when="studies only: it reads the labels of the candidates",
+)
 def loss(logits: Logits, truth: npt.NDArray[np.integer[Any]]) -> Values:
     """Cross-entropy of the true class in nats, within [0, infinity).
 

@@ -34,6 +34,8 @@ class Score:
     formula: Formula
     aliases: tuple[str, ...] = ()
     cite: str = ""
+    when: str = ""
+    """When to use it as a strategy, in one line."""
 
     def __call__(self, *columns: Array) -> Values:
         """(n,) values, higher = more informative.
@@ -77,7 +79,12 @@ SCORES: Registry[Score] = Registry("score", group="foresift.scores", package="fo
 
 
 def score(
-    name: str, *, needs: tuple[str, ...] = ("logits",), aliases: tuple[str, ...] = (), cite: str = ""
+    name: str,
+    *,
+    needs: tuple[str, ...] = ("logits",),
+    aliases: tuple[str, ...] = (),
+    cite: str = "",
+    when: str = "",
 ) -> Callable[[Formula], Score]:
     """Decorator that registers a formula as a score.
 
@@ -86,10 +93,11 @@ def score(
         needs: columns in the order of the formula's arguments.
         aliases: other names, of the score and of its strategy.
         cite: the publication that defines it.
+        when: when to use it as a strategy, in one line.
     """
 
     def register(formula: Formula) -> Score:
-        made = Score(name=name, needs=needs, formula=formula, aliases=aliases, cite=cite)
+        made = Score(name=name, needs=needs, formula=formula, aliases=aliases, cite=cite, when=when)
         return SCORES.add(name, made, aliases=aliases)
 
     return register
@@ -110,6 +118,10 @@ class Description(NamedTuple):
     """``key=default`` of each, ``key`` where there is no default."""
     cite: str
     summary: str
+    cost: str = ""
+    """Time and memory, of strategies."""
+    when: str = ""
+    """When to use it."""
 
 
 def describe() -> list[Description]:
@@ -123,4 +135,6 @@ def first_line(documented: object) -> str:
 
 
 def _described(name: str, entry: Score) -> Description:
-    return Description(name, tuple(SCORES.aliases_of(name)), entry.needs, (), entry.cite, entry.summary)
+    return Description(
+        name, tuple(SCORES.aliases_of(name)), entry.needs, (), entry.cite, entry.summary, when=entry.when
+    )

@@ -13,7 +13,12 @@ from foresift.kernels.softmax import gaps_to_top, row_sums
 from foresift.scores.registry import score
 
 
-@score("entropy", aliases=("EntropySampling",), cite="Shannon 1948; Frickenstein et al. 2024, eq. 1")
+@score(
+    "entropy",
+    aliases=("EntropySampling",),
+    cite="Shannon 1948; Frickenstein et al. 2024, eq. 1",
+    when="a well-trained model, and the whole distribution matters; outliers rank high",
+)
 def entropy(logits: Logits) -> Values:
     """Shannon entropy of softmax(logits) in nats, within [0, log c]; one class gives 0.
 
@@ -32,7 +37,12 @@ def entropy(logits: Logits) -> Values:
     return np.asarray(np.log1p(rest) - row_sums(weights) / (1 + rest))
 
 
-@score("least-confidence", aliases=("LeastConfidence",), cite="Lewis and Gale 1994")
+@score(
+    "least-confidence",
+    aliases=("LeastConfidence",),
+    cite="Lewis and Gale 1994",
+    when="a well-trained model; like margin but blind to the runner-up",
+)
 def least_confidence(logits: Logits) -> Values:
     """One minus the largest probability, within [0, 1 - 1/c]; one class gives 0.
 
@@ -48,7 +58,12 @@ def least_confidence(logits: Logits) -> Values:
     return np.asarray(rest / (1 + rest))
 
 
-@score("margin", aliases=("MarginConfidence",), cite="Scheffer et al. 2001")
+@score(
+    "margin",
+    aliases=("MarginConfidence",),
+    cite="Scheffer et al. 2001",
+    when="the first choice once a few labels of every class are there",
+)
 def margin(logits: Logits) -> Values:
     """One minus the gap between the two largest probabilities, within [0, 1].
 
@@ -64,7 +79,12 @@ def margin(logits: Logits) -> Values:
     return np.asarray((rest + weights.max(axis=1)) / (1 + rest))
 
 
-@score("ratio", aliases=("RatioConfidence",), cite="Monarch 2021; Huang et al. 2022")
+@score(
+    "ratio",
+    aliases=("RatioConfidence",),
+    cite="Monarch 2021; Huang et al. 2022",
+    when="as margin, where confident samples must still be told apart",
+)
 def ratio(logits: Logits) -> Values:
     """Second largest over largest probability, within [0, 1].
 

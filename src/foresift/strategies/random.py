@@ -27,6 +27,8 @@ class Random(Strategy):
     name: ClassVar[str] = "random"
     aliases: ClassVar[tuple[str, ...]] = ("RandomSampling",)
     cite: ClassVar[str] = "simple random sampling without replacement"
+    cost: ClassVar[str] = "O(n + k log k) time, O(n) memory"
+    when: ClassVar[str] = "always, as the control: what does not beat it is not worth its cost"
     prefix: ClassVar[bool] = True
 
     def pick(self, query: Query, rng: np.random.Generator) -> Picks:

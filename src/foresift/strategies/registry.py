@@ -80,7 +80,7 @@ def _described(entry: type[Strategy]) -> Description:
     summary = entry.score.summary if issubclass(entry, TopK) else first_line(entry)
     parameters = tuple(_parameter(f) for f in fields(entry) if f.init)
     aliases = tuple(STRATEGIES.aliases_of(entry.name))
-    return Description(entry.name, aliases, entry.needs, parameters, entry.cite, summary)
+    return Description(entry.name, aliases, entry.needs, parameters, entry.cite, summary, entry.cost, entry.when)
 
 
 def _parameter(field: Field[Any]) -> str:

@@ -22,6 +22,7 @@ class TopK(Strategy):
     """
 
     score: ClassVar[Score]
+    cost: ClassVar[str] = "O(n c) time, one block of memory"
     prefix: ClassVar[bool] = True
 
     def values(self, query: Query) -> Values:
@@ -43,6 +44,7 @@ def top_of(score: Score) -> type[TopK]:
         "name": score.name,
         "aliases": score.aliases,
         "cite": score.cite,
+        "when": score.when,
         "needs": score.needs,
         "score": score,
     }

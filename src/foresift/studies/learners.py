@@ -202,5 +202,5 @@ def _apply(head: Array, embeddings: Embeddings) -> Array:
 def _members_state(logits: Array) -> Array:
     """The streamed state of (n, e, c) member logits."""
     ids = np.arange(len(logits))
-    made = Predictions.from_arrays(ids, member_logits=logits.transpose(1, 0, 2))  # type: ignore[call-arg]
+    made = Predictions.from_arrays(ids, member_logits=logits.transpose(1, 0, 2))
     return made.column("members")
