@@ -8,9 +8,10 @@ from foresift.scores.registry import Description
 _HEAD = """# Strategies
 
 Written by `make docs` from the registry; `foresift strategies` prints the same. A strategy is spelled `NAME` or
-`NAME:key=value,...`, a chain `margin:keep=5000+k-center`. Here n is the number of candidates, m of labeled rows, d the
-width of embeddings, c of classes, e of ensemble members, k the budget. Every strategy picks exactly k distinct unlabeled
-samples, the same ones for the same seed in whatever order the pool comes, and is held to the laws of `foresift.testing`.
+`NAME:key=value,...`, a chain `margin:keep=5000+k-center`. Here n is the number of candidates, m of labeled rows,
+d the width of embeddings, c of classes, e of ensemble members, k the budget. Every strategy picks exactly k distinct
+unlabeled samples, the same ones for the same seed in whatever order the pool comes, and is held to the laws of
+`foresift.testing`.
 """
 
 
