@@ -19,8 +19,10 @@ from foresift.core.errors import DataError, NonFiniteError, UsageError
 from foresift.core.members import (
     Members,
     add,
+    as_numbers,
     consensus,
     entropy_of,
+    from_numbers,
     is_state,
     member_dtype,
     merge,
@@ -179,6 +181,22 @@ def test_memory_is_the_state_and_a_block_and_never_every_member() -> None:
 def test_what_does_not_fit_is_refused(call: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("n", "c"), [(30, 5), (1, 1), (0, 3)])
+def test_rows_of_numbers_hold_a_state_bit_for_bit(n: int, c: int) -> None:
+    state = state_of(drawn(6, n, c))
+    rows = as_numbers(state)
+    assert rows.shape == (n, 3 * c + 2)
+    assert rows.dtype == np.float32
+    assert digest_array(from_numbers(rows)) == digest_array(state)
+
+
+def test_rows_that_hold_no_state_are_refused() -> None:
+    with pytest.raises(UsageError, match="3 c \\+ 2 numbers"):
+        from_numbers(np.zeros((2, 6), dtype=np.float32))
+    with pytest.raises(UsageError, match="up to 1000 members"):
+        as_numbers(np.zeros(2, dtype=member_dtype(3, members=1001)))
 
 
 # ---- as a column of predictions

@@ -46,7 +46,13 @@ def test_the_tutorial_runs_as_it_is_printed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "docs/how-to/add-a-score.md", "docs/how-to/add-a-strategy.md", "docs/how-to/bring-your-own-model.md"],
+    [
+        "README.md",
+        "docs/how-to/add-a-score.md",
+        "docs/how-to/add-a-strategy.md",
+        "docs/how-to/bring-your-own-model.md",
+        "docs/how-to/ensembles.md",
+    ],
 )
 def test_python_blocks_run(page: str, tmp_path: Path) -> None:
     code = "\n".join(blocks(ROOT / page, "python"))

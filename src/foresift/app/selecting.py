@@ -94,8 +94,11 @@ def score(predictions: Predictions, name: str, *, labels: Codes | None = None) -
 
     Args:
         predictions: n rows.
-        name: a score that ``foresift scores`` lists.
-        labels: (n,) class codes of the samples themselves, for scores that need ``truth``.
+        name: a score that ``foresift scores`` lists; those of an ensemble (``mutual-information``,
+            ``vote-entropy``, ...) read the column ``members``, which ``Predictions.from_arrays`` makes of
+            ``member_logits``.
+        labels: (n,) class codes of the samples themselves, for scores that need ``truth``
+            (``loss``, ``error-count``).
     Raises:
         UnknownNameError: no score of that name.
         MissingColumnError: the predictions lack a column that the score needs.

@@ -199,6 +199,37 @@ def consensus(state: State) -> Probabilities:
     return np.log(np.maximum(mean, np.finfo(mean.dtype).tiny))
 
 
+def as_numbers(state: State) -> npt.NDArray[np.float32]:
+    """(n, 3 c + 2) the fields side by side, for stores that hold rows of numbers; a narrow state loses nothing.
+
+    Raises:
+        UsageError: a wide state, of more than 1000 members.
+    """
+    classes = Members(state).classes
+    if state.dtype != member_dtype(classes):
+        raise UsageError(f"rows of float32 hold states of up to {NARROW_MEMBERS} members, got a wider one")
+    parts = [state[name].reshape(len(state), -1) for name in state.dtype.names or ()]
+    return np.concatenate(parts, axis=1, dtype=np.float32)
+
+
+def from_numbers(rows: npt.NDArray[np.float32]) -> State:
+    """(n,) the state whose fields lie side by side in (n, 3 c + 2) rows: inverse of :func:`as_numbers`.
+
+    Raises:
+        UsageError: rows of another width.
+    """
+    classes, rest = divmod(rows.shape[1] - 2, 3)
+    if rest or classes < 1:
+        raise UsageError(f"a state of c classes has 3 c + 2 numbers a sample, got {rows.shape[1]}")
+    state = no_members(len(rows), classes)
+    at = 0
+    for name in state.dtype.names or ():
+        width = state.dtype[name].shape or (1,)
+        state[name] = rows[:, at : at + width[0]].reshape(state[name].shape)
+        at += width[0]
+    return state
+
+
 def entropy_of(probabilities: Probabilities) -> Values:
     """(n,) Shannon entropy of each row in nats, never below 0; rows need not sum to 1 exactly.
 
