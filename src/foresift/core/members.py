@@ -208,7 +208,8 @@ def as_numbers(state: State) -> npt.NDArray[np.float32]:
     classes = Members(state).classes
     if state.dtype != member_dtype(classes):
         raise UsageError(f"rows of float32 hold states of up to {NARROW_MEMBERS} members, got a wider one")
-    parts = [state[name].reshape(len(state), -1) for name in state.dtype.names or ()]
+    fields = [state[name] for name in state.dtype.names or ()]
+    parts = [values if values.ndim == 2 else values[:, None] for values in fields]
     return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
