@@ -226,11 +226,11 @@ def keep_largest(
 
     Args:
         values, numbers: (b, w).
-        k: 1 or more; fewer columns are kept whole.
+        k: 0 or more; fewer columns are kept whole.
     """
     b, w = values.shape
-    if w <= k:
-        return values, numbers
+    if w <= k or not k:
+        return values[:, :k], numbers[:, :k]
     cut = np.partition(values, w - k, axis=1)[:, w - k, None]
     above = values > cut
     equal = values == cut
