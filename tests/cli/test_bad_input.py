@@ -107,6 +107,17 @@ def test_labels_of_other_classes(run: Callable[..., Answer], pool: Path, generat
     refused(run("evaluate", pool, "--model", generation, "--labels", tmp_path / "labels.csv"), 1, "cat", "10 classes")
 
 
+@pytest.mark.parametrize("command_line", ["train", "evaluate"])
+def test_a_labels_file_in_which_nothing_is_filled_in(
+    command_line: str, run: Callable[..., Answer], pool: Path, generation: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "to_label.csv"
+    assert run("select", pool, "--model", generation, "--budget", 3, "--out", out).code == 0
+    more = ["--out", tmp_path / "gen"] if command_line == "train" else []
+    answer = run(command_line, pool, "--labels", out, "--model", generation, *more)
+    refused(answer, 1, "to_label.csv", "no label is filled in yet in 3 rows")
+
+
 def test_a_folder_that_is_taken(
     run: Callable[..., Answer], digit_files: Path, generation: Path, tmp_path: Path
 ) -> None:

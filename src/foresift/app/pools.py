@@ -11,7 +11,7 @@ import numpy as np
 
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Ids, frozen
-from foresift.core.errors import EmptyPoolError
+from foresift.core.errors import EmptyPoolError, LabelError
 from foresift.core.protocols import Progress
 from foresift.core.samples import Pool
 from foresift.sources import open_source
@@ -56,11 +56,16 @@ def relabeled(pool: Pool, labels_file: str | Path | None) -> Pool:
     Labels of broken files are skipped; a note says how many.
 
     Raises:
-        LabelError: the file names unknown samples or contradicts itself.
+        LabelError: no label is filled in, or the file names unknown samples or contradicts itself.
     """
     if labels_file is None:
         return pool
-    named = resolve(pool, read_labels(labels_file))
+    table = read_labels(labels_file)
+    if not table.labeled:
+        raise LabelError(
+            f"{labels_file}: no label is filled in yet, in none of {len(table):,} rows; fill in column label"
+        )
+    named = resolve(pool, table)
     notes = _skipped(labels_file, named.skipped, "broken files")
     return replace(pool.without_labels().with_labels(named.labels), notes=(*pool.notes, *notes))
 
