@@ -63,6 +63,21 @@ def test_listings_come_from_the_registries(listing: str, expected: set[str], hom
     assert all(name in plain for name in expected)
 
 
+@pytest.mark.parametrize("listing", ["strategies", "scores"])
+@pytest.mark.parametrize(("screen", "cited"), [("", False), ("80", False), ("200", True)])
+def test_listings_fit_the_screen_and_lose_no_word(
+    listing: str, screen: str, cited: bool, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", screen)
+    lines = command(listing, home=home).out.splitlines()
+    assert max(map(len, lines)) <= int(screen or 100)
+    assert lines[0].split()[0] == "name"
+    assert ("cite" in lines[0].split()) == cited
+    for row in command(listing, "--json", home=home).json[listing]:
+        assert any(line.split(" ")[0] == row["name"] for line in lines)
+        assert set(row["summary"].split()) <= set(" ".join(lines).split())
+
+
 def test_an_error_is_an_object_too(home: Path, pool: Path) -> None:
     answer = command("select", pool, "--strategy", "random", "--budget", 0, "--json", home=home)
     assert answer.code == 2

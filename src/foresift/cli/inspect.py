@@ -9,23 +9,26 @@ from typing import Annotated, Any
 import typer
 
 from foresift.cli.options import Home, Json
-from foresift.cli.output import emit_json, say, table
+from foresift.cli.output import emit_json, note, say, screen_width, table
 
 REGISTRY_COLUMNS = ("name", "needs", "parameters", "aliases", "summary", "cite")
+NARROW_COLUMNS = ("name", "parameters", "summary")
+"""On screens of less than ``WIDE`` characters; ``--json`` has all."""
+WIDE = 180
 
 
 def strategies(as_json: Json = False) -> None:
     """List every selection strategy."""
     from foresift.strategies.registry import describe
 
-    _show("strategies", [row._asdict() for row in describe()], REGISTRY_COLUMNS, as_json)
+    _show("strategies", [row._asdict() for row in describe()], as_json)
 
 
 def scores(as_json: Json = False) -> None:
     """List every acquisition function."""
     from foresift.scores.registry import describe
 
-    _show("scores", [row._asdict() for row in describe()], REGISTRY_COLUMNS, as_json)
+    _show("scores", [row._asdict() for row in describe()], as_json)
 
 
 def models(
@@ -78,11 +81,14 @@ def digits(
     say(f"1,347 images in {folder}/train, 450 in {folder}/test")
 
 
-def _show(kind: str, rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
+def _show(kind: str, rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         emit_json({kind: rows})
         return
-    table(rows, columns)
+    width = screen_width()
+    table(rows, REGISTRY_COLUMNS if width >= WIDE else NARROW_COLUMNS, width=width)
+    if width < WIDE:
+        note(f"what each needs and cites: --json, or a screen of {WIDE} characters")
 
 
 COMMANDS = (strategies, scores, models, digits, doctor)
