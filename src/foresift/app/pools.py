@@ -62,9 +62,7 @@ def relabeled(pool: Pool, labels_file: str | Path | None) -> Pool:
         return pool
     table = read_labels(labels_file)
     if not table.labeled:
-        raise LabelError(
-            f"{labels_file}: no label is filled in yet, in none of {len(table):,} rows; fill in column label"
-        )
+        raise LabelError(f"{labels_file}: no label is filled in yet in {len(table):,} rows; fill in column label")
     named = resolve(pool, table)
     notes = _skipped(labels_file, named.skipped, "broken files")
     return replace(pool.without_labels().with_labels(named.labels), notes=(*pool.notes, *notes))
