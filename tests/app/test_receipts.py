@@ -13,10 +13,11 @@ import pytest
 
 from commands import command
 from conftest import copy_digits
+from foresift.app.explaining import explain
 from foresift.app.passes import PassOptions
 from foresift.app.pool_selection import Request, Selected, select_from_pool, select_from_predictions
 from foresift.app.predicting import predict
-from foresift.app.receipts import explain, find_receipt, replay
+from foresift.app.receipts import find_receipt, replay
 from foresift.app.training import TrainRequest, train
 from foresift.app.workspace import Workspace
 from foresift.core.errors import DataError, ModelError, ReplayError, UsageError

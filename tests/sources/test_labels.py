@@ -97,7 +97,7 @@ def test_a_broken_file_among_the_labels_is_skipped(tmp_path: Path, row: str) -> 
 
 def test_labeled_rows_that_name_nothing_to_choose_are_skipped(tmp_path: Path) -> None:
     path = text_file(tmp_path, "id,uri\na,\ngone,\n,/data/gone.png\n,/data/broken.png\n")
-    ids, notes = labeled_part(WITH_A_BROKEN_FILE, path, own_labels=False)
+    ids, _, notes = labeled_part(WITH_A_BROKEN_FILE, path, own_labels=False)
     assert ids.tolist() == ["a"]
     assert notes == (f"3 rows of {path} skipped: they name broken files or samples that the pool lacks",)
     assert labeled_part(WITH_A_BROKEN_FILE, path, own_labels=False).ids.tolist() == ["a"]

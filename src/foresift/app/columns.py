@@ -24,7 +24,7 @@ from foresift.inference.columns import COLUMN_PASSES, ColumnPass
 from foresift.inference.pipeline import PassReport
 from foresift.inference.tuning import Choice
 from foresift.strategies import Strategy
-from foresift.strategies.candidates import LABEL_NEEDS
+from foresift.strategies.candidates import model_columns
 
 if TYPE_CHECKING:
     from foresift.inference.columns.base import PixelsToValues
@@ -35,8 +35,8 @@ FORWARD_COLUMNS = ("logits", "embeddings")
 
 
 def columns_of(strategy: Strategy) -> list[str]:
-    """The columns that a strategy needs, labels left out."""
-    return [name for name in strategy.needs if name not in LABEL_NEEDS]
+    """The columns that a strategy needs a model for."""
+    return model_columns(strategy.needs)
 
 
 def configured(entry: type[P], strategy: Strategy) -> P:
@@ -73,16 +73,24 @@ def check_columns(strategy: Strategy) -> None:
 
 
 def predict_needed(
-    workspace: Workspace, pool: Pool, model: Model, strategy: Strategy, *, options: PassOptions
+    workspace: Workspace,
+    pool: Pool,
+    model: Model,
+    strategy: Strategy,
+    *,
+    options: PassOptions,
+    also: Sequence[str] = (),
 ) -> PassResult:
     """Every column that a strategy needs, of every usable sample of a pool, in ascending order of id.
 
+    Args:
+        also: ``logits`` or ``embeddings``, where somebody else reads them.
     Raises:
         MissingColumnError: a column that no pass makes; told before any image is read.
         ForesiftError: as :func:`foresift.app.passes.predict_pool`.
     """
     passes = image_passes(strategy)
-    forward = [name for name in columns_of(strategy) if name in FORWARD_COLUMNS]
+    forward = [name for name in dict.fromkeys((*columns_of(strategy), *also)) if name in FORWARD_COLUMNS]
     results = [predict_pool(workspace, pool, model, columns=forward, options=options)] if forward else []
     results += [predict_column(workspace, pool, model, column, options=options) for column in passes]
     return joined(results)

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from foresift.app.class_codes import Codes, label_codes, truth_codes
 from foresift.app.columns import check_columns, predict_needed
 from foresift.app.engine_choice import ScoreInUse
+from foresift.app.guarding import HeldOut, Limits, check_groups, with_groups_of, with_held_out
 from foresift.app.passes import Model, PassOptions, PassResult, open_model
-from foresift.app.pools import labeled_part, open_pool
+from foresift.app.pools import LabeledPart, labeled_part, open_pool
 from foresift.app.receipts import keep_receipt
 from foresift.app.selecting import check_budget
 from foresift.app.workspace import Workspace
@@ -20,7 +22,7 @@ from foresift.core.arrays import Ids
 from foresift.core.errors import BudgetError, DataError, EmptyPoolError, MissingExtraError, QuarantineError, UsageError
 from foresift.core.predictions import Predictions
 from foresift.core.queries import Selection
-from foresift.core.samples import Pool, Quarantined
+from foresift.core.samples import UNLABELED, Pool, Quarantined
 from foresift.inference.decode import decode
 from foresift.scores import SCORES
 from foresift.sources.labels import read_labels
@@ -29,7 +31,9 @@ from foresift.stores.files import write_atomically, write_json
 from foresift.stores.pools import Snapshot, write_snapshot
 from foresift.stores.tables import check_suffix, read_predictions, write_rows
 from foresift.strategies import Strategy, parse
-from foresift.strategies.candidates import LABEL_NEEDS
+from foresift.strategies.candidates import LABEL_NEEDS, model_columns
+from foresift.strategies.control import checked_share
+from foresift.strategies.guards import NO_GUARDS, Guards
 
 ROW_COLUMNS = ("rank", "id", "uri", "score", "arm", "label")
 
@@ -45,6 +49,10 @@ class Request:
     seed: int = 0
     allow_short: bool = False
     out: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+    """What must not be picked."""
+    control: float = 0.0
+    """Share of the budget that is drawn at random."""
     options: PassOptions = field(default_factory=PassOptions)
 
 
@@ -75,19 +83,24 @@ def select_from_pool(
         UsageError: the strategy needs a model and none is given; budget out of range.
         ForesiftError: as :func:`foresift.app.passes.predict_pool`.
     """
-    strategy = _checked(request)
-    columns = [name for name in strategy.needs if name not in LABEL_NEEDS]
+    strategy, guards = _checked(request), request.limits.guards()
+    needs = (*strategy.needs, *guards.needs)
+    columns = model_columns(needs)
     if columns and model is None:
-        raise UsageError(f"strategy {strategy.name} needs {' and '.join(columns)}: give the model with --model DIR")
+        asks = f"strategy {strategy.name}" if model_columns(strategy.needs) else "this guard"
+        raise UsageError(f"{asks} needs {' and '.join(columns)}: give the model with --model DIR")
     check_columns(strategy)
     opened = open_model(workspace, model) if model is not None and columns else None
-    pool = open_pool(workspace, spec, need_digests=bool(columns), progress=request.options.progress, stdin=stdin)
-    labeled, remarks = labeled_part(pool, request.labeled, own_labels="truth" not in strategy.needs)
-    pool = replace(pool, notes=(*pool.notes, *remarks))
-    check_budget(request.budget, len(pool) - len(labeled), allow_short=request.allow_short)
-    if opened is None:
-        return _select_unseen(workspace, pool, strategy, labeled, request)
-    return _select_predicted(workspace, pool, opened, strategy, labeled, request)
+    need_digests = bool(columns) or request.limits.reads_images
+    pool = open_pool(workspace, spec, need_digests=need_digests, progress=request.options.progress, stdin=stdin)
+    if "groups" in needs:
+        check_groups(pool)
+    labeled = labeled_part(pool, request.labeled, own_labels="truth" not in strategy.needs)
+    pool = replace(pool, notes=(*pool.notes, *labeled.notes))
+    check_budget(request.budget, len(pool) - len(labeled.ids), allow_short=request.allow_short)
+    held_out = with_held_out(guards, request.limits, pool, workspace=workspace, model=opened, options=request.options)
+    job = _Job(workspace, pool, strategy, labeled, request, held_out)
+    return _select_unseen(job) if opened is None else _select_predicted(job, opened)
 
 
 def select_from_predictions(workspace: Workspace, path: Path, request: Request) -> Selected:
@@ -97,22 +110,37 @@ def select_from_predictions(workspace: Workspace, path: Path, request: Request) 
         DataError: the file is not as expected.
         ForesiftError: as :meth:`foresift.strategies.Strategy.select`.
     """
-    strategy = _checked(request)
+    strategy, guards = _checked(request), request.limits.guards()
     predictions = read_predictions(path)
     if not len(predictions):
         raise EmptyPoolError(f"{path} holds no rows; give a predictions file with at least one")
     pool = Pool.from_columns(str(path), predictions.sample_ids, uris=_uris(predictions))
-    labeled, remarks = labeled_part(pool, request.labeled, own_labels=False)
-    pool = replace(pool, notes=(*pool.notes, *remarks))
-    check_budget(request.budget, len(pool) - len(labeled), allow_short=request.allow_short)
-    used = [name for name in strategy.needs if name not in LABEL_NEEDS]
+    labeled = labeled_part(pool, request.labeled, own_labels=False)
+    pool = replace(pool, notes=(*pool.notes, *labeled.notes))
+    check_budget(request.budget, len(pool) - len(labeled.ids), allow_short=request.allow_short)
+    used = [n for n in dict.fromkeys((*strategy.needs, *guards.needs)) if n not in LABEL_NEEDS]
     described = {
         "file": str(path.absolute()),
         "columns": predictions.digest(used),
         "size": len(predictions),
     }
-    chosen = _finish(workspace, pool, strategy, predictions, labeled, request, described)
+    if request.limits.reads_images:
+        raise UsageError("beside --predictions, --validation is a predictions file too (.parquet with id, embedding)")
+    held_out = with_held_out(guards, request.limits, pool, workspace=workspace, model=None, options=request.options)
+    chosen = _finish(_Job(workspace, pool, strategy, labeled, request, held_out), predictions, described)
     return replace(chosen, notes=(*chosen.notes, *_doubts(predictions, used)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Everything that was settled before a strategy is asked."""
+
+    workspace: Workspace
+    pool: Pool
+    strategy: Strategy
+    labeled: LabeledPart
+    request: Request
+    held_out: HeldOut
 
 
 def _doubts(predictions: Predictions, used: list[str]) -> list[str]:
@@ -136,6 +164,7 @@ def _checked(request: Request) -> Strategy:
         raise BudgetError(f"budget must be at least 1 label, got {request.budget}{hint}")
     if not request.allow_short:
         strategy.check_budget(request.budget)
+    checked_share(request.control)
     return strategy
 
 
@@ -153,21 +182,30 @@ def _spare_labels(out: Path) -> None:
         raise UsageError(f"--out {out} holds {filled} labels already; choose another file, nothing was overwritten")
 
 
-def _select_unseen(workspace: Workspace, pool: Pool, strategy: Strategy, labeled: Ids, request: Request) -> Selected:
+def _select_unseen(job: _Job) -> Selected:
+    request, pool = job.request, job.pool
     if request.options.strict and pool.quarantined:
         first = pool.quarantined[0]
         raise QuarantineError(f"--strict: {first.uri}: {first.reason}")
     if (pool.digests != "").all():
-        pool = without_broken_picks(pool, strategy, labeled, request)
-        check_budget(request.budget, len(pool) - int(np.isin(labeled, pool.ids).sum()), allow_short=request.allow_short)
+        pool = without_broken_picks(pool, job.strategy, job.labeled.ids, request, guards=job.held_out.guards)
+        usable = len(pool) - int(np.isin(job.labeled.ids, pool.ids).sum())
+        check_budget(request.budget, usable, allow_short=request.allow_short)
+    predictions = _unseen(pool, job.strategy, job.held_out.guards)
+    described = _describe(pool, pool.quarantined, predictions, predictions.columns)
+    return replace(_finish(replace(job, pool=pool), predictions, described), quarantined=pool.quarantined)
+
+
+def _unseen(pool: Pool, strategy: Strategy, guards: Guards) -> Predictions:
+    """What is known of a pool that no model looked at."""
     predictions = Predictions(sample_ids=pool.ids, uris=pool.uris)
-    described = _describe(pool, pool.quarantined, predictions, ())
-    return replace(
-        _finish(workspace, pool, strategy, predictions, labeled, request, described), quarantined=pool.quarantined
-    )
+    reads_groups = "groups" in (*strategy.needs, *guards.needs)
+    return with_groups_of(pool, predictions) if reads_groups else predictions
 
 
-def without_broken_picks(pool: Pool, strategy: Strategy, labeled: Ids, request: Request) -> Pool:
+def without_broken_picks(
+    pool: Pool, strategy: Strategy, labeled: Ids, request: Request, *, guards: Guards = NO_GUARDS
+) -> Pool:
     """The pool without the images that would be picked and can't be decoded; these are quarantined.
 
     No model has looked at the pool, so nobody knows yet which images are broken. Only those that
@@ -175,8 +213,14 @@ def without_broken_picks(pool: Pool, strategy: Strategy, labeled: Ids, request: 
     """
     checked: set[Any] = set()
     while True:
-        predictions = Predictions(sample_ids=pool.ids, uris=pool.uris)
-        picked = strategy.select(predictions, budget=request.budget, labeled=labeled, seed=request.seed).sample_ids
+        picked = strategy.select(
+            _unseen(pool, strategy, guards),
+            budget=request.budget,
+            labeled=labeled,
+            seed=request.seed,
+            guards=guards,
+            control=request.control,
+        ).sample_ids
         fresh = [row for row in pool.rows_of(picked).tolist() if pool.ids[row] not in checked]
         broken = {row: reason for row in fresh if (reason := _why_broken(str(pool.uris[row])))}
         checked.update(pool.ids[row] for row in fresh)
@@ -201,73 +245,110 @@ def _why_broken(uri: str) -> str:
     return ""
 
 
-def _select_predicted(
-    workspace: Workspace, pool: Pool, model: Model, strategy: Strategy, labeled: Ids, request: Request
-) -> Selected:
-    columns = [name for name in strategy.needs if name not in LABEL_NEEDS]
-    unlabeled = max(1, len(pool) - len(labeled))
+def _select_predicted(job: _Job, model: Model) -> Selected:
+    strategy, request, pool = job.strategy, job.request, job.pool
+    guards = job.held_out.guards
+    unlabeled = max(1, len(pool) - len(job.labeled.ids))
     share = min(1.0, max(1, request.budget) / unlabeled)
     options = replace(request.options, score=ScoreInUse(name=_score_in_use(strategy), share=share))
-    result = predict_needed(workspace, pool, model, strategy, options=options)
-    usable = len(result.predictions) - int(np.isin(labeled, result.predictions.sample_ids).sum())
+    also = model_columns(guards.needs)
+    result = predict_needed(job.workspace, pool, model, strategy, options=options, also=also)
+    predictions = result.predictions
+    usable = len(predictions) - int(np.isin(job.labeled.ids, predictions.sample_ids).sum())
     check_budget(request.budget, usable, allow_short=request.allow_short)
-    described = _describe(pool, result.quarantined, result.predictions, columns)
+    needs = (*strategy.needs, *guards.needs)
+    if "groups" in needs:
+        predictions = with_groups_of(pool, predictions)
+    columns = [name for name in dict.fromkeys(needs) if name not in LABEL_NEEDS]
+    described = _describe(pool, result.quarantined, predictions, columns)
     engine = {**asdict(result.choice), "checks": {n: c.to_dict() for n, c in result.choice.checks.items()}}
-    selected = _finish(
-        workspace,
-        replace(pool, quarantined=result.quarantined),
-        strategy,
-        result.predictions,
-        labeled,
-        request,
-        described,
-        model={
-            "id": model.generation.id,
-            "folder": str(model.folder.absolute()),
-            "classes": list(model.generation.classes),
-        },
-        engine=engine,
-    )
+    record = {
+        "id": model.generation.id,
+        "folder": str(model.folder.absolute()),
+        "classes": list(model.generation.classes),
+    }
+    job = replace(job, pool=replace(pool, quarantined=result.quarantined))
+    selected = _finish(job, predictions, described, model=record, engine=engine)
     return replace(selected, quarantined=result.quarantined, result=result)
 
 
 def _finish(
-    workspace: Workspace,
-    pool: Pool,
-    strategy: Strategy,
+    job: _Job,
     predictions: Predictions,
-    labeled: Ids,
-    request: Request,
     described: dict[str, Any],
     *,
     model: dict[str, Any] | None = None,
     engine: dict[str, Any] | None = None,
 ) -> Selected:
     """Select, keep what a replay needs, and write the files; the output comes last, whole."""
-    labeled = labeled[np.isin(labeled, predictions.sample_ids)]
-    rows = pool.rows_of(predictions.sample_ids)
+    strategy, request, pool = job.strategy, job.request, job.pool
+    labeled = _usable(job.labeled, predictions)
+    classes = (model or {}).get("classes", ())
+    labels = label_codes(strategy, labeled, classes, predictions)
+    truth = truth_codes(strategy, pool, predictions, classes)
+    known: dict[str, Any] = {"labeled": labeled.ids, "labels": labels, "truth": truth}
+    query = strategy.query(predictions, budget=request.budget, guards=job.held_out.guards, **known)
+    guards = job.held_out.guards.settled(query)
+    rows = np.sort(pool.rows_of(predictions.sample_ids))
     snapshot = Snapshot(
-        ids=predictions.sample_ids if "file" not in described else pool.ids,
-        digests=pool.digests[np.sort(rows)],
-        uris=pool.uris[np.sort(rows)],
-        labeled=np.isin(pool.ids[np.sort(rows)], labeled),
+        ids=pool.ids[rows],
+        digests=pool.digests[rows],
+        uris=pool.uris[rows],
+        labeled=np.isin(pool.ids[rows], labeled.ids),
         quarantined=pool.quarantined,
+        codes=_codes(pool.ids[rows], labeled, labels, truth),
+        groups=pool.groups[rows] if "groups" in predictions.columns and pool.groups is not None else None,
+        refused=None if guards.refused is None else np.isin(pool.ids[rows], guards.refused),
     )
+    held_out = {"validation": job.held_out.described} if job.held_out.described else {}
     selection = strategy.select(
         predictions,
         budget=request.budget,
-        labeled=labeled,
         seed=request.seed,
-        truth=_truth(pool, predictions, strategy, model),
-        pool={**described, "snapshot": snapshot.key},
+        guards=guards,
+        control=request.control,
+        pool={**described, **held_out, "snapshot": snapshot.key},
         model=model,
         engine=engine,
+        **known,
     )
-    write_snapshot(workspace.pools, snapshot)
-    path = keep_receipt(workspace, selection.receipt)
+    _check_spent(selection, request)
+    write_snapshot(job.workspace.pools, snapshot)
+    path = keep_receipt(job.workspace, selection.receipt)
     if request.out is not None:
         path = _write_out(request.out, selection)
     return Selected(selection=selection, receipt_path=path, notes=_notes(pool))
+
+
+def _usable(labeled: LabeledPart, predictions: Predictions) -> LabeledPart:
+    """The labeled samples that have predictions."""
+    held = np.isin(labeled.ids, predictions.sample_ids)
+    return LabeledPart(labeled.ids[held], labeled.names[held], labeled.notes)
+
+
+def _codes(ids: Ids, labeled: LabeledPart, labels: Codes | None, truth: Codes | None) -> Codes | None:
+    """(n,) what the strategy read of classes, in ascending order of id: for a snapshot."""
+    if labels is None and truth is None:
+        return None
+    codes = np.full(len(ids), UNLABELED, dtype=np.int64) if truth is None else truth.copy()
+    if labels is not None:
+        codes[np.searchsorted(ids, labeled.ids)] = labels
+    return codes
+
+
+def _check_spent(selection: Selection, request: Request) -> None:
+    """Refuse a selection that guards left short of its budget, unless that is fine.
+
+    Raises:
+        BudgetError: names what they removed.
+    """
+    if request.allow_short or not selection.receipt.short:
+        return
+    removed = ", ".join(f"{count} {reason}" for reason, count in selection.receipt.guards["removed"].items())
+    raise BudgetError(
+        f"the guards leave {len(selection)} of a budget of {request.budget} (removed: {removed});"
+        " loosen one, or take what there is with --allow-short"
+    )
 
 
 def _write_out(out: Path, selection: Selection) -> Path:
@@ -292,21 +373,6 @@ def _describe(
         "quarantined": len(quarantined),
         "columns": predictions.digest(list(columns)),
     }
-
-
-def _truth(pool: Pool, predictions: Predictions, strategy: Strategy, model: dict[str, Any] | None) -> list[int] | None:
-    """Class codes of the candidates in the model's order, for strategies that need the truth."""
-    if "truth" not in strategy.needs or model is None:
-        return None
-    codes = {name: code for code, name in enumerate(model["classes"])}
-    names = [pool[int(row)].label for row in pool.rows_of(predictions.sample_ids)]
-    unknown = sorted({str(name) for name in names if name is not None and name not in codes})
-    if unknown:
-        raise UsageError(
-            f"labels {unknown[:3]} are no classes of the model ({', '.join(model['classes'][:10])}); "
-            "use a model with the same classes"
-        )
-    return [codes[name] if name is not None else -1 for name in names]
 
 
 def _score_in_use(strategy: Strategy) -> str:

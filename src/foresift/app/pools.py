@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Ids, frozen
@@ -23,6 +24,8 @@ class LabeledPart(NamedTuple):
 
     ids: Ids
     """Ascending."""
+    names: npt.NDArray[np.str_]
+    """(m,) the class of each: what the file says, else the pool's own label, else ""."""
     notes: tuple[str, ...]
     """What a person should know of the file that says so."""
 
@@ -82,16 +85,25 @@ def labeled_part(pool: Pool, labeled_file: str | Path | None, *, own_labels: boo
     Raises:
         LabelError: the file names nothing in the pool.
     """
-    named, notes = _named(pool, labeled_file) if labeled_file is not None else LabeledPart(pool.ids[:0], ())
+    ids, said, notes = _named(pool, labeled_file) if labeled_file is not None else (pool.ids[:0], (), ())
     contested = np.isin(pool.digests, [conflict.digest for conflict in pool.conflicts])
     if own_labels and pool.labeled.any() and not (pool.labeled | contested).all():
-        named = np.union1d(named, pool.ids[pool.labeled])
-    return LabeledPart(frozen(np.asarray(named)), notes)
+        every = np.union1d(ids, pool.ids[pool.labeled])
+    else:
+        every = ids
+    return LabeledPart(frozen(every), _class_names(pool, every, dict(zip(ids.tolist(), said, strict=True))), notes)
 
 
-def _named(pool: Pool, labeled_file: str | Path) -> LabeledPart:
-    ids, skipped = resolve_ids(pool, read_labels(labeled_file))
-    return LabeledPart(ids, _skipped(labeled_file, skipped, "broken files or samples that the pool lacks"))
+def _class_names(pool: Pool, ids: Ids, said: dict[Any, str]) -> npt.NDArray[np.str_]:
+    """(m,) class names: what a file said, else what the pool says."""
+    own = np.array([*pool.classes, ""], dtype=np.str_)[pool.codes[pool.rows_of(ids)]]
+    names = [said.get(sample) or name for sample, name in zip(ids.tolist(), own.tolist(), strict=True)]
+    return np.array(names, dtype=np.str_)
+
+
+def _named(pool: Pool, labeled_file: str | Path) -> tuple[Ids, tuple[str, ...], tuple[str, ...]]:
+    ids, labels, skipped = resolve_ids(pool, read_labels(labeled_file))
+    return ids, labels, _skipped(labeled_file, skipped, "broken files or samples that the pool lacks")
 
 
 def _skipped(file: str | Path, rows: int, what: str) -> tuple[str, ...]:

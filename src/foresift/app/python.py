@@ -15,7 +15,7 @@ from foresift.core.queries import Selection
 if TYPE_CHECKING:
     from torch import nn
 
-    from foresift.app.receipts import Explanation
+    from foresift.app.explaining import Explanation
 
 Where = str | Path
 
@@ -155,7 +155,7 @@ def explain(receipt: Where, sample: str, *, home: Where | None = None) -> Explan
     Raises:
         UsageError: the pool of the receipt had no such sample.
     """
-    from foresift.app.receipts import explain as run
+    from foresift.app.explaining import explain as run
 
     if not sample:
         raise UsageError("give the id or uri of a sample")

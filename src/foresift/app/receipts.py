@@ -1,9 +1,8 @@
-"""Receipts: kept, replayed to the same ids, and explained sample by sample."""
+"""Receipts: kept, found again, and replayed to the same ids."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.app.columns import spelled_pass, stored_column
-from foresift.app.named_samples import find_sample
 from foresift.app.passes import BACKBONE, Model, open_model, read_stored
 from foresift.app.workspace import Workspace
 from foresift.core.about import foresift_version
-from foresift.core.arrays import Ids, Values
+from foresift.core.arrays import Ids
 from foresift.core.digests import digest_bytes, digest_ids
 from foresift.core.errors import DataError, ReplayError, StoreError, UsageError
 from foresift.core.predictions import Column, Predictions, Producer
-from foresift.core.queries import Query, Receipt, Selection
-from foresift.core.samples import Quarantined
-from foresift.kernels.softmax import softmax
+from foresift.core.queries import Receipt, Selection
 from foresift.sources.read import fetch
 from foresift.stores.files import read_json, write_json
 from foresift.stores.generations import is_generation
 from foresift.stores.pools import Snapshot, read_snapshot
 from foresift.stores.tables import read_predictions
 from foresift.strategies import Strategy, parse
-
-NEIGHBOURS = 3
+from foresift.strategies.candidates import POOL_COLUMNS
+from foresift.strategies.guards import Guards
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,28 +35,6 @@ class Replayed:
 
     receipt: Receipt
     selection: Selection
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """Why a sample was chosen, or not."""
-
-    sample_id: Any
-    """Empty for a quarantined file."""
-    uri: str
-    chosen: bool
-    pick: int | None
-    """Position in the selection, from 1; None if not chosen."""
-    strategy: str
-    score: float | None
-    rank: int | None
-    """Position by score among the candidates, from 1; None where the strategy does not rank."""
-    n_candidates: int
-    reason: str
-    classes: tuple[tuple[str, float], ...] = ()
-    """The most probable classes and their probabilities."""
-    neighbours: tuple[Mapping[str, Any], ...] = ()
-    """Candidates just above and below in rank."""
 
 
 def keep_receipt(workspace: Workspace, receipt: Receipt) -> Path:
@@ -120,10 +94,8 @@ def replay(workspace: Workspace, spec: str | Path) -> Replayed:
         ReplayError: what is missing or changed; else that the ids differ.
     """
     receipt = find_receipt(workspace, spec)
-    scene = _restore(workspace, receipt)
-    selection = scene.strategy.select(
-        scene.predictions, budget=receipt.budget, labeled=scene.labeled, seed=receipt.seed
-    )
+    scene = restore(workspace, receipt)
+    selection = select_again(scene, receipt)
     if selection.receipt.selected != receipt.selected:
         raise ReplayError(
             "the same columns gave other ids: the strategy itself changed "
@@ -132,74 +104,92 @@ def replay(workspace: Workspace, spec: str | Path) -> Replayed:
     return Replayed(receipt=receipt, selection=selection)
 
 
-def explain(workspace: Workspace, spec: str | Path, sample: str) -> Explanation:
-    """Why this sample: pick, rank, score, probable classes, neighbours in rank.
-
-    Args:
-        sample: id, the beginning of one (6 or more characters), uri, or file name.
-    Raises:
-        ReplayError: as :func:`replay`.
-        UsageError: the pool had no such sample.
-    """
-    receipt = find_receipt(workspace, spec)
-    scene = _restore(workspace, receipt)
-    query = scene.strategy.query(scene.predictions, budget=receipt.budget, labeled=scene.labeled)
-    selection = scene.strategy.select(
-        scene.predictions, budget=receipt.budget, labeled=scene.labeled, seed=receipt.seed
-    )
-    row = find_sample(scene.snapshot, sample)
-    if isinstance(row, Quarantined):
-        return _not_chosen("", row.uri, receipt, f"it was quarantined: {row.reason}")
-    sample_id = scene.snapshot.ids[row]
-    at = np.flatnonzero(query.ids == sample_id)
-    if not at.size:
-        reason = "it was labeled already when the selection was made"
-        return _not_chosen(sample_id.item(), str(scene.snapshot.uris[row]), receipt, reason)
-    return _explain_candidate(scene, row, int(at[0]), query, selection, receipt)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scene:
+class Scene:
     """Everything a selection was made of."""
 
     strategy: Strategy
     snapshot: Snapshot
     predictions: Predictions
-    labeled: Ids
+    known: dict[str, Any]
+    """Labeled ids, their class codes, the truth: what the strategy was given."""
+    guards: Guards
     classes: tuple[str, ...]
 
 
-def _restore(workspace: Workspace, receipt: Receipt) -> _Scene:
+def select_again(scene: Scene, receipt: Receipt) -> Selection:
+    """The selection of a receipt once more."""
+    return scene.strategy.select(
+        scene.predictions,
+        budget=receipt.budget,
+        seed=receipt.seed,
+        guards=scene.guards,
+        control=receipt.control.get("share", 0.0),
+        **scene.known,
+    )
+
+
+def restore(workspace: Workspace, receipt: Receipt) -> Scene:
+    """Everything that a selection was made of, from the store and the kept pool version.
+
+    Raises:
+        ReplayError: what is missing or changed.
+    """
     strategy = parse(receipt.strategy)
-    if "truth" in strategy.needs or "labels" in strategy.needs:
-        raise ReplayError(f"strategy {strategy.name} read labels, which a receipt does not hold; select again")
     snapshot = read_snapshot(workspace.pools, str(receipt.pool.get("snapshot")))
     if snapshot is None:
         raise ReplayError(
             f"the pool version of this receipt is not in the workspace {workspace.home}; "
             "replay in the workspace (--home) where the selection was made"
         )
-    labeled = snapshot.ids[snapshot.labeled]
+    known = _known(strategy, snapshot)
     predictions = _columns(workspace, receipt, snapshot)
     used = list(receipt.producers)
     if predictions.digest(used) != receipt.pool.get("columns"):
         raise ReplayError(f"{', '.join(used) or 'the ids'} changed since the selection was made: the digests differ")
     if digest_ids(snapshot.ids[~snapshot.labeled]) != receipt.candidates:
         raise ReplayError("the candidates changed since the selection was made: their digests differ")
-    return _Scene(
+    return Scene(
         strategy=strategy,
         snapshot=snapshot,
         predictions=predictions,
-        labeled=labeled,
+        known=known,
+        guards=Guards(**receipt.guards.get("limits", {}), refused=_refused(snapshot)),
         classes=tuple(receipt.model.get("classes", ())),
     )
+
+
+def _known(strategy: Strategy, snapshot: Snapshot) -> dict[str, Any]:
+    """What the strategy was given beside the columns.
+
+    Raises:
+        ReplayError: it read labels, and the snapshot is of a time when they were not kept.
+    """
+    known: dict[str, Any] = {"labeled": snapshot.ids[snapshot.labeled]}
+    if snapshot.codes is None:
+        if {"labels", "truth"} & set(strategy.needs):
+            raise ReplayError(
+                f"strategy {strategy.name} read labels, which this receipt's pool does not hold; select again"
+            )
+        return known
+    labels = snapshot.codes[snapshot.labeled]
+    reads_labels = "labels" in strategy.needs or ("labels" in strategy.uses and (labels >= 0).all())
+    return {
+        **known,
+        "labels": labels if reads_labels else None,
+        "truth": snapshot.codes if "truth" in strategy.needs else None,
+    }
+
+
+def _refused(snapshot: Snapshot) -> Ids | None:
+    return None if snapshot.refused is None else snapshot.ids[snapshot.refused]
 
 
 def _columns(workspace: Workspace, receipt: Receipt, snapshot: Snapshot) -> Predictions:
     if "file" in receipt.pool:
         return _from_file(Path(receipt.pool["file"]))
     columns = {
-        name: Column(values=_stored(workspace, receipt, snapshot, name, producer), producer=producer)
+        name: Column(values=_values(workspace, receipt, snapshot, name, producer), producer=producer)
         for name, producer in receipt.producers.items()
     }
     return Predictions(sample_ids=snapshot.ids, columns=columns, uris=snapshot.uris)
@@ -209,6 +199,16 @@ def _from_file(path: Path) -> Predictions:
     if not path.is_file():
         raise ReplayError(f"the predictions file {path} is gone; put it back to replay this receipt")
     return read_predictions(path)
+
+
+def _values(
+    workspace: Workspace, receipt: Receipt, snapshot: Snapshot, name: str, producer: Producer
+) -> npt.NDArray[Any]:
+    if name not in POOL_COLUMNS:
+        return _stored(workspace, receipt, snapshot, name, producer)
+    if snapshot.groups is None:
+        raise ReplayError("the groups of this receipt's pool were not kept; select again")
+    return snapshot.groups
 
 
 def _stored(
@@ -279,68 +279,3 @@ def _pool_argument(receipt: Receipt) -> object:
     """The pool as a command takes it; addresses that came on standard input must come so again."""
     name = receipt.pool.get("name")
     return "-" if name == "stdin" else name
-
-
-def _not_chosen(sample_id: Any, uri: str, receipt: Receipt, reason: str) -> Explanation:
-    return Explanation(
-        sample_id=sample_id,
-        uri=uri,
-        chosen=False,
-        pick=None,
-        strategy=receipt.strategy,
-        score=None,
-        rank=None,
-        n_candidates=receipt.n_candidates,
-        reason=reason,
-    )
-
-
-def _explain_candidate(
-    scene: _Scene, row: int, at: int, query: Query, selection: Selection, receipt: Receipt
-) -> Explanation:
-    values = scene.strategy.values(query)
-    picked = np.flatnonzero(selection.sample_ids == query.ids[at])
-    pick = int(picked[0]) + 1 if picked.size else None
-    order = None if values is None else np.lexsort((np.arange(len(values)), -values))
-    rank = None if order is None else int(np.flatnonzero(order == at)[0]) + 1
-    return Explanation(
-        sample_id=query.ids[at].item(),
-        uri=str(scene.snapshot.uris[row]),
-        chosen=pick is not None,
-        pick=pick,
-        strategy=receipt.strategy,
-        score=None if values is None else float(values[at]),
-        rank=rank,
-        n_candidates=len(query),
-        reason=_reason(scene.strategy, rank, pick, receipt),
-        classes=_probable(scene, query, at),
-        neighbours=() if order is None or values is None else _near(query, values, order, rank or 1),
-    )
-
-
-def _reason(strategy: Strategy, rank: int | None, pick: int | None, receipt: Receipt) -> str:
-    n = receipt.n_candidates
-    if rank is None:
-        what = f"pick {pick} of {receipt.budget}" if pick else "not picked"
-        return f"{strategy.name} ranks nothing: {what} with seed {receipt.seed}"
-    inside = "within" if pick else "below"
-    return f"rank {rank} of {n} by {strategy.name}, {inside} the budget of {receipt.budget}"
-
-
-def _probable(scene: _Scene, query: Query, at: int) -> tuple[tuple[str, float], ...]:
-    if "logits" not in query.columns:
-        return ()
-    probs = softmax(np.asarray(query.column("logits")[at : at + 1], dtype=np.float64))[0]
-    best = np.argsort(-probs, kind="stable")[:3]
-    names = scene.classes or tuple(str(code) for code in range(len(probs)))
-    return tuple((names[code], float(probs[code])) for code in best.tolist())
-
-
-def _near(query: Query, values: Values, order: npt.NDArray[np.intp], rank: int) -> tuple[dict[str, Any], ...]:
-    first = max(0, rank - 1 - NEIGHBOURS)
-    rows = order[first : rank + NEIGHBOURS]
-    return tuple(
-        {"rank": first + i + 1, "id": query.ids[row].item(), "score": float(values[row])}
-        for i, row in enumerate(rows.tolist())
-        if first + i + 1 != rank
-    )

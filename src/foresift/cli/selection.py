@@ -31,6 +31,18 @@ def select(
     ] = None,
     labeled: Annotated[Path | None, typer.Option(help="File of ids or uris that are labeled already.")] = None,
     seed: Seed = 0,
+    min_distance: Annotated[
+        float | None,
+        typer.Option(help="Cosine distance (0 to 2) to keep to labeled, validation and other picked samples."),
+    ] = None,
+    validation: Annotated[
+        str | None, typer.Option(metavar="FILE|POOL", help="Never pick these: a predictions file, or images.")
+    ] = None,
+    max_per_group: Annotated[int | None, typer.Option(min=1, help="Picks from one group of the manifest.")] = None,
+    max_per_class: Annotated[int | None, typer.Option(min=1, help="Picks from one predicted class.")] = None,
+    control: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the budget to draw at random, for unbiased estimates.")
+    ] = 0.0,
     out: Annotated[Path | None, typer.Option(help="Write .csv, .jsonl or .parquet instead of printing CSV.")] = None,
     engine: Engine = "auto",
     batch: Batch = None,
@@ -42,6 +54,7 @@ def select(
     as_json: Json = False,
 ) -> None:
     """Choose what people should label next."""
+    from foresift.app.guarding import Limits
     from foresift.app.passes import PassOptions
     from foresift.app.pool_selection import ROW_COLUMNS, Request, select_from_pool, select_from_predictions
     from foresift.app.workspace import Workspace
@@ -58,6 +71,13 @@ def select(
         seed=seed,
         allow_short=allow_short,
         out=out,
+        control=control,
+        limits=Limits(
+            min_distance=min_distance,
+            validation=validation,
+            max_per_group=max_per_group,
+            max_per_class=max_per_class,
+        ),
         options=PassOptions(engine=engine, batch=batch, strict=strict, progress=progress(quiet=as_json)),
     )
     workspace = Workspace.open(home)
@@ -98,7 +118,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Say why a sample was chosen, or why not."""
-    from foresift.app.receipts import explain as run
+    from foresift.app.explaining import explain as run
     from foresift.app.workspace import Workspace
 
     found = run(Workspace.open(home), receipt, sample)
@@ -132,6 +152,8 @@ def _summary(chosen: Selected, out: Path | None) -> None:
     receipt = selection.receipt
     short = ", all there are" if receipt.short else ""
     note(f"selected {len(selection):,} of {receipt.n_candidates:,} by {receipt.strategy}, seed {receipt.seed}{short}")
+    for line in _guards_and_control(selection):
+        note(line)
     if chosen.result is not None:
         report, choice = chosen.result.report, chosen.result.choice
         note(f"{report.inferred:,} images inferred; engine {choice.engine} ({choice.reason})")
@@ -141,6 +163,20 @@ def _summary(chosen: Selected, out: Path | None) -> None:
             f"next: fill in the label column of {out}, then: "
             f"foresift train POOL --labels {shlex.quote(str(out))} --model NAME --out DIR"
         )
+
+
+def _guards_and_control(selection: Selection) -> list[str]:
+    """What guards removed and cost, and how large the control arm is."""
+    guards, control = selection.receipt.guards, selection.receipt.control
+    lines = []
+    if guards:
+        removed = ", ".join(f"{count:,} {reason}" for reason, count in guards["removed"].items()) or "nothing"
+        cost = f"; down to rank {guards['rank_reached']:,}" if "rank_reached" in guards else ""
+        given_up = f", mean score {guards['mean_score_given_up']:.3g} lower" if cost else ""
+        lines.append(f"guards removed {removed}{cost}{given_up}")
+    if control:
+        lines.append(f"control arm: {control['size']:,} drawn at random from {control['population']:,}")
+    return lines
 
 
 COMMANDS = (select, replay, explain)

@@ -65,6 +65,8 @@ class NamedIds(NamedTuple):
 
     ids: Ids
     """Distinct, ascending."""
+    labels: tuple[str, ...]
+    """What the file says each of them is; "" where it says nothing, or two different things."""
     skipped: int
     """Rows that name broken files or nothing in the pool."""
 
@@ -140,9 +142,14 @@ def resolve_ids(pool: Pool, table: LabelTable) -> NamedIds:
     samples = _samples(pool, table, rows)
     if samples and set(samples) == {_UNKNOWN}:
         raise _unknown(pool, table, rows, samples)
-    found = sorted({sample for sample in samples if sample >= 0})
+    said: dict[int, set[str]] = {}
+    for row, sample in zip(rows, samples, strict=True):
+        if sample >= 0:
+            said.setdefault(sample, set()).add(table.labels[row])
+    found = sorted(said)
+    labels = tuple("".join(said[sample]) if len(said[sample]) == 1 else "" for sample in found)
     skipped = samples.count(_UNKNOWN) + samples.count(_BROKEN)
-    return NamedIds(frozen(pool.ids[np.array(found, dtype=np.intp)]), skipped)
+    return NamedIds(frozen(pool.ids[np.array(found, dtype=np.intp)]), labels, skipped)
 
 
 def _samples(pool: Pool, table: LabelTable, rows: Sequence[int]) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,12 +34,25 @@ class Snapshot:
     """(n,) which of them were labeled already."""
     quarantined: tuple[Quarantined, ...] = ()
     """The pool's broken files, which could not be chosen."""
+    codes: npt.NDArray[np.int64] | None = None
+    """(n,) class codes: the label of a labeled sample, the truth of a candidate, -1 where nobody read it."""
+    groups: npt.NDArray[np.str_] | None = None
+    """(n,) group of each, where groups were read."""
+    refused: npt.NDArray[np.bool_] | None = None
+    """(n,) which of them were found in a validation set, where one was given."""
 
     @property
     def key(self) -> str:
         """Content digest of everything but the samples' addresses."""
+        always = [digest_ids(self.ids), digest_ids(self.digests), digest_array(self.labeled)]
+        sometimes = {
+            "codes": None if self.codes is None else digest_array(self.codes),
+            "groups": None if self.groups is None else digest_ids(self.groups),
+            "refused": None if self.refused is None else digest_array(self.refused),
+        }
+        given = {name: digest for name, digest in sometimes.items() if digest is not None}
         broken = [[_plain(self.quarantined)]] if self.quarantined else []
-        return digest_value([digest_ids(self.ids), digest_ids(self.digests), digest_array(self.labeled), *broken])
+        return digest_value([*always, *broken, *([given] if given else [])])
 
 
 def write_snapshot(folder: Path, snapshot: Snapshot) -> str:
@@ -52,6 +66,7 @@ def write_snapshot(folder: Path, snapshot: Snapshot) -> str:
                 "digest": pa.array(snapshot.digests.tolist()),
                 "uri": pa.array(snapshot.uris.tolist()),
                 "labeled": pa.array(snapshot.labeled),
+                **{name: pa.array(values) for name, values in _given(snapshot).items()},
             },
             metadata={_QUARANTINED: json.dumps(_plain(snapshot.quarantined))},
         )
@@ -81,7 +96,16 @@ def read_snapshot(folder: Path, key: str) -> Snapshot | None:
         quarantined=tuple(
             Quarantined(**one) for one in json.loads((table.schema.metadata or {}).get(_QUARANTINED, "[]"))
         ),
+        codes=table["codes"].to_numpy() if "codes" in table.column_names else None,
+        groups=np.asarray(table["groups"].to_pylist(), dtype=np.str_) if "groups" in table.column_names else None,
+        refused=table["refused"].to_numpy() if "refused" in table.column_names else None,
     )
+
+
+def _given(snapshot: Snapshot) -> dict[str, npt.NDArray[Any]]:
+    """The columns that not every snapshot has."""
+    columns = {"codes": snapshot.codes, "groups": snapshot.groups, "refused": snapshot.refused}
+    return {name: values for name, values in columns.items() if values is not None}
 
 
 def _plain(quarantined: tuple[Quarantined, ...]) -> list[dict[str, str]]:

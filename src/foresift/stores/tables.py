@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from foresift.core.errors import DataError, UsageError
-from foresift.core.predictions import USER, Column, Predictions, Producer
+from foresift.core.predictions import POOL, USER, Column, Predictions, Producer
 from foresift.stores.files import disk_errors, write_atomically, write_text
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
@@ -87,8 +88,19 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     write_atomically(path, write)
 
 
+def is_predictions(path: Path) -> bool:
+    """Whether a file is a predictions file: Parquet with ``id`` and numbers, not a manifest of addresses."""
+    if path.suffix.lower() != ".parquet" or not path.is_file():
+        return False
+    try:
+        names = set(pq.read_schema(pa.OSFile(str(path))).names)
+    except (pa.ArrowException, OSError):
+        return False
+    return "id" in names and bool({"logits", "embedding"} & names or "uri" not in names)
+
+
 def read_predictions(path: Path) -> Predictions:
-    """A user's predictions file: Parquet with ``id``, and ``uri``, ``logits``, ``embedding`` as far as present.
+    """A user's predictions file: Parquet with ``id``, and as far as present ``uri, logits, embedding, group``.
 
     Raises:
         DataError: not Parquet, no ``id`` column, lists of unequal length.
@@ -109,13 +121,18 @@ def read_predictions(path: Path) -> Predictions:
         for name, field in (("logits", "logits"), ("embeddings", "embedding"))
         if field in table.column_names
     }
-    return Predictions.from_arrays(
+    predictions = Predictions.from_arrays(
         table["id"].to_pylist(),
         logits=matrices["logits"].values if "logits" in matrices else None,
         embeddings=matrices["embeddings"].values if "embeddings" in matrices else None,
         uris=[uri or "" for uri in table["uri"].to_pylist()] if "uri" in table.column_names else None,
         producer=producer,
     )
+    if "group" not in table.column_names:
+        return predictions
+    names = np.array(["" if name is None else str(name) for name in table["group"].to_pylist()], dtype=np.str_)
+    groups = Column(values=names, producer=POOL)
+    return replace(predictions, columns={**predictions.columns, "groups": groups})
 
 
 def _check_ids(path: Path, column: pa.ChunkedArray) -> None:

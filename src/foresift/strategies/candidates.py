@@ -17,6 +17,8 @@ from foresift.core.samples import cast_ids
 
 LABEL_NEEDS = ("labels", "truth")
 """What a strategy may need that is no column of the predictions."""
+POOL_COLUMNS = ("groups",)
+"""Columns that a pool has of itself: no model makes them."""
 Codes: TypeAlias = Sequence[int] | npt.NDArray[np.integer[Any]]
 
 
@@ -78,6 +80,11 @@ def build_query(
         labels=known.codes if "labels" in (*needs, *uses) else None,
         truth=_truth(truth, predictions, rows) if "truth" in needs else None,
     )
+
+
+def model_columns(needs: Iterable[str]) -> list[str]:
+    """The columns among ``needs`` that a model makes, each once."""
+    return [name for name in dict.fromkeys(needs) if name not in (*LABEL_NEEDS, *POOL_COLUMNS)]
 
 
 def checked_budget(budget: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,12 @@ class Guards:
 
     def __bool__(self) -> bool:
         return bool(self.limits) or self.validation is not None or self.refused is not None
+
+    def settled(self, query: Query) -> Guards:
+        """The same guards with the validation set replaced by the candidates that it refuses."""
+        if self.validation is None and self.refused is None:
+            return self
+        return replace(self, validation=None, refused=query.ids[self._leaks(query)])
 
     def bars(self, query: Query) -> dict[str, Rows]:
         """Candidates that are out before anything is picked, ascending rows by reason; each under its first.
