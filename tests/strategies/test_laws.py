@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +10,7 @@ from hypothesis import strategies as st
 from foresift.core.predictions import Predictions
 from foresift.strategies import STRATEGIES, parse
 from foresift.testing import STRATEGY_LAWS, check_strategy, make_predictions
+from foresift.testing.examples import with_logits
 
 CHAINS = ["margin:keep=2x+random", "random:keep=5000+entropy:keep=4000+margin", "margin:keep=20x+loss"]
 every_strategy = pytest.mark.parametrize("name", [*STRATEGIES.names(), *CHAINS])
@@ -53,5 +52,4 @@ def test_selection_depends_on_samples_and_not_on_rows(
 
 def _with_ties(predictions: Predictions) -> Predictions:
     """Whole logits: many rows tie."""
-    logits = replace(predictions.columns["logits"], values=np.round(predictions.column("logits") / 3))
-    return replace(predictions, columns={**predictions.columns, "logits": logits})
+    return with_logits(predictions, np.round(predictions.column("logits") / 3))

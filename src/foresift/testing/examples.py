@@ -41,12 +41,13 @@ def make_predictions(rng: np.random.Generator, n: int, *, classes: int) -> Predi
     """n rows in shuffled order of id, with every column that a built-in strategy needs.
 
     Logits (n, classes) are multiples of 1/16, so that adding such a number to a row is exact;
-    embeddings are (n, 8); both are float32. Four members, whose logits are multiples of 1/16 too, are an
+    embeddings are (n, 8) or wider, and a linear layer leads from them to the logits, as at the end of a
+    network; both are float32. Four members, whose logits are multiples of 1/16 too, are an
     ensemble of their own: columns ``members`` and ``member-logits``.
     """
     ids = [f"s{number:04d}" for number in rng.permutation(n)]
     logits = np.round(rng.normal(scale=3, size=(n, classes)) * 16) / 16
-    embeddings = rng.normal(size=(n, 8))
+    embeddings = before_last_layer(rng.normal(size=(n, max(8, classes))), logits)
     made = Predictions.from_arrays(ids, logits=logits.astype(np.float32), embeddings=embeddings.astype(np.float32))
     others = {
         "flip-distance": rng.exponential(size=n),
@@ -81,10 +82,22 @@ def in_order(predictions: Predictions) -> Predictions:
     return predictions.take(np.argsort(predictions.sample_ids, kind="stable"))
 
 
+def before_last_layer(embeddings: npt.NDArray[Any], logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Embeddings whose first numbers are the logits within [-1, 1], so that these are linear in them."""
+    if embeddings.shape[1] < logits.shape[1]:
+        return embeddings
+    made = np.array(embeddings)
+    made[:, : logits.shape[1]] = logits / max(1.0, float(np.abs(logits).max(initial=0)))
+    return made
+
+
 def with_logits(predictions: Predictions, logits: npt.NDArray[Any]) -> Predictions:
-    """The same predictions with other logits."""
-    column = Column(values=logits, producer=predictions.columns["logits"].producer)
-    return replace(predictions, columns={**predictions.columns, "logits": column})
+    """The same predictions with other logits, and embeddings that lead to them, where there are any."""
+    changed = {"logits": replace(predictions.columns["logits"], values=logits)}
+    if "embeddings" in predictions.columns:
+        values = frozen(before_last_layer(predictions.column("embeddings"), logits))
+        changed["embeddings"] = replace(predictions.columns["embeddings"], values=values)
+    return replace(predictions, columns={**predictions.columns, **changed})
 
 
 def spoiled(column: npt.NDArray[Any], *, row: int) -> dict[str, npt.NDArray[Any]]:
