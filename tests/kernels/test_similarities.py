@@ -84,8 +84,16 @@ def test_gains_are_what_exceeds_the_coverage(kernel: Kernel, slow: object) -> No
 @pytest.mark.usefixtures("_small_blocks")
 def test_the_strongest_similarities_are_stored(kernel: Kernel, slow: object) -> None:
     rows, others = points(30), points(11, seed=1)
-    graph = strongest(computed(rows, others, kernel), 4).graph
-    s = expected(slow, rows, others)
+    stored = strongest(computed(rows, others, kernel), 4)
+    graph, s = stored.graph, expected(slow, rows, others)
+    assert stored.missed == pytest.approx(np.sort(s, axis=0)[-4].mean(), abs=2e-6)
+    assert strongest(computed(rows, others, kernel), 30).missed == 0
+    some = s[graph.sources(), graph.targets]
+    sparse = np.zeros_like(s)
+    sparse[graph.sources(), graph.targets] = some
+    for picks in ([0, 1], [5, 17, 20]):
+        unseen = s[picks].max(axis=0).mean() - sparse[picks].max(axis=0).mean()
+        assert 0 <= unseen <= stored.missed + 1e-6
     assert np.bincount(graph.targets, minlength=11).tolist() == [4] * 11
     for z in range(11):
         kept = graph.sources()[graph.targets == z]

@@ -12,7 +12,7 @@ from foresift.core.errors import UsageError
 from foresift.core.predictions import Predictions
 from foresift.kernels.coverage import SLACK
 from foresift.kernels.greedy import TIE
-from foresift.strategies import parse
+from foresift.strategies import greedy_coverage, parse
 from foresift.strategies.base import Strategy
 from foresift.strategies.facility_location import FacilityLocation
 from foresift.strategies.greedy_coverage import GreedyCoverage
@@ -139,6 +139,14 @@ def test_approximations_are_said_and_come_close(strategy: GreedyCoverage, parame
     exact = s[picked(strategy, rows, 20)].max(axis=0).sum()
     assert s[selection.sample_ids].max(axis=0).sum() >= 0.85 * exact
     assert picked(approximate, rows, 7) == selection.sample_ids[:7].tolist()
+
+
+@both
+def test_large_pools_are_measured_on_a_sample(strategy: Strategy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(greedy_coverage, "EXACT_ROWS", 99)
+    monkeypatch.setattr(greedy_coverage, "SAMPLED_ROWS", 30)
+    assert "on 30 of 100" in strategy.select(predictions(embeddings(100)), budget=5).receipt.approx
+    assert strategy.select(predictions(embeddings(99)), budget=5).receipt.approx == ""
 
 
 @both

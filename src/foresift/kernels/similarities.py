@@ -165,6 +165,8 @@ class StoredSimilarity(Similarity):
 
     graph: Graph
     """From n candidates to r references, weighted by similarity."""
+    missed: float
+    """At most so much of the mean coverage is not seen: what is left out is no larger than what is kept."""
 
     @property
     def n_candidates(self) -> int:
@@ -196,11 +198,14 @@ def strongest(similarity: ComputedSimilarity, k: int) -> StoredSimilarity:
     Cost: all n r similarities once; O(r k) memory.
     Source: sparse facility location, as in Lindgren et al. 2016.
     """
+    n = similarity.n_candidates
     parts = [
-        _strongest_of(similarity, features, min(k, similarity.n_candidates))
-        for _, _, features in similarity.references.blocks(CANDIDATES)
+        _strongest_of(similarity, features, min(k, n)) for _, _, features in similarity.references.blocks(CANDIDATES)
     ]
-    return StoredSimilarity(graph=joined(parts).transposed())
+    by_reference = joined(parts)
+    smallest = by_reference.weights.reshape(similarity.n_references, -1).min(axis=1)
+    missed = 0.0 if k >= n else float(smallest.mean(dtype=np.float64))
+    return StoredSimilarity(graph=by_reference.transposed(), missed=missed)
 
 
 def _strongest_of(similarity: ComputedSimilarity, references: Block, k: int) -> Graph:
