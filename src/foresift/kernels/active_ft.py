@@ -112,7 +112,7 @@ def _similar(centroids: Floats, low: int, high: int, temperature: float) -> Floa
 
 def _tangent(slopes: Floats, centroids: Floats) -> Floats:
     """The slopes without the part along a centroid, which cannot grow: what differentiating a cosine gives."""
-    return slopes - np.einsum("ij,ij->i", slopes, centroids)[:, None] * centroids
+    return np.asarray(slopes - np.einsum("ij,ij->i", slopes, centroids)[:, None] * centroids)
 
 
 def _unit(rows: Floats) -> Floats:
