@@ -66,7 +66,7 @@ def test_picks_and_distances_are_those_of_the_plain_algorithm(
     assert (picks.rows.tolist(), picks.distances.tolist()) == expected
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e-18, 1e-25, 1e18, 1e30])
+@pytest.mark.parametrize("scale", [1.0, 1e-18, 1e-22, 1e-23, 1e18, 1e30])
 @pytest.mark.parametrize("d", [3, 130, 700])
 def test_real_numbers_of_any_size_with_an_offset(d: int, scale: float) -> None:
     rng = np.random.default_rng(d)
