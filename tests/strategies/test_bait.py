@@ -7,38 +7,19 @@ import numpy.typing as npt
 import pytest
 
 from foresift.core.errors import UsageError
-from foresift.core.matrices import RowMatrix
 from foresift.core.predictions import Predictions
 from foresift.core.queries import Selection
-from foresift.kernels import fisher
 from foresift.kernels.greedy import TIE
 from foresift.strategies import parse
 from foresift.strategies.bait import Bait, merged
+from information import fisher_information, logits_and_embeddings
 
 Array = npt.NDArray[np.floating]
-
-
-def pool(n: int, c: int, d: int, seed: int = 0) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    rng = np.random.default_rng(seed)
-    return rng.normal(scale=2, size=(n, c)).astype(np.float32), rng.normal(size=(n, d)).astype(np.float32)
 
 
 def select(logits: Array, h: Array, k: int, labeled: tuple[int, ...] = (), strategy: Bait | None = None) -> Selection:
     made = Predictions.from_arrays(np.arange(len(h)), logits=logits, embeddings=h)
     return (strategy or Bait()).select(made, budget=k, labeled=labeled)
-
-
-def explicit(logits: Array, h: Array) -> Array:
-    """(n, D, D) expected outer products of the gradients of the log-likelihood by the last layer."""
-    z = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    p = z / z.sum(axis=1, keepdims=True)
-    n, c = p.shape
-    result = np.zeros((n, c * h.shape[1], c * h.shape[1]))
-    for i in range(n):
-        for y in range(c):
-            gradient = np.outer(np.eye(c)[y] - p[i], h[i].astype(np.float64)).ravel()
-            result[i] += p[i, y] * np.outer(gradient, gradient)
-    return result
 
 
 def naive(each: Array, k: int, labeled: tuple[int, ...] = (), oversample: int = 2, ridge: float = 1.0) -> list[int]:
@@ -67,8 +48,8 @@ def naive(each: Array, k: int, labeled: tuple[int, ...] = (), oversample: int = 
 @pytest.mark.parametrize("labeled", [(), (0, 7, 13)])
 @pytest.mark.parametrize(("c", "d"), [(2, 3), (3, 4), (5, 2)])
 def test_picks_are_those_of_explicit_inverses(c: int, d: int, labeled: tuple[int, ...], seed: int) -> None:
-    logits, h = pool(20, c, d, seed)
-    each = explicit(logits, h)
+    logits, h = logits_and_embeddings(20, c, d, seed)
+    each = fisher_information(logits, h)
     selection = select(logits, h, 5, labeled)
     assert selection.sample_ids.tolist() == naive(each, 5, labeled)
     chosen = each[[*labeled, *selection.sample_ids.tolist()]].sum(axis=0)
@@ -79,41 +60,19 @@ def test_picks_are_those_of_explicit_inverses(c: int, d: int, labeled: tuple[int
     assert select(logits, h, 6, labeled, forward_only).sample_ids.tolist() == naive(each, 6, labeled, 1, 0.1)
 
 
-def test_information_is_the_sum_of_outer_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fisher, "CELLS", 1)
-    logits, h = pool(150, 3, 4)
-    each = explicit(logits, h)
-    p = np.exp(logits.astype(np.float64))
-    p /= p.sum(axis=1, keepdims=True)
-    matrix = RowMatrix(array=h)
-    np.testing.assert_allclose(fisher.information(p, matrix), each.sum(axis=0), atol=1e-10)
-    start, target = np.eye(12), each.mean(axis=0)
-    design = fisher.Design(p, matrix, pool=target, design=start)
-    for row in (5, 140, 5):
-        design.add(row)
-    design.remove(140)
-    whole = np.linalg.inv(start + 2 * each[5])
-    assert design.trace == pytest.approx(np.trace(whole @ target))
-    for row in (0, 5, 140):
-        after = np.trace(np.linalg.inv(start + 2 * each[5] + each[row]) @ target)
-        assert design.falls()[row] == pytest.approx(np.trace(whole @ target) - after)
-    removed = np.trace(np.linalg.inv(start + each[5]) @ target)
-    assert design.rises()[5] == pytest.approx(removed - np.trace(whole @ target))
-
-
 def test_many_picks_do_not_drift() -> None:
-    logits, h = pool(60, 3, 3)
-    assert select(logits, 30 * h, 30).sample_ids.tolist() == naive(explicit(logits, 30 * h), 30)
+    logits, h = logits_and_embeddings(60, 3, 3)
+    assert select(logits, 30 * h, 30).sample_ids.tolist() == naive(fisher_information(logits, 30 * h), 30)
 
 
 def test_removal_never_ends_worse_than_it_should() -> None:
-    logits, h = pool(30, 3, 3)
+    logits, h = logits_and_embeddings(30, 3, 3)
     traces = [select(logits, h, k).receipt.details["trace"] for k in (1, 5, 10, 29)]
     assert traces == sorted(traces, reverse=True)
 
 
 def test_certain_samples_and_zero_embeddings_go_by_id() -> None:
-    logits, h = pool(12, 3, 4)
+    logits, h = logits_and_embeddings(12, 3, 4)
     with np.errstate(divide="raise", over="raise", invalid="raise"):
         assert select(logits, 0 * h, 5).sample_ids.tolist() == list(range(5))
         certain = np.where(logits == logits.max(axis=1, keepdims=True), np.float32(1e4), np.float32(-1e4))
@@ -122,14 +81,14 @@ def test_certain_samples_and_zero_embeddings_go_by_id() -> None:
 
 
 def test_a_duplicate_of_a_pick_is_worth_less_than_the_pick() -> None:
-    logits, h = pool(10, 3, 4)
+    logits, h = logits_and_embeddings(10, 3, 4)
     selection = select(np.concatenate([logits, logits]), np.concatenate([h, h]), 4)
     assert len({row % 10 for row in selection.sample_ids.tolist()}) == 4
     assert all(row < 10 for row in selection.sample_ids)
 
 
 def test_too_wide_is_refused_with_what_to_do() -> None:
-    logits, h = pool(6, 60, 100)
+    logits, h = logits_and_embeddings(6, 60, 100)
     with pytest.raises(UsageError, match=r"60 \* 100 = 6000 rows, at most 5000.*classes=K.*dims=D"):
         select(logits, h, 2)
     for spec, says in (("bait:classes=9", "all but the 9 most probable of 60"), ("bait:dims=5", "on 5 of 100")):
@@ -142,11 +101,11 @@ def test_too_wide_is_refused_with_what_to_do() -> None:
 def test_too_many_candidates_are_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("foresift.strategies.bait.MAX_FORMS", 100)
     with pytest.raises(UsageError, match="keeps 2 n c\\^2 numbers for n = 20"):
-        select(*pool(20, 3, 2), 2)
+        select(*logits_and_embeddings(20, 3, 2), 2)
 
 
 def test_as_many_dims_as_the_rank_and_classes_but_one_are_exact() -> None:
-    logits, h = pool(20, 4, 3)
+    logits, h = logits_and_embeddings(20, 4, 3)
     wide = (h @ np.random.default_rng(0).normal(size=(3, 9))).astype(np.float32)
     expected = select(logits, wide, 5).sample_ids.tolist()
     assert select(logits, wide, 5, strategy=Bait(dims=3)).sample_ids.tolist() == expected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import combinations, product
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foresift.core.errors import UsageError
-from foresift.core.matrices import RowMatrix
 from foresift.core.predictions import Column, Predictions
 from foresift.core.queries import Selection
 from foresift.kernels.greedy import TIE
-from foresift.kernels.joint_information import JointInformation
 from foresift.strategies import parse
 from foresift.strategies.batch_bald import BatchBald
+from information import joint_information, member_logits
 
 Array = npt.NDArray[np.floating]
 
@@ -29,20 +28,6 @@ def select(logits: Array, k: int, strategy: BatchBald | None = None, seed: int =
     return (strategy or BatchBald()).select(made, budget=k, seed=seed)
 
 
-def joint_information(logits: Array, rows: tuple[int, ...] | list[int]) -> float:
-    """I(labels of rows; member) from every configuration of labels, in double precision."""
-    z = np.exp(logits.astype(np.float64))
-    p = z / z.sum(axis=2, keepdims=True)
-    e, c = p.shape[1:]
-    joint = conditional = 0.0
-    for labels in product(range(c), repeat=len(rows)):
-        given_member = [np.prod([p[row, m, y] for row, y in zip(rows, labels, strict=True)]) for m in range(e)]
-        whole = sum(given_member) / e
-        joint -= whole * np.log(whole)
-        conditional -= sum(q * np.log(q) for q in given_member) / e
-    return joint - conditional
-
-
 def naive(logits: Array, k: int) -> list[int]:
     picks: list[int] = []
     for _ in range(k):
@@ -51,10 +36,6 @@ def naive(logits: Array, k: int) -> list[int]:
         best = max(gains.values())
         picks.append(min(row for row, gain in gains.items() if gain >= best * (1 - TIE)))
     return picks
-
-
-def member_logits(n: int, e: int, c: int, seed: int = 0, scale: float = 1.5) -> npt.NDArray[np.float32]:
-    return np.random.default_rng(seed).normal(scale=scale, size=(n, e, c)).astype(np.float32)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -102,24 +83,6 @@ def test_when_the_member_is_known_the_rest_goes_by_bald() -> None:
     assert details["nats"] <= np.log(3) + 0.05
     bald = np.array([joint_information(logits, [row]) for row in range(60)])
     assert (np.diff(bald[selection.sample_ids[known:]]) <= 1e-9).all()
-
-
-@pytest.mark.parametrize("samples", [32, 250])
-def test_estimated_gains_are_near_the_exact_ones(samples: int) -> None:
-    logits = member_logits(8, 4, 3)
-    exact = joint_information(logits, [0, 1, 2, 3, 4, 7]) - joint_information(logits, [0, 1, 2, 3, 4])
-    errors = []
-    for seed in range(30):
-        information = JointInformation(
-            RowMatrix(array=logits).take, 8, samples=samples, rng=np.random.default_rng(seed)
-        )
-        for row in (0, 1, 2, 3, 4):
-            information.add(row)
-        assert information.sampled == (samples < 3**5)
-        errors.append(information.gains(np.array([7]))[0] - exact)
-    error = np.log(4) / 2 / np.sqrt(samples)
-    assert np.std(errors) <= error
-    assert abs(np.mean(errors)) <= 3 * error / np.sqrt(30) + 1e-12
 
 
 def test_a_large_batch_is_estimated_and_says_so() -> None:

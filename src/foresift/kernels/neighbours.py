@@ -18,8 +18,8 @@ from foresift.kernels.graphs import Graph, edges_where, joined, starts_of
 from foresift.kernels.greedy import CANDIDATES
 from foresift.kernels.similarities import REFERENCES, Block, ComputedSimilarity, Prepared, keep_largest
 
-MAX_EDGES = 1 << 27
-"""Edges of a graph that is held: 512 MiB of row numbers, twice that with its transpose."""
+MAX_EDGES = 1 << 26
+"""Edges of a graph that is held: 256 MiB of row numbers, and some 2 GiB while it is transposed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

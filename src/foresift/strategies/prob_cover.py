@@ -45,7 +45,7 @@ class ProbCover(Strategy):
         clusters: k of that k-means; the paper uses the number of classes.
         references: candidates, drawn at random, on which coverage is measured; 0 = all up to
             100,000 candidates, else 20,000.
-    Cost: O(n^2 d) time; memory 4 n d bytes and up to 1 GiB of neighbours. Where there are more, their
+    Cost: O(n^2 d) time; memory 4 n d bytes and up to 2 GiB for neighbours. Where there are more, their
         balls are computed again and again instead, with the same picks.
     Source: Yehuda et al. 2022, algorithm 1 and section 3.3. The radius is computed, not searched for: a
         ball is pure up to the distance to the nearest candidate of another cluster, and the radius is
