@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from foresift.core.errors import UsageError
 from foresift.core.matrices import RowMatrix
-from foresift.kernels.distances import centred, mean_row, nearest, squared_distances, squared_norms
+from foresift.kernels.distances import UnitRows, centred, mean_row, nearest, squared_distances, squared_norms
 
 
 def slow(rows: npt.NDArray[np.floating], centres: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -99,3 +99,16 @@ def test_the_mean_of_many_equal_rows_is_that_row() -> None:
     matrix = RowMatrix(array=np.broadcast_to(row, (300_000, 3)))
     np.testing.assert_allclose(mean_row(matrix), row.astype(np.float64), rtol=1e-10)
     assert mean_row(RowMatrix(array=np.empty((0, 3), dtype=np.float32))).tolist() == [0, 0, 0]
+
+
+def test_unit_rows_have_length_one_however_they_are_read() -> None:
+    array = points(0, 50, 12, offset=2.0)
+    array[7], array[8] = 0, 4 * array[9]
+    unit = UnitRows(array=array, rows=np.arange(50))
+    whole, lengths = unit.whole(), np.linalg.norm(unit.whole(), axis=1)
+    np.testing.assert_allclose(np.delete(lengths, 7), 1, rtol=1e-6)
+    assert (whole[7] == 0).all()
+    np.testing.assert_array_equal(whole[8], whole[9])
+    some = np.array([9, 3, 30])
+    for read in (unit.take(some), unit.subset(some).whole()):
+        np.testing.assert_array_equal(read, whole[some])
