@@ -71,9 +71,7 @@ class JointInformation(Objective):
     def add(self, row: int) -> None:
         """Split every configuration by the label of a candidate; keep no more than ``samples``."""
         probs = np.exp(self._log_probs(np.array([row])))[0]
-        joint = self._posteriors[:, None, :] * probs.T
-        given = joint.sum(axis=2)
-        mass = (self._mass[:, None] * given).ravel()
+        mass = (self._mass[:, None] * (self._posteriors @ probs)).ravel()
         kept = np.flatnonzero(mass > 0)
         if len(kept) > self._samples:
             kept = _resampled(mass, self._samples, self._rng)
@@ -81,8 +79,9 @@ class JointInformation(Objective):
             self._mass = np.full(len(kept), 1 / len(kept))
         else:
             self._mass = mass[kept] / mass[kept].sum()
-        flat = joint.reshape(len(mass), -1)[kept]
-        self._posteriors = flat / flat.sum(axis=1, keepdims=True)
+        before, label = np.divmod(kept, probs.shape[1])
+        joint = self._posteriors[before] * probs.T[label]
+        self._posteriors = joint / joint.sum(axis=1, keepdims=True)
 
     def _log_probs(self, rows: Rows) -> Floats:
         """(b, e, c)"""
