@@ -64,7 +64,7 @@ def slow_mean_std(probs: Array) -> Array:
     return np.asarray(probs.std(axis=0).mean(axis=1))
 
 
-@pytest.mark.parametrize(("e", "c"), [(1, 3), (4, 2), (100, 10), (100, 60)])
+@pytest.mark.parametrize(("e", "c"), [(1, 3), (4, 2), (3, 7), (100, 10), (100, 60)])
 @pytest.mark.parametrize(
     ("score", "slow"),
     [
