@@ -18,6 +18,16 @@ def small(digit_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_digits(digit_files / "train", tmp_path_factory.mktemp("small"), each=4)
 
 
+@pytest.fixture(scope="module")
+def watched_generation(digit_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network with a loss-prediction module; not to be changed."""
+    folder = tmp_path_factory.mktemp("watched")
+    arguments = ("--model", "cnn:2", "--epochs", 1, "--loss-prediction", "--out", folder / "gen")
+    answer = command("train", digit_files / "test", *arguments, home=folder / "home")
+    assert answer.code == 0, answer.err
+    return folder / "gen"
+
+
 IMAGE_STRATEGIES = ["deep-fool:steps=5,competitors=3", "entropy:keep=20+deep-fool:steps=4"]
 
 
@@ -86,3 +96,19 @@ def test_stages_of_a_chain_may_not_ask_for_two_kinds_of_one_column(small: Path, 
     answer = command("select", small, "--model", generation, "--budget", 2, "--strategy", chain, home=home)
     assert answer.code == 2
     assert "need flip-distance with another steps" in answer.complaint
+
+
+def test_a_loss_is_predicted_once_and_replayed(
+    small: Path, watched_generation: Path, home: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "picked.csv"
+    arguments = ("select", small, "--model", watched_generation, "--strategy", "loss-prediction", "--budget", 6)
+    assert command(*arguments, "--out", out, "--json", home=home).json["inferred"] == 40
+    assert command(*arguments, "--json", home=home).json["inferred"] == 0
+    assert command("replay", out, home=home).code == 0
+
+
+def test_a_generation_without_the_module_says_how_to_get_one(small: Path, generation: Path, home: Path) -> None:
+    answer = command("select", small, "--model", generation, "--strategy", "loss-prediction", "--budget", 6, home=home)
+    assert answer.code == 1
+    assert "foresift train DATA --model NAME --loss-prediction" in answer.complaint

@@ -37,3 +37,32 @@ def test_a_pool_without_the_column_says_how_to_get_it() -> None:
 def test_parameters_out_of_range_are_refused(spelling: str) -> None:
     with pytest.raises(UsageError, match="must be"):
         parse(spelling)
+
+
+def losses(n: int) -> Predictions:
+    return predictions({"predicted-loss": np.random.default_rng(0).permutation(n)})
+
+
+def test_the_largest_predicted_loss_comes_first() -> None:
+    selection = foresift.select(predictions({"predicted-loss": [0.1, 3, -2, 3]}), "LLAL", budget=3)
+    assert selection.sample_ids.tolist() == ["s1", "s3", "s0"]
+
+
+def test_a_subset_is_random_and_its_best_are_chosen() -> None:
+    pool = losses(200)
+    by_id = dict(zip(pool.sample_ids.tolist(), pool.column("predicted-loss").tolist(), strict=True))
+    chosen = {seed: foresift.select(pool, "loss-prediction:subset=40", budget=40, seed=seed) for seed in range(20)}
+    assert len({tuple(selection.sample_ids.tolist()) for selection in chosen.values()}) == 20
+    mean = np.mean([by_id[sample] for selection in chosen.values() for sample in selection.sample_ids.tolist()])
+    assert abs(mean - 99.5) < 8  # 800 draws of a uniform rank: a standard deviation of 2
+    for seed, selection in chosen.items():
+        best = foresift.select(pool, "loss-prediction:subset=40", budget=5, seed=seed)
+        assert best.sample_ids.tolist() == selection.sample_ids[:5].tolist()
+        assert (np.diff(selection.scores) < 0).all()
+
+
+def test_a_subset_smaller_than_the_budget_is_refused_and_a_larger_than_the_pool_is_all() -> None:
+    with pytest.raises(UsageError, match="subset of 3, fewer than the budget of 4"):
+        foresift.select(losses(9), "loss-prediction:subset=3", budget=4)
+    whole, subset = (foresift.select(losses(9), f"loss-prediction:subset={size}", budget=4) for size in (0, 10))
+    assert whole.sample_ids.tolist() == subset.sample_ids.tolist()

@@ -26,7 +26,8 @@ from foresift.stores.files import disk_errors
 from foresift.stores.generations import is_generation, read_generation
 
 try:
-    from foresift.models import head_logits, replace_head, require_linear_head, save_generation
+    from foresift.models import head_logits, replace_head, require_linear_head, save_generation, with_loss_prediction
+    from foresift.models.loss_prediction import PART as LOSS_PREDICTION
     from foresift.models.registry import pretrained_head_is_kept
     from foresift.training import ArrayImages, Recipe, evaluate, fit_head
     from foresift.training import train as train_network
@@ -51,6 +52,7 @@ def fit(workspace: Workspace, data: str | Path, request: TrainRequest, *, stdin:
 
 def _train_all(workspace: Workspace, pool: Pool, request: TrainRequest, start: Start, recipe: Recipe) -> Trained:
     _refuse_broken(request, pool.quarantined)
+    trainee, parts = _trainee(request, start, recipe)
     images = labeled_images(pool, start.classes, start.transform, progress=request.progress)
     val = _validation(workspace, request, start)
     held_out = () if val is None else (*val.pool.quarantined, *val.quarantined)
@@ -63,7 +65,7 @@ def _train_all(workspace: Workspace, pool: Pool, request: TrainRequest, start: S
     work = work_folder(request.out)
     with disk_errors(work):
         result = train_network(
-            start.network,
+            trainee,
             _as_training(images),
             images.codes,
             recipe=recipe,
@@ -76,12 +78,20 @@ def _train_all(workspace: Workspace, pool: Pool, request: TrainRequest, start: S
     if val is not None:
         metrics["val"] = evaluate(_network_logits(start.network, val), val.codes)
     return Trained(
-        generation=_save(workspace, request.out, start.network, record, metrics, files=_kept_files(work)),
+        generation=_save(workspace, request.out, start.network, record, metrics, files=_kept_files(work), parts=parts),
         folder=request.out,
         quarantined=quarantined,
         notes=(*notes, *result.notes),
         resumed_from=result.resumed_from,
     )
+
+
+def _trainee(request: TrainRequest, start: Start, recipe: Recipe) -> tuple[nn.Module, dict[str, nn.Module]]:
+    """What is trained, and the parts of it that are kept beside the network."""
+    if not recipe.loss_prediction:
+        return start.network, {}
+    watched = with_loss_prediction(start.network, size=start.transform.size, seed=request.seed)
+    return watched, {LOSS_PREDICTION: watched.module}
 
 
 def _train_head(workspace: Workspace, pool: Pool, request: TrainRequest, start: Start, recipe: Recipe) -> Trained:
@@ -207,9 +217,10 @@ def _save(
     metrics: Mapping[str, Any],
     *,
     files: Mapping[str, Path] | None = None,
+    parts: Mapping[str, nn.Module] | None = None,
 ) -> Generation:
     with disk_errors(out):
-        generation = save_generation(out, network, **record, metrics=metrics, files=files)
+        generation = save_generation(out, network, **record, metrics=metrics, files=files, parts=parts)
     _conclude(workspace, generation, out)
     return generation
 

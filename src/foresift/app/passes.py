@@ -80,11 +80,14 @@ class Model:
         """The trained network on a GPU where there is one, as passes over images take it."""
         import torch
 
-        from foresift.models import ScoringModule
+        from foresift.models import ScoringModule, load_loss_prediction, loss_predictor
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        network = ScoringModule(self.network(), self.generation.transform).requires_grad_(False)
-        return Subject(network=network.to(device))
+        network = self.network().requires_grad_(False).to(device)
+        scoring = ScoringModule(network, self.generation.transform)
+        module = load_loss_prediction(self.folder, self.generation)
+        predict = None if module is None else loss_predictor(scoring, network, module.requires_grad_(False).to(device))
+        return Subject(network=scoring, predict_loss=predict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,9 @@ def train(
     ] = None,
     head: Annotated[str | None, typer.Option(metavar="linear|mlp:W", help="For --train head.")] = None,
     checkpoints: Annotated[bool, typer.Option(help="Keep the weights of every epoch.")] = False,
+    loss_prediction: Annotated[
+        bool, typer.Option("--loss-prediction", help="Train a module that predicts the loss too, for that strategy.")
+    ] = False,
     classes: Annotated[str | None, typer.Option(help="Class names, comma-separated, in order.")] = None,
     weights: Annotated[Path | None, typer.Option(help="State dict to start from (.safetensors or .pt).")] = None,
     pretrained: Annotated[bool, typer.Option(help="Start from timm's published weights.")] = False,
@@ -86,6 +89,7 @@ def train(
         "precision": precision,
         "head": head,
         "checkpoint_every_epoch": checkpoints or None,
+        "loss_prediction": loss_prediction or None,
     }
     request = TrainRequest(
         model=model,

@@ -11,6 +11,7 @@ from foresift.models.embedding import (
     with_embedding,
 )
 from foresift.models.generations import load_network, save_generation
+from foresift.models.loss_prediction import load_loss_prediction, loss_predictor, with_loss_prediction
 from foresift.models.registry import ARCHITECTURES, build, canonical, describe
 from foresift.models.scoring import ScoringModule
 
@@ -25,9 +26,12 @@ __all__ = [
     "embedding_width",
     "head_logits",
     "head_of",
+    "load_loss_prediction",
     "load_network",
+    "loss_predictor",
     "replace_head",
     "require_linear_head",
     "save_generation",
     "with_embedding",
+    "with_loss_prediction",
 ]

@@ -43,6 +43,7 @@ def save_generation(
     seed: int = 0,
     metrics: Mapping[str, Any] | None = None,
     files: Mapping[str, Path] | None = None,
+    parts: Mapping[str, nn.Module] | None = None,
 ) -> Generation:
     """The record of a trained network, once it lies in ``folder`` complete.
 
@@ -53,12 +54,15 @@ def save_generation(
         architecture: a name of ``foresift models``, or ``custom`` for a user's own module.
         classes: c names, in the order of the logits.
         files: more files that belong into the folder, by their path in it; the originals stay.
+        parts: modules that were trained beside the network; each is kept as ``NAME.safetensors``.
     Raises:
         ModelError: the folder holds something else, weights are not finite, values are not plain JSON.
     """
     _check_record(network, architecture=architecture, classes=classes, size=transform.size)
     blob = weights.serialise(network)
-    weights.check_finite(network.state_dict(), where=folder)
+    blobs = {name: weights.serialise(module) for name, module in (parts or {}).items()}
+    for module in (network, *(parts or {}).values()):
+        weights.check_finite(module.state_dict(), where=folder)
     generation = Generation(
         architecture=_checked_name(architecture),
         classes=tuple(classes),
@@ -73,8 +77,10 @@ def save_generation(
         metrics=dict(metrics or {}),
         foresift=_version(),
         probe=probe(network, size=transform.size) if split(architecture)[0] == CUSTOM else (),
+        parts={name: digest_bytes(part) for name, part in blobs.items()},
     )
-    _write(folder, _json(generation), blob, files or {})
+    tensors = {WEIGHTS_FILE: blob, **{f"{name}.safetensors": part for name, part in blobs.items()}}
+    _write(folder, _json(generation), tensors, files or {})
     return generation
 
 
@@ -205,7 +211,7 @@ def _json(generation: Generation) -> bytes:
         ) from None
 
 
-def _write(folder: Path, record: bytes, blob: bytes, files: Mapping[str, Path]) -> None:
+def _write(folder: Path, record: bytes, tensors: Mapping[str, bytes], files: Mapping[str, Path]) -> None:
     if _already_there(folder, record):
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -213,7 +219,8 @@ def _write(folder: Path, record: bytes, blob: bytes, files: Mapping[str, Path]) 
     try:
         for name, file in files.items():
             _link(file, temporary / name)
-        weights.write_atomically(temporary / WEIGHTS_FILE, blob)
+        for name, blob in tensors.items():
+            weights.write_atomically(temporary / name, blob)
         weights.write_atomically(temporary / RECORD_FILE, record)
         temporary.chmod(0o755)  # mkdtemp makes it private
         if folder.is_dir():

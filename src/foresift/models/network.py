@@ -12,6 +12,8 @@ class Network(nn.Module):
     """
 
     head: nn.Module
+    taps: tuple[str, ...] = ()
+    """Dotted names of the parts whose outputs are feature maps, shallow to deep."""
 
     def features(self, images: Tensor) -> Tensor:
         """(b, d) embeddings of (b, 3, s, s) normalised images."""

@@ -26,6 +26,7 @@ class CifarResNet(Network):
         super().__init__()
         self.stem = _conv_norm(3, 16, stride=1)
         self.stages = _stages(_PaddedBlock, 16, widths=(16, 32, 64), depths=[(depth - 2) // 6] * 3)
+        self.taps = ("stem", *_ends(depths=[(depth - 2) // 6] * 3))
         self.head = nn.Linear(64, classes)
         _initialise(self)
 
@@ -44,6 +45,7 @@ class SmallImageResNet(Network):
         super().__init__()
         self.stem = _conv_norm(3, 64, stride=1)
         self.stages = _stages(_ProjectedBlock, 64, widths=(64, 128, 256, 512), depths=depths)
+        self.taps = _ends(depths=depths)
         self.head = nn.Linear(512, classes)
         _initialise(self)
 
@@ -99,6 +101,11 @@ def _stages(block: type[_Block], inputs: int, *, widths: Sequence[int], depths: 
             blocks.append(block(inputs, width, 2 if stage and not index else 1))
             inputs = width
     return nn.Sequential(*blocks)
+
+
+def _ends(*, depths: Sequence[int]) -> tuple[str, ...]:
+    """Names of the last block of every stage."""
+    return tuple(f"stages.{sum(depths[: stage + 1]) - 1}" for stage in range(len(depths)))
 
 
 def _conv_norm(inputs: int, outputs: int, *, stride: int, size: int = 3) -> nn.Sequential:

@@ -26,6 +26,7 @@ class Mlp(Network):
         super().__init__()
         self.hidden = nn.Linear(3 * image_size * image_size, width)
         self.act = nn.ReLU()
+        self.taps = ("act",)
         self.head = nn.Linear(width, classes)
 
     def features(self, images: Tensor) -> Tensor:
@@ -47,6 +48,7 @@ class Cnn(Network):
             _block(width, 2 * width, stride=2),
             _block(2 * width, 4 * width, stride=2),
         )
+        self.taps = ("blocks.0", "blocks.1", "blocks.2")
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(4 * width, classes)
 

@@ -53,6 +53,10 @@ class Recipe:
     """``linear`` or ``mlp:WIDTH``; used by ``train="head"``."""
     checkpoint_every_epoch: bool = False
     """Keep the weights of every epoch: members of a checkpoint ensemble."""
+    loss_prediction: bool = False
+    """Train a module beside the network that predicts its loss (Yoo and Kweon 2019)."""
+    loss_prediction_weight: float = 1.0
+    """Of its ranking loss beside the cross-entropy."""
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -66,6 +70,13 @@ class Recipe:
         _require(0 <= self.label_smoothing < 1, "label_smoothing", "within [0, 1)", self.label_smoothing)
         in_run = 0 <= self.warmup_epochs < self.epochs
         _require(in_run, "warmup_epochs", "within [0, epochs)", self.warmup_epochs)
+        weight = self.loss_prediction_weight
+        _require(0 < weight < math.inf, "loss_prediction_weight", "a finite number above 0", weight)
+        if self.loss_prediction:
+            _require(self.train == "all", "train", "all with loss_prediction", self.train)
+            _require(self.batch_size >= 2, "batch_size", "at least 2 with loss_prediction (pairs)", self.batch_size)
+            alone = not self.checkpoint_every_epoch
+            _require(alone, "checkpoint_every_epoch", "off with loss_prediction", self.checkpoint_every_epoch)
         head_width(self.head)
 
     @property

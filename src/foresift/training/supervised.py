@@ -22,6 +22,7 @@ from foresift.training.augment import augment, normalise
 from foresift.training.checkpoints import RUN_KEY, AtomicCheckpointIO, EveryEpoch, resumable
 from foresift.training.data import ArrayImages, Batch, Codes, check_codes, loader
 from foresift.training.isolation import isolated, seed_all
+from foresift.training.objectives import objective_of
 from foresift.training.recipe import Recipe
 
 Validation = tuple[ArrayImages, Codes]
@@ -137,6 +138,7 @@ class _Supervised(pl.LightningModule):
         self.history: list[dict[str, float]] = []
         self.resumed_from = 0
         self._transform = images.transform
+        self._objective = objective_of(recipe)
         self._recipe, self._seed, self._run, self._progress = recipe, seed, run, progress
         self._sums: dict[str, Tensor] = {}
 
@@ -164,11 +166,10 @@ class _Supervised(pl.LightningModule):
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """The loss of one batch."""
         pixels = augment(batch.pixels, kind=self._recipe.augment, seed=(self._seed, batch.epoch, batch.number))
-        logits = self.model(normalise(pixels, self._transform)).float()
-        smoothing = self._recipe.label_smoothing
-        loss = functional.cross_entropy(logits, batch.codes, label_smoothing=smoothing)
-        self._add("train", loss, logits, batch.codes)
-        return loss
+        done = self.current_epoch / self._recipe.epochs
+        step = self._objective(self.model, normalise(pixels, self._transform), batch.codes, done)
+        self._add("train", step.loss, step.logits, batch.codes)
+        return step.total
 
     def validation_step(self, batch: Batch, _index: int) -> None:
         """Sums of one validation batch."""
