@@ -160,8 +160,9 @@ def test_one_class_has_no_uncertainty_and_still_picks() -> None:
 def test_numbers_that_are_none_are_errors_that_name_the_sample() -> None:
     logits, embeddings = pool()
     embeddings[17, 3] = np.inf
-    with pytest.raises(NonFiniteError, match="'17'"):
-        select("ua-dpp", (logits, embeddings), 5)
+    for form in ("quality", "distance", "paper"):
+        with pytest.raises(NonFiniteError, match="'17'"):
+            select(f"ua-dpp:form={form}", (logits, embeddings), 5)
 
 
 @pytest.mark.parametrize(

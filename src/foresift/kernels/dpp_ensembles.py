@@ -7,7 +7,7 @@ squared eigenvectors; sampling, marginals and greedy maximisation ask for nothin
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from foresift.core.arrays import Rows
 from foresift.core.matrices import RowMatrix
-from foresift.kernels.dpp_features import Array, Features, Geometry, positive_spectrum
+from foresift.kernels.dpp_features import SINGULAR, Array, Features, Geometry, positive_spectrum
 from foresift.kernels.dpp_projection import ReadRows
 
 FEATURE_BYTES = 1 << 26
@@ -32,6 +32,10 @@ class Ensemble(Protocol):
     @property
     def eigenvalues(self) -> Array:
         """(r,) positive, ascending."""
+
+    @property
+    def singular(self) -> float:
+        """Residuals below this share of the largest L_ii are rounding errors."""
 
     def __len__(self) -> int:
         """n, the number of candidates."""
@@ -58,6 +62,7 @@ class PrimalEnsemble:
     """(n, r) orthonormal columns"""
     entries: Array
     """(n,) L_ii"""
+    singular: float = SINGULAR
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -170,8 +175,9 @@ class DualEnsemble:
     eigenvalues: Array
     directions: Array
     """(D, r) T"""
-    factor: Array | None = field(default=None)
+    factor: Array | None = None
     """(D, D) B; None means the identity."""
+    singular: float = SINGULAR_FLOAT32
 
     def __len__(self) -> int:
         return len(self.rows.matrix)

@@ -78,9 +78,10 @@ def equation_of(
         of_labeled: (m,) of the labeled rows; empty where they don't condition.
         most: rows that are feasible.
     Raises:
+        NonFiniteError: an embedding holds NaN or infinity.
         UsageError: more rows than ``most``.
     """
-    matrix, geometry = query.matrix("embeddings"), Geometry()
+    matrix, geometry = dpp_similarity.finite_embeddings(query), Geometry()
     if len(matrix) + len(of_labeled) > most:
         raise UsageError(
             f"this form of ua-dpp holds at most {most} rows, got {len(matrix)} candidates and {len(of_labeled)} "

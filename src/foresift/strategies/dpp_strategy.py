@@ -13,7 +13,7 @@ from foresift.core.arrays import Rows
 from foresift.core.errors import UsageError
 from foresift.core.queries import Picks, Query
 from foresift.kernels.dpp_elementary import check_rank
-from foresift.kernels.dpp_ensembles import SINGULAR_FLOAT32, Ensemble
+from foresift.kernels.dpp_ensembles import Ensemble
 from foresift.kernels.dpp_exact import sample_beyond_rank
 from foresift.kernels.dpp_map import ExplainedFeatures, greedy_map
 from foresift.strategies.base import Strategy
@@ -105,8 +105,7 @@ def maximised(ensemble: Ensemble, k: int) -> Picks:
     """The greedy maximum, with the residual of each pick; beyond the rank, the lowest rows left, of residual 0."""
     read = ensemble.feature_rows()
     width = read(np.zeros(1, dtype=np.intp)).shape[1]
-    share = SINGULAR_FLOAT32 if width < len(ensemble) else 1e-10
-    found = greedy_map(ensemble.diagonal(), ExplainedFeatures(read, k, width), k, share=share)
+    found = greedy_map(ensemble.diagonal(), ExplainedFeatures(read, k, width), k, share=ensemble.singular)
     rows, missing = with_rest(found.rows, len(ensemble), k), k - len(found.rows)
     return Picks(
         rows=rows,

@@ -26,7 +26,7 @@ from foresift.strategies.dpp_equation import (
     equation_of,
     printed_ensemble,
 )
-from foresift.strategies.dpp_similarity import Similarity, finite_embeddings
+from foresift.strategies.dpp_similarity import Similarity
 from foresift.strategies.dpp_strategy import DppStrategy, check_choice, check_positive, every_candidate
 from foresift.strategies.registry import strategy
 
@@ -140,7 +140,6 @@ class UaDpp(DppStrategy):
 
     def _uncertainty(self, query: Query) -> Values:
         """(n,) the score of every candidate within 0 .. 1."""
-        finite_embeddings(query)
         values = check_finite(SCORES.get(self.score).over(len(query), query.block), query, name=self.score)
         return self._within_one(values, query.block("logits", 0, 1).shape[1])
 
