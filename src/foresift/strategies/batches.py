@@ -111,7 +111,7 @@ def _guarded(
         return Picks(rows=np.array(admission.taken, dtype=np.intp), solver="none"), {}
     values = strategy.values(query) if strategy.prefix else None
     if values is None:
-        return _batch_after_batch(strategy, query, open_rows, admission, rng)
+        return batch_after_batch(strategy, query, open_rows, admission, rng)
     return _down_the_ranking(strategy, query, values, open_rows, admission, rng)
 
 
@@ -128,7 +128,7 @@ def _down_the_ranking(
     return picks, _cost_in_rank(values, chosen, others)
 
 
-def _batch_after_batch(
+def batch_after_batch(
     strategy: Picker, query: Query, open_rows: Mask, admission: Admission, rng: np.random.Generator
 ) -> tuple[Picks, dict[str, Any]]:
     """Ask, take what no guard objects to, and ask again for the rest with everything else that is out left out."""
