@@ -199,14 +199,15 @@ def test_wrong_limits_are_usage_errors(wrong: list[str], pool: Path, home: Path)
 
 @dataclass(frozen=True, kw_only=True)
 class FewestLabels(Strategy):
-    """Remembers the labels that it was given."""
+    """Remembers the labels that it was given, and picks by them."""
 
     name: ClassVar[str] = "fewest-labels"
     needs: ClassVar[tuple[str, ...]] = ("logits", "labels")
 
     def pick(self, query: Query, rng: np.random.Generator) -> Picks:
         assert query.labels is not None
-        return Picks(rows=np.arange(query.budget), details={"labels": query.labels.tolist()})
+        first = int(query.labels @ np.arange(1, len(query.labels) + 1)) % (len(query) - query.budget + 1)
+        return Picks(rows=first + np.arange(query.budget), details={"labels": query.labels.tolist()})
 
 
 @pytest.fixture
@@ -255,7 +256,7 @@ def test_labels_of_the_pool_itself_reach_the_strategy(
 
 @pytest.mark.usefixtures("_fewest_labels")
 def test_labels_beside_a_predictions_file(workspace: Workspace, tmp_path: Path) -> None:
-    table = {"id": [1, 2, 3, 4], "logits": [[0.0, 0, 1]] * 4}
+    table = {"id": list(range(1, 31)), "logits": [[0.0, 0, 1]] * 30}
     pq.write_table(pa.table(table), tmp_path / "p.parquet")
     labeled = tmp_path / "labeled.csv"
     request = Request(strategy="fewest-labels", budget=1, labeled=labeled)
