@@ -388,3 +388,26 @@ def test_every_part_of_a_pool_may_be_inferred_before_the_whole(
     chosen = select_from_pool(workspace, both, Request(strategy="margin", budget=1), model=generation)
     assert chosen.result is not None
     assert chosen.result.report.inferred == 20
+
+
+# ---- damage on the disk --------------------------------------------------------------------
+
+
+def test_a_flipped_bit_in_the_store_costs_one_image_and_changes_nothing(
+    workspace: Workspace, pool: Path, generation: Path
+) -> None:
+    request = Request(strategy="margin", budget=9, options=PassOptions(engine="torch"))
+    before = select_from_pool(workspace, pool, request, model=generation)
+    assert before.result is not None
+    row = before.result.predictions.column("logits")[11].tobytes()
+    (file,) = (workspace.cache / "predictions").glob("*.lance/data/*.lance")
+    data = bytearray(file.read_bytes())
+    data[data.index(row) + 3] ^= 1 << 6
+    file.write_bytes(data)
+    after = select_from_pool(workspace, pool, request, model=generation)
+    assert after.result is not None
+    assert after.result.report.inferred == 1
+    assert after.notes[-1].startswith("1 stored predictions in ")
+    assert after.notes[-1].endswith("were damaged on the disk and have been dropped; they were inferred again")
+    assert after.selection.receipt == before.selection.receipt
+    assert select_from_pool(workspace, pool, request, model=generation).notes == before.notes

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import storing
-from foresift.core.errors import StoreError
+from foresift.core.errors import DamagedRowsError, StoreError
 from foresift.core.protocols import StoredRows
 from foresift.stores.predictions import LanceStore
 from storing import PRODUCER, digests, rows
@@ -160,8 +160,8 @@ def test_kill_9_leaves_whole_appends(tmp_path: Path) -> None:
 def test_a_first_append_that_was_killed_is_no_damage(tmp_path: Path) -> None:
     store = LanceStore(tmp_path)
     store.append(OTHER, rows(0, 1))
-    folder = tmp_path / f"{PRODUCER.digest}.lance"
-    shutil.copytree(tmp_path / f"{OTHER.digest}.lance", folder)
+    folder = LanceStore(tmp_path)._path(PRODUCER)
+    shutil.copytree(LanceStore(tmp_path)._path(OTHER), folder)
     for manifest in (folder / "_versions").glob("*.manifest"):
         manifest.rename(f"{manifest}#1")  # how an unfinished version lies there
     assert len(store.known(PRODUCER)) == 0
@@ -178,7 +178,7 @@ def test_a_first_append_that_was_killed_is_no_damage(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["data/*.lance", "_versions/*.manifest"])
 def test_torn_and_missing_files_are_one_clear_line(kind: str, harm: Callable[[Path], object], tmp_path: Path) -> None:
     LanceStore(tmp_path).append(PRODUCER, rows(0, 3))
-    folder = tmp_path / f"{PRODUCER.digest}.lance"
+    folder = LanceStore(tmp_path)._path(PRODUCER)
     (victim,) = folder.glob(kind)
     harm(victim)
     store = LanceStore(tmp_path)
@@ -193,6 +193,32 @@ def test_torn_and_missing_files_are_one_clear_line(kind: str, harm: Callable[[Pa
     shutil.rmtree(folder)
     store.append(PRODUCER, rows(0, 3))
     assert_holds(store, 3)
+
+
+def flip_a_bit(store: LanceStore, value: float, *, bit: int) -> None:
+    """One bit of the one place in the data files where a number lies."""
+    (file,) = store._path(PRODUCER).glob("data/*.lance")
+    data, word = bytearray(file.read_bytes()), np.float32(value).tobytes()
+    assert data.count(word) == 1
+    data[data.index(word) + bit // 8] ^= 1 << bit % 8
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("bit", [0, 13, 31])
+def test_a_flipped_bit_makes_its_row_missing(bit: int, tmp_path: Path) -> None:
+    LanceStore(tmp_path).append(PRODUCER, rows(0, 20))
+    embeddings = rows(0, 20).embeddings
+    assert embeddings is not None
+    flip_a_bit(LanceStore(tmp_path), embeddings[7, 2], bit=bit)
+    store = LanceStore(tmp_path)
+    store.read(PRODUCER, digests(0, 20), columns=("logits",))  # theirs are whole
+    with pytest.raises(DamagedRowsError, match=r"1 stored predictions .* run the same command again"):
+        store.read(PRODUCER, digests(5, 8), columns=("embeddings",))
+    assert sorted(set(digests(0, 20)) - set(store.known(PRODUCER))) == [digests(7, 8)[0]]
+    few = store.read(PRODUCER, digests(8, 11), columns=("embeddings",))
+    np.testing.assert_array_equal(few.embeddings, embeddings[8:11])
+    store.append(PRODUCER, rows(7, 8))
+    assert_holds(store, 20)
 
 
 def test_a_full_disk_is_a_clear_line_and_keeps_what_is_there(tmp_path: Path) -> None:

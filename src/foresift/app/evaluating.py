@@ -59,7 +59,7 @@ def evaluate(
     from foresift.training.metrics import evaluate as measure
 
     metrics = measure(result.predictions.column("logits"), truth)
-    notes = (*pool.notes, *map(str, pool.conflicts))
+    notes = (*pool.notes, *map(str, pool.conflicts), *result.notes)
     return Evaluated(metrics=metrics, classes=classes, result=result, notes=notes)
 
 

@@ -18,7 +18,7 @@ from foresift.app.engine_choice import Bench, ScoreInUse, choose_engine
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Embeddings, Logits, Pixels
 from foresift.core.digests import digest_value
-from foresift.core.errors import DataError, EmptyPoolError, ModelError, QuarantineError, UsageError
+from foresift.core.errors import DamagedRowsError, DataError, EmptyPoolError, ModelError, QuarantineError, UsageError
 from foresift.core.generations import Generation
 from foresift.core.predictions import Column, Predictions, Producer
 from foresift.core.protocols import Engine, Outputs, PredictionStore, Progress, Silent, StoredRows
@@ -98,6 +98,8 @@ class PassResult:
     quarantined: tuple[Quarantined, ...]
     report: PassReport
     choice: Choice
+    notes: tuple[str, ...] = ()
+    """What a person should know of the store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +159,16 @@ def predict_pool(
         EmptyPoolError: not one usable sample.
         QuarantineError: a broken file under ``strict``.
     """
+    try:
+        return _predicted(workspace, pool, model, columns=columns, options=options)
+    except DamagedRowsError as damage:  # they are out of the store now, and missing
+        again = _predicted(workspace, pool, model, columns=columns, options=options)
+        return replace(again, notes=(f"{str(damage).partition(';')[0]}; they were inferred again",))
+
+
+def _predicted(
+    workspace: Workspace, pool: Pool, model: Model, *, columns: Sequence[str], options: PassOptions
+) -> PassResult:
     job = open_job(workspace, pool, model, options=options, key=model.key, stage=model.stage, engines=_Engines(model))
     choice = job.choose()
     producer = job.producer(choice.engine, choice.batch)

@@ -269,7 +269,7 @@ def _select_predicted(job: _Job, model: Model) -> Selected:
     }
     job = replace(job, pool=replace(pool, quarantined=result.quarantined))
     selected = _finish(job, predictions, described, model=record, engine=engine)
-    return replace(selected, quarantined=result.quarantined, result=result)
+    return replace(selected, quarantined=result.quarantined, result=result, notes=(*selected.notes, *result.notes))
 
 
 def _finish(

@@ -25,6 +25,11 @@ class Predicted:
     pool: Pool
     result: PassResult
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know about the pool and the store."""
+        return (*self.pool.notes, *map(str, self.pool.conflicts), *self.result.notes)
+
 
 def predict(
     workspace: Workspace,

@@ -252,7 +252,7 @@ def predict(
                 "inferred": result.report.inferred,
                 "shards": result.report.shards,
                 "quarantined": quarantine_json(result.quarantined),
-                "notes": [*done.pool.notes, *map(str, done.pool.conflicts)],
+                "notes": list(done.notes),
                 "engine": result.choice.engine,
                 "batch": result.choice.batch,
                 "engine_reason": result.choice.reason,
@@ -262,7 +262,7 @@ def predict(
             }
         )
         return
-    notes_about_pool(result.quarantined, (*done.pool.notes, *map(str, done.pool.conflicts)))
+    notes_about_pool(result.quarantined, done.notes)
     stored = len(result.predictions) - result.report.inferred
     say(f"{len(result.predictions):,} images predicted: {result.report.inferred:,} inferred, {stored:,} from the store")
     say(f"engine {result.choice.engine}, batch {result.choice.batch} ({result.choice.reason})")

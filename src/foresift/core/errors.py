@@ -15,6 +15,7 @@ ForesiftError
 ├── MissingColumnError    a strategy needs what the predictions lack
 ├── MissingExtraError     an optional package is not installed
 ├── StoreError            the workspace on disk
+│   └── DamagedRowsError  stored rows whose bits have changed; they were dropped
 ├── ContractError         a plug-in broke the contract of its kind
 └── ReplayError           a receipt that can't be recomputed, and why
 """
@@ -96,6 +97,10 @@ class MissingExtraError(ForesiftError, ImportError):
 
 class StoreError(ForesiftError):
     """The workspace can't be read or written."""
+
+
+class DamagedRowsError(StoreError):
+    """Stored rows no longer fit their checksums; they were dropped, so that they count as missing from now on."""
 
 
 class ContractError(ForesiftError):

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from foresift.core.errors import MissingExtraError, StoreError
+from foresift.core.errors import DamagedRowsError, MissingExtraError, StoreError
 from foresift.core.predictions import Producer
 from foresift.core.protocols import StoredRows
+from foresift.stores.checksums import row_sums
 from foresift.stores.files import locked, write_json
 
 try:
@@ -22,6 +23,8 @@ try:
 except ImportError as error:  # pragma: no cover - only without the extra
     raise MissingExtraError("storing predictions", "vision") from error
 
+FORMAT = 2
+"""Of the data sets, in their names: those of another format are not read."""
 _BATCH_ROWS = 2048
 # Lance would hold gigabytes of coming batches.
 _SMALL_READAHEAD = {"batch_readahead": 1, "fragment_readahead": 1, "io_buffer_size": 16 << 20}
@@ -33,7 +36,8 @@ class LanceStore:
 
     Each append is one Lance version, so a kill leaves whole shards only, and several
     processes may append at once. Rows are found by content digest through an index that
-    is rebuilt when the version moves; memory O(stored rows x 40 bytes).
+    is rebuilt when the version moves; memory O(stored rows x 40 bytes). Lance itself notices torn
+    files but no flipped bits: each matrix has a checksum a row, looked at whenever the row is read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -46,6 +50,8 @@ class LanceStore:
 
     def read(self, producer: Producer, digests: npt.NDArray[np.str_], *, columns: Sequence[str]) -> StoredRows:
         """Rows in the order asked for; raises ``KeyError`` for a digest that is not stored.
+
+        Rows that do not fit their checksums are dropped from the store, and ``DamagedRowsError`` says so.
 
         Reads the asked columns, of the asked rows only where these are less than half. Memory: the
         arrays that are given back and a few batches.
@@ -76,6 +82,8 @@ class LanceStore:
                 "reason": pa.array(rows.reasons.tolist(), pa.string()),
                 "logits": _fixed(rows.logits),
                 "embeddings": _fixed(rows.embeddings),
+                "logits_sum": pa.array(row_sums(rows.logits)),
+                "embeddings_sum": pa.array(row_sums(rows.embeddings)),
             }
         )
         try:
@@ -106,11 +114,25 @@ class LanceStore:
             reasons = np.empty(len(rows), dtype=object)
             widths = {name: dataset.schema.field(name).type.list_size for name in columns}
             matrices = {name: np.empty((len(rows), width), dtype=np.float32) for name, width in widths.items()}
-            for at, batch in _batches(dataset, rows, ["reason", *columns]):
+            damaged = np.zeros(len(rows), dtype=bool)
+            for at, batch in _batches(dataset, rows, ["reason", *columns, *(f"{name}_sum" for name in columns)]):
                 reasons[at] = batch["reason"].to_pylist()
                 for name, matrix in matrices.items():
-                    matrix[at] = _values(batch[name])
+                    matrix[at] = values = _values(batch[name])
+                    damaged[at] |= row_sums(values) != batch[f"{name}_sum"].to_numpy()
+        if damaged.any():
+            self._drop(producer, dataset, rows[damaged])
         return reasons.astype(np.str_), matrices
+
+    def _drop(self, producer: Producer, dataset: Any, rows: npt.NDArray[np.int64]) -> None:
+        path = self._path(producer)
+        with _reading(path):
+            names = dataset.take(np.unique(rows).tolist(), columns=["digest"])["digest"].to_pylist()
+            dataset.delete(f"digest IN ({', '.join(repr(name) for name in names)})")
+        raise DamagedRowsError(
+            f"{len(names)} stored predictions in {path} were damaged on the disk and have been dropped; "
+            "run the same command again, it infers them anew"
+        )
 
     def _index(self, producer: Producer) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64]]:
         dataset = self._open(producer)
@@ -133,7 +155,7 @@ class LanceStore:
             return lance.dataset(path)
 
     def _path(self, producer: Producer) -> Path:
-        return self._root / f"{producer.digest}.lance"
+        return self._root / f"{producer.digest}.{FORMAT}.lance"
 
 
 def _exists(path: Path) -> bool:
