@@ -18,6 +18,8 @@ from foresift.kernels.topk import top_k
 
 WHOLE_WORK = 1 << 35
 """Products a pass (n k d) up to which all rows take part in every pass: 67,000 rows of 512 for 1,000 centres."""
+LARGEST_SAMPLE = 1 << 18
+"""Rows of a sample at most, where that leaves ``ROWS_A_CENTRE``: half a GiB of rows of 512."""
 ROWS_A_CENTRE = 16
 """A sample holds at least so many rows for every centre."""
 TOLERANCE = 1e-4
@@ -68,15 +70,16 @@ def kmeans(
     Raises:
         UsageError: k, weights or max_iterations out of range.
     Cost: O(n k d) time a pass, at most ``WHOLE_WORK`` or 16 k^2 d in the passes over a sample; memory
-        one float32 copy of the rows where that fits, else one block.
+        one float32 copy of the rows where all take part and that fits, two of a sample, else one block.
     Source: Lloyd 1982; Arthur and Vassilvitskii 2007. A cluster without rows moves to the row that is
         farthest from its centre.
     """
     weight = _checked_weights(matrix, k, weights, max_iterations)
-    points = EuclideanPoints(matrix)
     whole = len(matrix) * k * matrix.width <= WHOLE_WORK
-    clusters = (_from_start if whole else _from_sample)(points, k, rng, weight, max_iterations)
-    return replace(clusters, centres=points.restored(clusters.centres))
+    clusters = (_from_all if whole else _from_sample)(matrix, k, rng, weight, max_iterations)
+    if not np.isfinite(clusters.inertia):
+        raise NonFiniteError("k-means needs finite numbers of moderate size; a row is at no finite distance")
+    return clusters
 
 
 def kmeans_plus_plus(matrix: RowMatrix, k: int, rng: np.random.Generator, weights: Values | None = None) -> Rows:
@@ -161,6 +164,14 @@ def _seeds(points: EuclideanPoints, k: int, rng: np.random.Generator, weights: n
     return d2_sample(points, min(first, len(points) - 1), k, rng, weights=weights)
 
 
+def _from_all(
+    matrix: RowMatrix, k: int, rng: np.random.Generator, weights: npt.NDArray[np.float64], max_iterations: int
+) -> Clusters:
+    points = EuclideanPoints(matrix)
+    clusters = _from_start(points, k, rng, weights, max_iterations)
+    return replace(clusters, centres=points.restored(clusters.centres))
+
+
 def _from_start(
     points: EuclideanPoints, k: int, rng: np.random.Generator, weights: npt.NDArray[np.float64], max_iterations: int
 ) -> Clusters:
@@ -183,16 +194,15 @@ def _lloyd(centres: Floats, assignment: Rows, inertia: float, *, approx: str) ->
 
 
 def _from_sample(
-    points: EuclideanPoints, k: int, rng: np.random.Generator, weights: npt.NDArray[np.float64], max_iterations: int
+    matrix: RowMatrix, k: int, rng: np.random.Generator, weights: npt.NDArray[np.float64], max_iterations: int
 ) -> Clusters:
     """Clusters of a sample, moved by one pass over all rows."""
-    matrix, n = points.matrix, len(points)
-    size = min(n, max(WHOLE_WORK // (k * matrix.width), ROWS_A_CENTRE * k))
+    n = len(matrix)
+    size = min(n, max(min(WHOLE_WORK // (k * matrix.width), LARGEST_SAMPLE), ROWS_A_CENTRE * k))
     weighty = np.flatnonzero(weights)
     among = weighty if len(weighty) >= k else np.arange(n)
     rows = np.sort(rng.permutation(among)[:size])
-    sample = EuclideanPoints(RowMatrix(array=matrix.take(rows)))
-    start = sample.restored(_from_start(sample, k, rng, weights[rows], max_iterations).centres)
+    start = _from_all(RowMatrix(array=matrix.take(rows)), k, rng, weights[rows], max_iterations).centres
     distances, assignment = nearest(matrix, start)
     centres = _moved(matrix, weights, distances, assignment, start)
     distances, assignment = nearest(matrix, centres)
