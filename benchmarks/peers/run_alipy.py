@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import collections
+import collections.abc
 from collections.abc import Callable
 
 import numpy as np
-from alipy.query_strategy import QueryInstanceCoresetGreedy, QueryInstanceUncertainty
-from task import Task, answer
+
+collections.Iterable = collections.abc.Iterable  # it was written for a Python that still had this name
+
+from alipy.query_strategy import QueryInstanceCoresetGreedy, QueryInstanceUncertainty  # noqa: E402
+from task import Task, answer  # noqa: E402
 
 
 def margin(task: Task) -> Callable[[], np.ndarray]:
