@@ -81,12 +81,10 @@ class DppStrategy(Strategy):
     ) -> Picks:
         """Picks from an ensemble by the method that the parameters name, beyond its rank too."""
         rank, k = len(ensemble.eigenvalues), query.budget
-        beyond = max(0, k - rank)
         if self.kernel == "linear":
             check_rank(rank, k)
         found = sampled(ensemble, k, rng) if self.method == "sample" else maximised(ensemble, k)
-        rest = f"rank {rank} of the kernel is exhausted: the last {beyond} picks are any of the rest" if beyond else ""
-        approximations = [part for part in (approx, found.approx, rest) if part]
+        approximations = [part for part in (approx, found.approx, beyond_rank(rank, k)) if part]
         return Picks(
             rows=found.rows,
             scores=found.scores,
@@ -94,6 +92,16 @@ class DppStrategy(Strategy):
             approx="; ".join(approximations),
             details={**details, "rank": rank, **found.details},
         )
+
+
+def beyond_rank(rank: int, k: int) -> str:
+    """What happens to picks beyond the rank of the kernel, where every determinant is 0; empty for none."""
+    if k <= rank:
+        return ""
+    return (
+        f"rank {rank} of the kernel is exhausted by copies or a scale too large: the other {k - rank} picks are any of "
+        "the rest, as for L + eps I when eps vanishes"
+    )
 
 
 def sampled(ensemble: Ensemble, k: int, rng: np.random.Generator) -> Picks:
