@@ -288,5 +288,11 @@ def test_a_chain_replays(workspace: Workspace, pool: Path, generation: Path) -> 
     chosen = select_from_pool(workspace, pool, request, model=generation)
     again(workspace, chosen)
     assert [stage["kept"] for stage in chosen.selection.receipt.details["stages"]] == [20, 5]
+    best = select_from_pool(workspace, pool, Request(strategy="margin", budget=21), model=generation)
+    ids = best.selection.sample_ids.tolist()
+    said = [explain(workspace, chosen.selection.receipt.id, sample) for sample in ids]
+    assert said[-1].reason == "stage 1 of margin+random, margin, kept 20 candidates and this is none of them"
+    assert sum(one.chosen for one in said[:-1]) == 5
+    assert all("margin+random ranks nothing" in one.reason for one in said[:-1])
     with pytest.raises(UsageError, match="keeps 20 candidates, fewer than the budget of 21"):
         select_from_pool(workspace, pool / "nowhere", replace(request, budget=21), model=generation)

@@ -53,6 +53,21 @@ def test_broken_files_come_back_with_their_reasons(tmp_path: Path) -> None:
     assert given.key != snapshot(["a"]).key
 
 
+def test_what_only_some_selections_read_comes_back_and_counts(tmp_path: Path) -> None:
+    base = snapshot(["a", "b"])
+    more = {"codes": np.array([3, -1]), "groups": np.array(["x", ""]), "refused": np.array([False, True])}
+    keys = {base.key}
+    for name, values in more.items():
+        given = replace(base, **{name: values})
+        read = read_snapshot(tmp_path, write_snapshot(tmp_path, given))
+        assert read is not None
+        np.testing.assert_array_equal(getattr(read, name), values)
+        assert all(getattr(read, other) is None for other in more if other != name)
+        assert read.key == given.key
+        keys.add(given.key)
+    assert len(keys) == 4
+
+
 def test_the_same_version_is_written_once(tmp_path: Path) -> None:
     key = write_snapshot(tmp_path, snapshot(["a"]))
     (file,) = tmp_path.iterdir()

@@ -18,6 +18,7 @@ from foresift.core.queries import Query, Receipt, Selection
 from foresift.core.samples import Quarantined
 from foresift.kernels.softmax import softmax
 from foresift.strategies import Strategy
+from foresift.strategies.contract import generator
 from foresift.strategies.guards import REASONS
 
 NEIGHBOURS = 3
@@ -100,10 +101,22 @@ def _explain_candidate(
         score=None if values is None else float(values[at]),
         rank=rank,
         n_candidates=len(query),
-        reason=_reason(scene.strategy, query.ids[at], rank, pick, selection, receipt),
+        reason=_dropped(scene.strategy, at, query, receipt)
+        or _reason(scene.strategy, query.ids[at], rank, pick, selection, receipt),
         classes=_probable(scene, query, at),
         neighbours=() if order is None or values is None else _near(query, values, order, rank or 1),
     )
+
+
+def _dropped(strategy: Strategy, at: int, query: Query, receipt: Receipt) -> str:
+    """Which stage of a chain left the sample out; empty if none did, or if guards had the chain asked otherwise."""
+    if receipt.guards or receipt.control or not query.budget:
+        return ""
+    rng = generator(receipt.seed, strategy.name, labeled=query.labeled_ids)
+    for place, (name, rows) in enumerate(strategy.kept_by_stage(query, rng), start=1):
+        if at not in rows:
+            return f"stage {place} of {strategy.name}, {name}, kept {len(rows)} candidates and this is none of them"
+    return ""
 
 
 def _reason(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.core.about import foresift_version
-from foresift.core.arrays import Ids, Values, frozen, is_ascending
+from foresift.core.arrays import Ids, Rows, Values, frozen, is_ascending
 from foresift.core.digests import digest_ids
 from foresift.core.predictions import Predictions
 from foresift.core.queries import Picks, Query, Receipt, Selection
@@ -79,6 +79,10 @@ class Strategy(ABC):
     def values(self, query: Query) -> Values | None:  # noqa: ARG002 - for those who rank
         """(n,) the value by which each candidate is ranked; None if nothing is ranked."""
         return None
+
+    def kept_by_stage(self, query: Query, rng: np.random.Generator) -> list[tuple[str, Rows]]:  # noqa: ARG002
+        """For a strategy of stages: each one's name and the ascending rows that it leaves to the next."""
+        return []
 
     def check_budget(self, budget: int) -> None:  # noqa: B027 - most strategies can serve any budget
         """Refuse a budget that this strategy could never serve, before any work.

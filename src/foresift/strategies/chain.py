@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -64,14 +64,9 @@ class Chain(Strategy):
     def pick(self, query: Query, rng: np.random.Generator) -> Picks:
         """The last stage's picks; ``details`` say what every stage did."""
         word = int(rng.bit_generator.random_raw())
-        rows, done = np.arange(len(query), dtype=np.intp), []
-        for place, (stage, keep) in enumerate(zip(self.stages, self.keeps, strict=False)):
-            size = min(kept(keep, budget=query.budget), len(rows))
-            if size < query.budget:
-                self.check_budget(query.budget)
-            picks = _stage_picks(stage, query, rows, size, _stage_generator(word, place, stage))
-            rows = np.sort(rows[picks.rows])
-            done.append(_record(stage, picks, kept=size))
+        filtered = list(self._filtered(query, word))
+        rows = filtered[-1][2]
+        done = [_record(stage, picks, kept=len(left)) for stage, picks, left in filtered]
         last = _stage_generator(word, len(self.keeps), self.stages[-1])
         picks = _stage_picks(self.stages[-1], query, rows, query.budget, last)
         done.append(_record(self.stages[-1], picks, kept=query.budget))
@@ -82,6 +77,22 @@ class Chain(Strategy):
             approx="; ".join(f"{stage['stage']}: {stage['approx']}" for stage in done if stage["approx"]),
             details={"stages": done},
         )
+
+    def kept_by_stage(self, query: Query, rng: np.random.Generator) -> list[tuple[str, Rows]]:
+        """What every stage but the last kept."""
+        word = int(rng.bit_generator.random_raw())
+        return [(stage.name, rows) for stage, _, rows in self._filtered(query, word)]
+
+    def _filtered(self, query: Query, word: int) -> Iterator[tuple[Strategy, Picks, Rows]]:
+        """Every stage but the last, its picks, and the ascending rows of the query that they are."""
+        rows = np.arange(len(query), dtype=np.intp)
+        for place, (stage, keep) in enumerate(zip(self.stages, self.keeps, strict=False)):
+            size = min(kept(keep, budget=query.budget), len(rows))
+            if size < query.budget:
+                self.check_budget(query.budget)
+            picks = _stage_picks(stage, query, rows, size, _stage_generator(word, place, stage))
+            rows = np.sort(rows[picks.rows])
+            yield stage, picks, rows
 
     def spelled(self) -> str:
         """Every stage with every parameter, ``keep`` first, joined by ``+``."""
