@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foresift.core.arrays import frozen
 from foresift.core.errors import MissingColumnError, UsageError
 from foresift.core.predictions import Column, Predictions
 from foresift.core.queries import Picks, Query
@@ -51,11 +50,13 @@ def pool(n: int, *, groups: int = 7, seed: int = 0) -> Predictions:
     """Rows with near-copies, groups (some empty) and few classes."""
     rng = np.random.default_rng(seed)
     made = make_predictions(rng, n, classes=4)
-    embeddings = made.column("embeddings").copy()
-    embeddings[::3] = embeddings[(np.arange(n)[::3] // 2)] + rng.normal(scale=1e-3, size=embeddings[::3].shape)
+    embeddings, logits = made.column("embeddings").copy(), made.column("logits").copy()
+    sources = np.arange(n)[::3] // 2
+    embeddings[::3] = embeddings[sources] + rng.normal(scale=1e-3, size=(len(sources), embeddings.shape[1]))
+    logits[::3] = logits[sources]
     kinds = rng.integers(0, groups, n)
     names = np.array([f"video {kind}" if kind else "" for kind in kinds.tolist()], dtype=np.str_)
-    columns = {"embeddings": Column(values=frozen(embeddings)), "groups": Column(values=frozen(names))}
+    columns = {"embeddings": Column(values=embeddings), "logits": Column(values=logits), "groups": Column(values=names)}
     return replace(made, columns={**made.columns, **columns})
 
 
