@@ -28,7 +28,11 @@ def watched_generation(digit_files: Path, tmp_path_factory: pytest.TempPathFacto
     return folder / "gen"
 
 
-IMAGE_STRATEGIES = ["deep-fool:steps=5,competitors=3", "entropy:keep=20+deep-fool:steps=4"]
+IMAGE_STRATEGIES = [
+    "deep-fool:steps=5,competitors=3",
+    "noise-stability:draws=2",
+    "entropy:keep=20+deep-fool:steps=4",
+]
 
 
 @pytest.mark.parametrize("spelling", IMAGE_STRATEGIES)
@@ -112,3 +116,55 @@ def test_a_generation_without_the_module_says_how_to_get_one(small: Path, genera
     answer = command("select", small, "--model", generation, "--strategy", "loss-prediction", "--budget", 6, home=home)
     assert answer.code == 1
     assert "foresift train DATA --model NAME --loss-prediction" in answer.complaint
+
+
+@pytest.fixture
+def labeled(small: Path, tmp_path: Path) -> Path:
+    """Eight of the pool's images as a file of labeled uris."""
+    file = tmp_path / "labeled.csv"
+    file.write_text("uri\n" + "".join(f"{image}\n" for image in sorted(small.iterdir())[::5]))
+    return file
+
+
+def test_a_column_that_is_fitted_to_the_pool_is_fitted_once_and_replayed(
+    small: Path, generation: Path, labeled: Path, home: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "picked.csv"
+    spelling = "core-gcn:epochs=3,hidden=8"
+    arguments = ("select", small, "--model", generation, "--strategy", spelling, "--budget", 6, "--labeled", labeled)
+    first = command(*arguments, "--out", out, "--json", home=home)
+    assert first.code == 0, first.err
+    (kept,) = (home / "columns").iterdir()
+    written = kept.stat().st_mtime_ns
+    second = command(*arguments, "--json", home=home)
+    assert second.json["inferred"] == 0
+    assert second.json["selected"] == first.json["selected"]
+    assert kept.stat().st_mtime_ns == written
+    assert command("replay", out, home=home).code == 0
+    kept.unlink()
+    lost = command("replay", out, home=home)
+    assert lost.code != 0
+    assert "select again with the same --labeled file" in lost.complaint
+    assert command(*arguments, home=home).code == 0
+    assert command("replay", out, home=home).code == 0
+
+
+def test_a_column_that_is_fitted_to_a_predictions_file_is_replayed(
+    small: Path, generation: Path, home: Path, tmp_path: Path
+) -> None:
+    file, ids, out = tmp_path / "predictions.parquet", tmp_path / "ids.csv", tmp_path / "picked.csv"
+    assert command("predict", small, "--model", generation, "--out", file, home=home).code == 0
+    from foresift.stores.tables import read_predictions
+
+    some = read_predictions(file).sample_ids[::5].tolist()
+    ids.write_text("id\n" + "".join(f"{sample}\n" for sample in some))
+    arguments = ("--strategy", "core-gcn:epochs=3,hidden=8", "--budget", 6, "--labeled", ids, "--out", out)
+    answer = command("select", "--predictions", file, *arguments, home=home)
+    assert answer.code == 0, answer.err
+    assert command("replay", out, home=home).code == 0
+
+
+def test_without_labeled_samples_nothing_can_be_told_apart(small: Path, generation: Path, home: Path) -> None:
+    answer = command("select", small, "--model", generation, "--strategy", "core-gcn", "--budget", 6, home=home)
+    assert answer.code == 2
+    assert "none is labeled" in answer.complaint

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from foresift.app.configuring import FORWARD_COLUMNS, configured
 from foresift.app.engine_choice import default_batch
+from foresift.app.fitted import fitted_passes, keep_in, with_fitted
 from foresift.app.passes import Model, PassOptions, PassResult, open_job, predict_pool
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Pixels
@@ -28,10 +30,7 @@ from foresift.strategies.candidates import model_columns
 
 if TYPE_CHECKING:
     from foresift.inference.columns.base import PixelsToValues
-
-P = TypeVar("P", bound=ColumnPass)
-FORWARD_COLUMNS = ("logits", "embeddings")
-"""What one forward pass gives."""
+    from foresift.training.columns import FittedPass
 
 
 def columns_of(strategy: Strategy) -> list[str]:
@@ -39,37 +38,36 @@ def columns_of(strategy: Strategy) -> list[str]:
     return model_columns(strategy.needs)
 
 
-def configured(entry: type[P], strategy: Strategy) -> P:
-    """A pass whose fields take the values of the strategy's parameters of the same names.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What has to run so that a strategy has its columns."""
 
-    Raises:
-        UsageError: a value out of range.
-    """
-    given = strategy.parameters_for(entry.name)
-    return entry(**{f.name: given[f.name] for f in fields(entry) if f.init and f.name in given})
+    forward: tuple[str, ...]
+    """Columns of the forward pass."""
+    over_images: tuple[ColumnPass, ...]
+    fitted: tuple[FittedPass, ...]
 
 
-def image_passes(strategy: Strategy) -> list[ColumnPass]:
-    """The passes over images that make what a strategy needs beyond a forward pass.
+def plan(strategy: Strategy, *, also: Sequence[str] = ()) -> Plan:
+    """The passes that make what a strategy needs of a model; told before an image is read.
 
     Raises:
         MissingColumnError: it needs a column that no pass makes.
+        MissingExtraError: torch is not installed, and a pass needs it.
+        UsageError: a parameter out of range.
     """
-    wanted = [name for name in columns_of(strategy) if name not in FORWARD_COLUMNS]
+    fitted = fitted_passes(strategy)
+    made = {one.name for one in fitted}
+    wanted = [name for name in columns_of(strategy) if name not in (*FORWARD_COLUMNS, *made)]
     for name in wanted:
         if name not in COLUMN_PASSES:
             raise MissingColumnError(missing_column(name, [*FORWARD_COLUMNS, *COLUMN_PASSES.names()]))
-    return [configured(COLUMN_PASSES.get(name), strategy) for name in wanted]
-
-
-def check_columns(strategy: Strategy) -> None:
-    """Refuse a strategy whose columns can't be made, or not with its parameters, before an image is read.
-
-    Raises:
-        MissingColumnError: it needs a column that no pass makes.
-        UsageError: a parameter out of range.
-    """
-    image_passes(strategy)
+    needs = dict.fromkeys((*columns_of(strategy), *also, *(need for one in fitted for need in one.needs)))
+    return Plan(
+        forward=tuple(name for name in needs if name in FORWARD_COLUMNS),
+        over_images=tuple(configured(COLUMN_PASSES.get(name), strategy) for name in wanted),
+        fitted=tuple(fitted),
+    )
 
 
 def predict_needed(
@@ -78,22 +76,25 @@ def predict_needed(
     model: Model,
     strategy: Strategy,
     *,
+    labeled: Iterable[Any],
     options: PassOptions,
     also: Sequence[str] = (),
 ) -> PassResult:
     """Every column that a strategy needs, of every usable sample of a pool, in ascending order of id.
 
     Args:
+        labeled: m ids, for columns that are fitted to them.
         also: ``logits`` or ``embeddings``, where somebody else reads them.
     Raises:
         MissingColumnError: a column that no pass makes; told before any image is read.
         ForesiftError: as :func:`foresift.app.passes.predict_pool`.
     """
-    passes = image_passes(strategy)
-    forward = [name for name in dict.fromkeys((*columns_of(strategy), *also)) if name in FORWARD_COLUMNS]
-    results = [predict_pool(workspace, pool, model, columns=forward, options=options)] if forward else []
-    results += [predict_column(workspace, pool, model, column, options=options) for column in passes]
-    return joined(results)
+    todo = plan(strategy, also=also)
+    results = [predict_pool(workspace, pool, model, columns=todo.forward, options=options)] if todo.forward else []
+    results += [predict_column(workspace, pool, model, column, options=options) for column in todo.over_images]
+    result = joined(results)
+    predictions = with_fitted(result.predictions, todo.fitted, labeled=labeled, keep=keep_in(workspace))
+    return replace(result, predictions=predictions)
 
 
 def predict_column(

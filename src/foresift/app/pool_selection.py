@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from foresift.app.class_codes import Codes, label_codes, truth_codes
-from foresift.app.columns import check_columns, predict_needed
+from foresift.app.columns import plan, predict_needed
 from foresift.app.engine_choice import ScoreInUse
+from foresift.app.fitted import fitted_passes, keep_in, with_fitted
 from foresift.app.guarding import HeldOut, Limits, check_groups, with_groups_of, with_held_out
 from foresift.app.passes import Model, PassOptions, PassResult, open_model
 from foresift.app.pools import LabeledPart, labeled_part, open_pool
@@ -89,7 +90,7 @@ def select_from_pool(
     if columns and model is None:
         asks = f"strategy {strategy.name}" if model_columns(strategy.needs) else "this guard"
         raise UsageError(f"{asks} needs {' and '.join(columns)}: give the model with --model DIR")
-    check_columns(strategy)
+    plan(strategy)
     opened = open_model(workspace, model) if model is not None and columns else None
     need_digests = bool(columns) or request.limits.reads_images
     pool = open_pool(workspace, spec, need_digests=need_digests, progress=request.options.progress, stdin=stdin)
@@ -119,6 +120,8 @@ def select_from_predictions(workspace: Workspace, path: Path, request: Request) 
     pool = replace(pool, notes=(*pool.notes, *labeled.notes))
     check_budget(request.budget, len(pool) - len(labeled.ids), allow_short=request.allow_short)
     used = [n for n in dict.fromkeys((*strategy.needs, *guards.needs)) if n not in LABEL_NEEDS]
+    missing = fitted_passes(strategy, have=predictions.columns)
+    predictions = with_fitted(predictions, missing, labeled=labeled.ids, keep=keep_in(workspace))
     described = {
         "file": str(path.absolute()),
         "columns": predictions.digest(used),
@@ -252,7 +255,7 @@ def _select_predicted(job: _Job, model: Model) -> Selected:
     share = min(1.0, max(1, request.budget) / unlabeled)
     options = replace(request.options, score=ScoreInUse(name=_score_in_use(strategy), share=share))
     also = model_columns(guards.needs)
-    result = predict_needed(job.workspace, pool, model, strategy, options=options, also=also)
+    result = predict_needed(job.workspace, pool, model, strategy, labeled=job.labeled.ids, options=options, also=also)
     predictions = result.predictions
     usable = len(predictions) - int(np.isin(job.labeled.ids, predictions.sample_ids).sum())
     check_budget(request.budget, usable, allow_short=request.allow_short)

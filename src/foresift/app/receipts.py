@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.app.columns import spelled_pass, stored_column
+from foresift.app.fitted import is_fitted, read_fitted
 from foresift.app.passes import BACKBONE, Model, open_model, read_stored
 from foresift.app.workspace import Workspace
 from foresift.core.about import foresift_version
@@ -187,12 +188,25 @@ def _refused(snapshot: Snapshot) -> Ids | None:
 
 def _columns(workspace: Workspace, receipt: Receipt, snapshot: Snapshot) -> Predictions:
     if "file" in receipt.pool:
-        return _from_file(Path(receipt.pool["file"]))
+        given = _from_file(Path(receipt.pool["file"]))
+        return _with_fitted_columns(workspace, receipt, given)
     columns = {
         name: Column(values=_values(workspace, receipt, snapshot, name, producer), producer=producer)
         for name, producer in receipt.producers.items()
     }
     return Predictions(sample_ids=snapshot.ids, columns=columns, uris=snapshot.uris)
+
+
+def _with_fitted_columns(workspace: Workspace, receipt: Receipt, given: Predictions) -> Predictions:
+    """A user's own columns and those that were fitted to them."""
+    order = np.argsort(given.sample_ids, kind="stable")
+    columns = dict(given.columns)
+    for name, producer in receipt.producers.items():
+        if name not in columns:
+            values = np.empty_like(kept := read_fitted(workspace, producer))
+            values[order] = kept
+            columns[name] = Column(values=values, producer=producer)
+    return replace(given, columns=columns)
 
 
 def _from_file(path: Path) -> Predictions:
@@ -214,6 +228,8 @@ def _values(
 def _stored(
     workspace: Workspace, receipt: Receipt, snapshot: Snapshot, name: str, producer: Producer
 ) -> npt.NDArray[Any]:
+    if is_fitted(producer):
+        return read_fitted(workspace, producer)
     stage_producer, model = _stage(workspace, receipt, producer)
     store = workspace.predictions()
     known = store.known(stage_producer)
@@ -233,8 +249,6 @@ def _stored(
 
 def _stage(workspace: Workspace, receipt: Receipt, producer: Producer) -> tuple[Producer, Model | None]:
     """Whose rows to read: logits of a head follow from its backbone's embeddings."""
-    from dataclasses import replace
-
     if not producer.stage.startswith("head "):
         return producer, None
     model = open_model(workspace, receipt.model["folder"])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from foresift.app.fitted import fitted_passes, with_fitted
 from foresift.core.arrays import frozen
 from foresift.core.errors import BudgetError, NonFiniteError, UsageError
 from foresift.core.predictions import POOL, Column, Predictions
@@ -60,6 +61,9 @@ def select(
         )
     chosen = parse(strategy) if isinstance(strategy, str) else strategy
     limits = Guards.of(guards)
+    labeled = list(labeled)
+    missing = fitted_passes(chosen, have=predictions.columns)
+    predictions = with_fitted(predictions, missing, labeled=labeled)
     predictions = predictions if groups is None else with_groups(predictions, groups)
     needs = dict.fromkeys((*chosen.needs, *limits.needs))
     used = [name for name in needs if name not in LABEL_NEEDS and name in predictions.columns]
