@@ -278,6 +278,21 @@ def test_labels_beside_a_predictions_file(workspace: Workspace, tmp_path: Path) 
         seen()
 
 
+def test_labels_that_nobody_gave_are_not_made_up_by_a_replay(
+    workspace: Workspace, pool: Path, generation: Path, tmp_path: Path
+) -> None:
+    files = sorted(pool.iterdir())
+    rows = [{"id": n, "uri": str(file), "label": file.name[0]} for n, file in enumerate(files)]
+    write_rows(tmp_path / "pool.csv", [{**rows[0], "label": ""}, *rows[1:]], ["id", "uri", "label"])
+    (tmp_path / "labeled.txt").write_text("0\n1\n")
+    request = Request(strategy="class-balanced:of=loss", budget=9, labeled=tmp_path / "labeled.txt")
+    chosen = select_from_pool(workspace, tmp_path / "pool.csv", request, model=generation)
+    assert not chosen.selection.receipt.details["labels_counted"]
+    again(workspace, chosen)
+    replayed = replay(workspace, chosen.selection.receipt.id).selection
+    assert not replayed.receipt.details["labels_counted"]
+
+
 def test_a_strategy_that_read_the_truth_replays(workspace: Workspace, digit_files: Path, generation: Path) -> None:
     request = Request(strategy="loss", budget=5)
     again(workspace, select_from_pool(workspace, digit_files / "test", request, model=generation))

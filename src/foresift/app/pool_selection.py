@@ -334,8 +334,7 @@ def _codes(ids: Ids, labeled: LabeledPart, labels: Codes | None, truth: Codes | 
     if labels is None and truth is None:
         return None
     codes = np.full(len(ids), UNLABELED, dtype=np.int64) if truth is None else truth.copy()
-    if labels is not None:
-        codes[np.searchsorted(ids, labeled.ids)] = labels
+    codes[np.searchsorted(ids, labeled.ids)] = UNLABELED if labels is None else labels
     return codes
 
 
