@@ -79,7 +79,7 @@ def arrays(folder: Path, n: int, *, d: int = 512, c: int = 10, seed: int = 0) ->
         "labeled": labeled,
         "labels": logits[labeled].argmax(axis=1),
         "members": members,
-        "delta": np.sqrt(np.quantile(squared, 0.01)),
+        "delta": np.sqrt(np.quantile(squared, 0.002)),
         "gamma": 1 / np.median(squared),
         "tau": 0.5 * np.median(cosine),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -10,20 +11,29 @@ from typer.main import get_command
 from commands import command
 from foresift.cli.main import app
 
-COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+
+def names(group: Any, before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every command as it is typed, those of groups too."""
+    found = []
+    for name, one in sorted(group.commands.items()):
+        found += names(one, (*before, name)) if hasattr(one, "commands") else [(*before, name)]
+    return found
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_of_every_command(name: str, home: Path) -> None:
-    answer = command(name, "--help", home=home)
+COMMANDS = names(get_command(app))
+
+
+@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
+def test_help_of_every_command(name: tuple[str, ...], home: Path) -> None:
+    answer = command(*name, "--help", home=home)
     assert answer.code == 0
-    assert f"foresift {name}" in answer.out
+    assert f"foresift {' '.join(name)}" in answer.out
     assert not home.exists()
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_takes_json(name: str, home: Path) -> None:
-    assert "--json" in command(name, "--help", home=home).out
+@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
+def test_every_command_takes_json(name: tuple[str, ...], home: Path) -> None:
+    assert "--json" in command(*name, "--help", home=home).out
 
 
 def test_answers_are_one_object(pool: Path, generation: Path, digit_files: Path, home: Path, tmp_path: Path) -> None:
