@@ -126,11 +126,14 @@ def labeled(small: Path, tmp_path: Path) -> Path:
     return file
 
 
+FITTED_STRATEGIES = ["core-gcn:epochs=3,hidden=8", "vaal:steps=2,batch=4,latent=2,side=8"]
+
+
+@pytest.mark.parametrize("spelling", FITTED_STRATEGIES)
 def test_a_column_that_is_fitted_to_the_pool_is_fitted_once_and_replayed(
-    small: Path, generation: Path, labeled: Path, home: Path, tmp_path: Path
+    spelling: str, small: Path, generation: Path, labeled: Path, home: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "picked.csv"
-    spelling = "core-gcn:epochs=3,hidden=8"
     arguments = ("select", small, "--model", generation, "--strategy", spelling, "--budget", 6, "--labeled", labeled)
     first = command(*arguments, "--out", out, "--json", home=home)
     assert first.code == 0, first.err
@@ -168,3 +171,14 @@ def test_without_labeled_samples_nothing_can_be_told_apart(small: Path, generati
     answer = command("select", small, "--model", generation, "--strategy", "core-gcn", "--budget", 6, home=home)
     assert answer.code == 2
     assert "none is labeled" in answer.complaint
+
+
+@pytest.mark.parametrize("spelling", FITTED_STRATEGIES)
+def test_other_labeled_samples_are_another_column(
+    spelling: str, small: Path, generation: Path, labeled: Path, home: Path
+) -> None:
+    arguments = ("select", small, "--model", generation, "--strategy", spelling, "--budget", 2, "--labeled", labeled)
+    assert command(*arguments, home=home).code == 0
+    labeled.write_text("\n".join(labeled.read_text().splitlines()[:-1]) + "\n")
+    assert command(*arguments, home=home).code == 0
+    assert len(list((home / "columns").iterdir())) == 2

@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from foresift.app.configuring import FORWARD_COLUMNS, configured
 from foresift.app.engine_choice import default_batch
-from foresift.app.fitted import fitted_passes, keep_in, with_fitted
+from foresift.app.fitted import PoolImages, fitted_passes, keep_in, with_fitted
 from foresift.app.passes import Model, PassOptions, PassResult, open_job, predict_pool
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Pixels
 from foresift.core.columns import missing_column
 from foresift.core.errors import MissingColumnError, UsageError
+from foresift.core.generations import Transform
 from foresift.core.predictions import Column, Predictions
 from foresift.core.protocols import Engine, Outputs, StoredRows
 from foresift.core.registry import build, parse_spec
@@ -24,7 +25,9 @@ from foresift.core.samples import Pool
 from foresift.engines import REFERENCE, canonical
 from foresift.inference.columns import COLUMN_PASSES, ColumnPass
 from foresift.inference.pipeline import PassReport
+from foresift.inference.transform import load
 from foresift.inference.tuning import Choice
+from foresift.sources.read import fetch
 from foresift.strategies import Strategy
 from foresift.strategies.candidates import model_columns
 
@@ -63,8 +66,9 @@ def plan(strategy: Strategy, *, also: Sequence[str] = ()) -> Plan:
         if name not in COLUMN_PASSES:
             raise MissingColumnError(missing_column(name, [*FORWARD_COLUMNS, *COLUMN_PASSES.names()]))
     needs = dict.fromkeys((*columns_of(strategy), *also, *(need for one in fitted for need in one.needs)))
+    forward = tuple(name for name in needs if name in FORWARD_COLUMNS)
     return Plan(
-        forward=tuple(name for name in needs if name in FORWARD_COLUMNS),
+        forward=forward if forward or wanted else ("embeddings",),  # which images are usable shows in a pass
         over_images=tuple(configured(COLUMN_PASSES.get(name), strategy) for name in wanted),
         fitted=tuple(fitted),
     )
@@ -93,8 +97,23 @@ def predict_needed(
     results = [predict_pool(workspace, pool, model, columns=todo.forward, options=options)] if todo.forward else []
     results += [predict_column(workspace, pool, model, column, options=options) for column in todo.over_images]
     result = joined(results)
-    predictions = with_fitted(result.predictions, todo.fitted, labeled=labeled, keep=keep_in(workspace))
+    images = _images_of(pool, result.predictions)
+    predictions = with_fitted(result.predictions, todo.fitted, labeled=labeled, keep=keep_in(workspace), images=images)
     return replace(result, predictions=predictions)
+
+
+def _images_of(pool: Pool, predictions: Predictions) -> PoolImages:
+    rows = pool.rows_of(predictions.sample_ids)
+    uris = pool.uris[rows].tolist()
+
+    def images(side: int) -> Pixels:
+        transform = Transform(size=side)
+        found = np.empty((len(uris), side, side, 3), dtype=np.uint8)
+        for row, uri in enumerate(uris):
+            found[row] = load(fetch(uri), transform)
+        return found
+
+    return PoolImages(digests=pool.digests[rows], load=images)
 
 
 def predict_column(

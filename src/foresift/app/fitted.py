@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from foresift.app.configuring import FORWARD_COLUMNS, configured
 from foresift.app.workspace import Workspace
-from foresift.core.arrays import Ids, frozen
+from foresift.core.arrays import Ids, Pixels, frozen
 from foresift.core.digests import digest_ids, digest_value
 from foresift.core.errors import MissingExtraError, ReplayError
 from foresift.core.predictions import Column, Predictions, Producer
@@ -30,6 +30,16 @@ FITTED = "fitted "
 Fit = Callable[[], npt.NDArray[np.float32]]
 Keep = Callable[[Producer, Fit], npt.NDArray[np.float32]]
 """The column of a producer, fitted unless it is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolImages:
+    """The images behind n rows."""
+
+    digests: npt.NDArray[np.str_]
+    """(n,) of their contents."""
+    load: Callable[[int], Pixels]
+    """A side s in pixels -> (n, s, s, 3) uint8."""
 
 
 def fitted_passes(strategy: Strategy, *, have: Iterable[str] = ()) -> list[FittedPass]:
@@ -57,32 +67,38 @@ def with_fitted(
     *,
     labeled: Iterable[Any],
     keep: Keep | None = None,
+    images: PoolImages | None = None,
 ) -> Predictions:
     """The predictions with the column of every pass.
 
     Args:
         labeled: m ids, in the predictions or not.
         keep: where columns are kept; by default nowhere.
+        images: of the predictions' samples in ascending order of id, for passes that are fitted to images.
     Raises:
         MissingColumnError: a pass lacks a column.
         UsageError: nothing is labeled.
     """
     known = labeled_of(labeled, None, like=predictions.sample_ids).ids
     for made_by in passes:
-        column = _fitted(predictions, made_by, known, keep or _fit_now)
+        column = _fitted(predictions, made_by, known, keep or _fit_now, images)
         predictions = replace(predictions, columns={**predictions.columns, made_by.name: column})
     return predictions
 
 
-def _fitted(predictions: Predictions, made_by: FittedPass, labeled: Ids, keep: Keep) -> Column:
-    from foresift.training.columns import FitInputs
+def _fitted(
+    predictions: Predictions, made_by: FittedPass, labeled: Ids, keep: Keep, images: PoolImages | None
+) -> Column:
+    from foresift.training.columns import PIXELS, FitInputs
 
     order = np.argsort(predictions.sample_ids, kind="stable")
     ordered = predictions.take(order)
-    used = list(made_by.needs)
+    used = [name for name in made_by.needs if name != PIXELS]
     held = labeled[np.isin(labeled, ordered.sample_ids)]
     library, precision = engine_identity(REFERENCE)
     seen = [ordered.digest(used), digest_ids(held)]
+    if images is not None and PIXELS in made_by.needs:
+        seen.append(digest_ids(images.digests))
     producer = Producer(
         model=digest_value(seen), stage=f"{FITTED}{made_by.spelling}", engine=library, precision=precision
     )
@@ -92,6 +108,7 @@ def _fitted(predictions: Predictions, made_by: FittedPass, labeled: Ids, keep: K
             FitInputs(
                 labeled=np.isin(ordered.sample_ids, held),
                 columns={name: ordered.column(name) for name in used},
+                load=None if images is None else images.load,
             )
         )
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from foresift.core.errors import UsageError
+from foresift.core.arrays import Pixels
+from foresift.core.errors import MissingColumnError, UsageError
 from foresift.core.registry import Registry, spell
+
+PIXELS = "pixels"
+"""What a fitted pass ``needs`` beside columns: the images themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +26,18 @@ class FitInputs:
     """(n,) which rows are labeled."""
     columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     """(n, ...) those that the pass needs."""
+    load: Callable[[int], Pixels] | None = None
+    """A side s in pixels -> (n, s, s, 3) uint8, where there are images."""
+
+    def images(self, side: int) -> Pixels:
+        """(n, side, side, 3) uint8.
+
+        Raises:
+            MissingColumnError: there are no images.
+        """
+        if self.load is None:
+            raise MissingColumnError("this is learned from the images themselves: select POOL --model DIR")
+        return self.load(side)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +52,7 @@ class FittedPass(ABC):
     """The column."""
     cite: ClassVar[str] = ""
     needs: ClassVar[tuple[str, ...]] = ()
-    """Columns that it is fitted to."""
+    """Columns that it is fitted to; also ``pixels``."""
 
     @property
     def spelling(self) -> str:
