@@ -1,0 +1,179 @@
+"""Per-pixel predictions, reduced on the device: from logits to four scores, from scores to cells.
+
+Nothing of the size of (images, h, w, c) is ever held: one window's logits live while its scores are computed,
+some rows of pixels at a time, and its scores while they are summed up in cells of 16 px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from foresift.core.arrays import Pixels
+from foresift.core.errors import ModelError, NonFiniteError, UsageError
+from foresift.inference.tiles import Window, check_tiles, padded, windows
+from foresift.kernels.patch_grid import CELL, grid_shape
+from foresift.scores.dense import PIXEL_SCORES
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+BLOCK_ELEMENTS = 1 << 24
+"""Logits that are worked on at once: 64 MiB in float32."""
+Floats = npt.NDArray[np.float32]
+
+
+class DenseCells(NamedTuple):
+    """The cells of one image under every pixel score."""
+
+    height: int
+    width: int
+    counts: Floats
+    """(r, q) valid pixels."""
+    sums: Floats
+    """(s, r, q) in the order of ``PIXEL_SCORES``."""
+    tops: Floats
+    """(s, r, q)"""
+
+
+def score_maps(logits: Tensor) -> Tensor:
+    """(b, 4, h, w) float32 scores of (b, c, h, w) logits, in the order of ``PIXEL_SCORES``.
+
+    The formulas of :mod:`foresift.scores.uncertainty`, which parity tests hold it to.
+
+    Raises:
+        UsageError: fewer than two classes.
+    Cost: O(b c h w) time; ``BLOCK_ELEMENTS`` a few times over in memory beside the result.
+    """
+    import torch
+
+    if logits.ndim != 4 or logits.shape[1] < 2:
+        raise UsageError(f"dense logits must have shape (b, c, h, w) with 2 classes or more, got {tuple(logits.shape)}")
+    step = max(1, BLOCK_ELEMENTS // max(1, logits[:, :, :1].numel()))
+    blocks = [_scores(block.float()) for block in logits.split(step, dim=2)]
+    return torch.cat(blocks, dim=2)
+
+
+def _scores(logits: Tensor) -> Tensor:
+    import torch
+
+    top, best = logits.max(dim=1, keepdim=True)
+    gaps = (logits - top).clamp(min=torch.finfo(logits.dtype).min)
+    weights = gaps.exp().scatter(1, best, 0)  # of all classes but the most probable one
+    rest = weights.sum(dim=1)
+    entropy = rest.log1p() - (gaps * weights).sum(dim=1) / (1 + rest)
+    ratio = weights.amax(dim=1)
+    return torch.stack([entropy, rest / (1 + rest), (rest + ratio) / (1 + rest), ratio], dim=1)
+
+
+def cell_sums(maps: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums and maxima (b, s, r, q) of (b, s, h, w) maps in cells, and (b, r, q) how many pixels counted.
+
+    Args:
+        maps: 0 or more.
+        valid: (b, h, w); None = every pixel.
+    """
+    import torch
+
+    b, _, height, width = maps.shape
+    mask = torch.ones((b, height, width), dtype=torch.bool, device=maps.device) if valid is None else valid
+    rows, columns = grid_shape(height, width)
+    pad = (0, columns * CELL - width, 0, rows * CELL - height)
+    squares = torch.nn.functional.pad(torch.where(mask[:, None], maps, 0), pad).unflatten(3, (columns, CELL))
+    squares = squares.unflatten(2, (rows, CELL))
+    counts = torch.nn.functional.pad(mask.float(), pad).unflatten(2, (columns, CELL)).unflatten(1, (rows, CELL))
+    return squares.sum(dim=(3, 5)), squares.amax(dim=(3, 5)), counts.sum(dim=(2, 4))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenseScorer:
+    """Cells and maps of single images of any size, by a network that gives logits for every pixel.
+
+    An image of up to twice the pixels of a tile goes through whole, a larger one in windows; what is kept of a
+    window lies at least half the overlap from its inner edges.
+    """
+
+    network: nn.Module
+    """(b, 3, h, w) normalised images -> (b, c, h, w) logits; h and w are multiples of 32."""
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    tile: int = 1024
+    overlap: int = 256
+
+    def __post_init__(self) -> None:
+        check_tiles(self.tile, self.overlap)
+
+    def cells(self, pixels: Pixels) -> DenseCells:
+        """The cells of one (h, w, 3) image.
+
+        Raises:
+            ModelError: the network gives something else than logits for every pixel.
+            NonFiniteError: NaN or infinite logits.
+        """
+        height, width = pixels.shape[:2]
+        rows, columns = grid_shape(height, width)
+        counts = np.zeros((rows, columns), dtype=np.float32)
+        sums, tops = (np.zeros((len(PIXEL_SCORES), rows, columns), dtype=np.float32) for _ in range(2))
+        for window, maps in self._maps(pixels):
+            found = [part[0].cpu().numpy() for part in cell_sums(maps)]
+            at = _box(window.rows.keep_from, window.columns.keep_from, found[2].shape)
+            sums[:, *at], tops[:, *at], counts[at] = found
+        return DenseCells(height, width, counts, sums, tops)
+
+    def maps(self, pixels: Pixels) -> Floats:
+        """(4, h, w) scores of every pixel of one (h, w, 3) image; as :meth:`cells`."""
+        found = np.zeros((len(PIXEL_SCORES), *pixels.shape[:2]), dtype=np.float32)
+        for window, maps in self._maps(pixels):
+            upper, left = window.rows.keep_from, window.columns.keep_from
+            found[:, upper : upper + maps.shape[2], left : left + maps.shape[3]] = maps[0].cpu().numpy()
+        return found
+
+    def _maps(self, pixels: Pixels) -> Iterator[tuple[Window, Tensor]]:
+        """(1, 4, h', w') scores of what is kept of each window, pads left out."""
+        import torch
+
+        height, width = pixels.shape[:2]
+        whole = np.pad(pixels, ((0, padded(height) - height), (0, padded(width) - width), (0, 0)), mode="edge")
+        for window in windows(*whole.shape[:2], tile=self.tile, overlap=self.overlap):
+            rows, columns = window.rows, window.columns
+            if rows.keep_from >= height or columns.keep_from >= width:
+                continue  # nothing but padding
+            with torch.inference_mode():
+                logits = self._logits(whole[rows.start : rows.stop, columns.start : columns.stop])
+                kept = logits[
+                    :,
+                    :,
+                    rows.keep_from - rows.start : min(rows.keep_to, height) - rows.start,
+                    columns.keep_from - columns.start : min(columns.keep_to, width) - columns.start,
+                ]
+                yield window, _finite(score_maps(kept))
+
+    def _logits(self, pixels: Pixels) -> Tensor:
+        """(1, c, h, w) of one (h, w, 3) window."""
+        import torch
+
+        weight = next(self.network.parameters())
+        image = torch.from_numpy(np.ascontiguousarray(pixels)).to(weight.device).permute(2, 0, 1)[None].float() / 255
+        mean, std = (torch.tensor(part, device=weight.device).view(1, 3, 1, 1) for part in (self.mean, self.std))
+        logits: Any = self.network(((image - mean) / std).to(weight.dtype))
+        if not isinstance(logits, torch.Tensor) or logits.ndim != 4 or logits.shape[2:] != image.shape[2:]:
+            came = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise ModelError(
+                f"scores of pixels need a segmentation model, (b, c, h, w) logits at the size of the image; got {came}"
+            )
+        return logits
+
+
+def _finite(maps: Tensor) -> Tensor:
+    if not bool(maps.isfinite().all()):
+        raise NonFiniteError("the model gave logits that are not finite; its weights are broken: train again")
+    return maps
+
+
+def _box(upper: int, left: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    rows, columns = upper // CELL, left // CELL
+    return slice(rows, rows + shape[0]), slice(columns, columns + shape[1])
