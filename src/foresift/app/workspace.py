@@ -8,7 +8,7 @@ from pathlib import Path
 
 from foresift.core.errors import ModelError, StoreError, UsageError
 from foresift.core.generations import Generation
-from foresift.core.protocols import PredictionStore, ShardClaims
+from foresift.core.protocols import GridStore, PredictionStore, ShardClaims
 from foresift.sources.digest_memory import SqliteDigestMemory
 from foresift.stores.claims import FileClaims
 from foresift.stores.files import disk_errors, read_json, write_json
@@ -66,6 +66,12 @@ class Workspace:
         from foresift.stores.predictions import LanceStore
 
         return LanceStore(self.cache / "predictions")
+
+    def grids(self) -> GridStore:
+        """The store of patch grids; raises as :meth:`predictions`."""
+        from foresift.stores.grids import LanceGrids
+
+        return LanceGrids(self.cache / "grids")
 
     def digests(self) -> SqliteDigestMemory:
         """The memory of content digests."""

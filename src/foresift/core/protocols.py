@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -73,6 +73,42 @@ class PredictionStore(Protocol):
 
     def append(self, producer: Producer, rows: StoredRows) -> None:
         """Store rows; logits and embeddings are both required."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredGrids:
+    """Rows of any length as a store holds them: what was made of each image, or why there is nothing."""
+
+    digests: npt.NDArray[np.str_]
+    """(n,) content digests."""
+    reasons: npt.NDArray[np.str_]
+    """(n,) empty for good rows, else why the image is quarantined."""
+    sizes: npt.NDArray[np.int32]
+    """(n, 2) height and width in pixels; zero for rows with a reason."""
+    values: Sequence[npt.NDArray[np.float32]]
+    """n rows; those with a reason are empty."""
+
+
+class GridStore(Protocol):
+    """As :class:`PredictionStore`, for rows whose lengths differ."""
+
+    def known(self, producer: Producer) -> npt.NDArray[np.str_]:
+        """Content digests that the store holds for a producer, quarantined ones included; any order."""
+        ...
+
+    def read(
+        self, producer: Producer, digests: npt.NDArray[np.str_]
+    ) -> Iterator[tuple[npt.NDArray[np.intp], StoredGrids]]:
+        """Some rows at a time, and at which places they were asked for.
+
+        Raises:
+            KeyError: a digest is not stored.
+        """
+        ...
+
+    def append(self, producer: Producer, grids: StoredGrids) -> None:
+        """Store rows, all or none."""
         ...
 
 

@@ -54,7 +54,7 @@ def score_maps(logits: Tensor) -> Tensor:
     if logits.ndim != 4 or logits.shape[1] < 2:
         raise UsageError(f"dense logits must have shape (b, c, h, w) with 2 classes or more, got {tuple(logits.shape)}")
     step = max(1, BLOCK_ELEMENTS // max(1, logits[:, :, :1].numel()))
-    blocks = [_scores(block.float()) for block in logits.split(step, dim=2)]
+    blocks = [_scores(block.float()) for block in torch.split(logits, step, dim=2)]
     return torch.cat(blocks, dim=2)
 
 
@@ -83,9 +83,9 @@ def cell_sums(maps: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor
     mask = torch.ones((b, height, width), dtype=torch.bool, device=maps.device) if valid is None else valid
     rows, columns = grid_shape(height, width)
     pad = (0, columns * CELL - width, 0, rows * CELL - height)
-    squares = torch.nn.functional.pad(torch.where(mask[:, None], maps, 0), pad).unflatten(3, (columns, CELL))
-    squares = squares.unflatten(2, (rows, CELL))
-    counts = torch.nn.functional.pad(mask.float(), pad).unflatten(2, (columns, CELL)).unflatten(1, (rows, CELL))
+    squares = torch.nn.functional.pad(torch.where(mask[:, None], maps, 0), pad)
+    squares = squares.reshape(*maps.shape[:2], rows, CELL, columns, CELL)
+    counts = torch.nn.functional.pad(mask.float(), pad).reshape(b, rows, CELL, columns, CELL)
     return squares.sum(dim=(3, 5)), squares.amax(dim=(3, 5)), counts.sum(dim=(2, 4))
 
 

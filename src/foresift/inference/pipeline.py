@@ -8,19 +8,16 @@ inferred: a kill costs at most the shard in flight.
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from foresift.core.arrays import Pixels, first_nonfinite_row
-from foresift.core.digests import digest_bytes, digest_value
-from foresift.core.errors import DataError, ForesiftError, NonFiniteError, ShortMemoryError
-from foresift.core.predictions import Producer
+from foresift.core.errors import DataError, NonFiniteError, ShortMemoryError
 from foresift.core.protocols import (
     Engine,
     Outputs,
@@ -30,29 +27,17 @@ from foresift.core.protocols import (
     Silent,
     StoredRows,
 )
+from foresift.inference.shards import SHARD_ROWS, ImagePass, PassReport, ShardRunner, Task, check_job
 
-SHARD_ROWS = 1024
-"""Rows of one atomic append: a kill costs the inference of at most this many images."""
+__all__ = ["SHARD_ROWS", "ForwardPass", "PassReport", "Tools", "run_pass"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForwardPass:
-    """One pass over a pool: what to infer, and everything that decides the bytes of the result."""
+class ForwardPass(ImagePass):
+    """One forward pass over a pool: what to infer, and everything that decides the bytes of the result."""
 
-    producer: Producer
-    digests: npt.NDArray[np.str_]
-    """(n,) content digests, ascending and distinct: their order fixes the shards."""
-    uris: npt.NDArray[np.str_]
-    """(n,) where the bytes of each digest lie."""
-    batch: int
     size: int
     """Side of the input in pixels."""
-    shard_rows: int = SHARD_ROWS
-
-    @property
-    def identity(self) -> str:
-        """Digest shared by every process that works on the same pass over the same pool."""
-        return digest_value([self.producer.digest, self.shard_rows, digest_bytes("".join(self.digests).encode())])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,27 +56,6 @@ class Tools:
     progress: Progress = field(default_factory=Silent)
     broken: Callable[[str, str], None] = lambda uri, reason: None  # noqa: ARG005
     """Told (uri, reason) of every broken image; may raise to stop the pass."""
-
-
-@dataclass(slots=True, kw_only=True)
-class PassReport:
-    """What a pass did."""
-
-    inferred: int = 0
-    """Images that went through the network."""
-    batches: int = 0
-    shards: int = 0
-    unread: dict[str, str] = field(default_factory=dict)
-    """Digest → reason for images that could not be fetched or found no memory; tried again next time."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """One batch of one shard."""
-
-    shard: int
-    rows: npt.NDArray[np.intp]
-    last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +97,7 @@ def run_pass(job: ForwardPass, tools: Tools) -> PassReport:
     return report
 
 
-class _Runner:
+class _Runner(ShardRunner[_Decoded]):
     def __init__(
         self,
         job: ForwardPass,
@@ -142,66 +106,15 @@ class _Runner:
         missing: npt.NDArray[np.bool_],
         report: PassReport,
     ) -> None:
+        known = partial(tools.store.known, job.producer)
+        super().__init__(job, fetch=tools.fetch, known=known, claims=claims, missing=missing)
         self._job = job
         self._tools = tools
-        self._claims = claims
-        self._missing = missing
         self._report = report
         self._pending: dict[int, _Pending] = {}
         self._engine: Engine | None = None
-        self._workers = max(2, os.cpu_count() or 1)
 
-    def run(self) -> None:
-        """First every shard that is free, then those that others hold or left behind."""
-        rows_of = self._shards()
-        taken_by_others: list[int] = []
-        with ThreadPoolExecutor(self._workers, thread_name_prefix="decode") as pool:
-            self._work(pool, self._free(rows_of, taken_by_others))
-            for shard in taken_by_others:
-                # Nothing of our own is under way here: two processes that each held
-                # what the other waits for would wait for ever.
-                self._claims.wait(shard)
-                self._work(pool, self._batches(shard, rows_of[shard]))
-
-    def _work(self, pool: ThreadPoolExecutor, tasks: Iterator[_Task]) -> None:
-        """Decode ahead, infer and store in order, until the tasks are done."""
-        window: deque[tuple[_Task, Future[_Decoded]]] = deque()
-        try:
-            for task in tasks:
-                window.append((task, pool.submit(self._decode, task)))
-                if len(window) >= self._workers + 2:
-                    self._consume(*window.popleft())
-            while window:
-                self._consume(*window.popleft())
-        finally:
-            for _, future in window:
-                future.cancel()
-
-    def _free(self, rows_of: dict[int, npt.NDArray[np.intp]], taken_by_others: list[int]) -> Iterator[_Task]:
-        """Batches of every shard that can be claimed at once; notes the others."""
-        for shard, rows in rows_of.items():
-            if self._claims.claim(shard):
-                yield from self._batches(shard, rows)
-            else:
-                taken_by_others.append(shard)
-
-    def _shards(self) -> dict[int, npt.NDArray[np.intp]]:
-        """Missing rows by shard; a shard is a fixed stretch of the ascending digests."""
-        rows = np.flatnonzero(self._missing)
-        shards = rows // self._job.shard_rows
-        return {int(s): rows[shards == s] for s in np.unique(shards)}
-
-    def _batches(self, shard: int, rows: npt.NDArray[np.intp]) -> Iterator[_Task]:
-        if self._claims.is_done(shard):
-            rows = rows[~np.isin(self._job.digests[rows], self._tools.store.known(self._job.producer))]
-        if not len(rows):
-            self._claims.release(shard, done=True)
-            return
-        for start in range(0, len(rows), self._job.batch):
-            part = rows[start : start + self._job.batch]
-            yield _Task(shard, part, last=start + self._job.batch >= len(rows))
-
-    def _decode(self, task: _Task) -> _Decoded:
+    def _decode(self, task: Task) -> _Decoded:
         """Fetch, verify and decode one batch; the last batch of a shard is padded with black."""
         side = self._job.size
         pixels = np.zeros((self._job.batch, side, side, 3), dtype=np.uint8)
@@ -221,13 +134,7 @@ class _Runner:
                 reasons[slot] = str(error) or "can't be decoded"
         return _Decoded(pixels, reasons, unread)
 
-    def _fetch(self, row: int) -> bytes:
-        data = self._tools.fetch(str(self._job.uris[row]))
-        if digest_bytes(data) != self._job.digests[row]:
-            raise DataError("the file changed while the pool was being read; run again")
-        return data
-
-    def _consume(self, task: _Task, future: Future[_Decoded]) -> None:
+    def _consume(self, task: Task, future: Future[_Decoded]) -> None:
         decoded = future.result()
         self._report_broken(task, decoded)
         self._engine = self._engine or self._tools.engine()
@@ -245,7 +152,7 @@ class _Runner:
             self._store(task.shard)
         self._tools.progress.advance(len(task.rows))
 
-    def _checked(self, task: _Task, slots: npt.NDArray[np.intp], reasons: list[str], outputs: Outputs) -> Outputs:
+    def _checked(self, task: Task, slots: npt.NDArray[np.intp], reasons: list[str], outputs: Outputs) -> Outputs:
         """Rows of the good slots; broken ones zero, non-finite ones an error that names the image."""
         bad = np.array([bool(reason) for reason in reasons], dtype=bool)
         checked = []
@@ -261,7 +168,7 @@ class _Runner:
             checked.append(rows)
         return Outputs(*checked)
 
-    def _report_broken(self, task: _Task, decoded: _Decoded) -> None:
+    def _report_broken(self, task: Task, decoded: _Decoded) -> None:
         for slot, row in enumerate(task.rows.tolist()):
             reason = decoded.unread.get(slot) or decoded.reasons[slot]
             if reason:
@@ -282,13 +189,3 @@ class _Runner:
             self._tools.store.append(self._job.producer, stored)
         self._claims.release(shard, done=True)
         self._report.shards += 1
-
-
-def check_job(job: ForwardPass) -> None:
-    """Refuse a pass whose digests are not ascending and distinct.
-
-    Raises:
-        ForesiftError: a programming mistake, not bad input.
-    """
-    if len(job.digests) > 1 and not (job.digests[:-1] < job.digests[1:]).all():
-        raise ForesiftError("the digests of a pass must be ascending and distinct")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from foresift.core.errors import UsageError
 
@@ -47,7 +48,7 @@ def spans(length: int, *, tile: int, overlap: int) -> list[Span]:
         return [Span(0, length, 0, length)]
     starts = [*range(0, length - tile, tile - overlap), length - tile]
     # The middle of what two windows have in common, down to the corner of a cell.
-    cuts = [(nxt + this + tile) // 2 // ALIGN * ALIGN for this, nxt in zip(starts, starts[1:], strict=False)]
+    cuts = [(nxt + this + tile) // 2 // ALIGN * ALIGN for this, nxt in pairwise(starts)]
     edges = [0, *cuts, length]
     return [Span(s, s + tile, edges[i], edges[i + 1]) for i, s in enumerate(starts)]
 

@@ -74,10 +74,7 @@ def cells_of(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None = Non
     maps = maps[None] if maps.ndim == 2 else maps
     if maps.ndim != 3 or not maps.shape[1] or not maps.shape[2]:
         raise UsageError(f"a score map must have shape (h, w) or (n, h, w) with pixels in it, got {np.shape(values)}")
-    mask = np.ones(maps.shape, dtype=np.bool_) if valid is None else np.asarray(valid, dtype=np.bool_)
-    if mask.size != maps.size or mask.shape[-2:] != maps.shape[1:]:
-        raise UsageError(f"the valid mask must have the map's shape {np.shape(values)}, got {np.shape(valid)}")
-    mask = mask.reshape(maps.shape)
+    mask = _mask(valid, maps)
     counts = _blocks(np.add, mask.astype(np.float64), CELL)
     tops = _blocks(np.maximum, np.where(mask, maps, -np.inf).astype(np.float64), CELL)
     return Cells(
@@ -175,6 +172,14 @@ def cut(cells: Cells, *, x: int, y: int, width: int, height: int) -> Cells:
         tops=cells.tops[:, rows, columns],
         counts=cells.counts[:, rows, columns],
     )
+
+
+def _mask(valid: npt.NDArray[np.bool_] | None, maps: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    if valid is None:
+        return np.ones(maps.shape, dtype=np.bool_)
+    if valid.size != maps.size or valid.shape[-2:] != maps.shape[1:]:
+        raise UsageError(f"the valid mask must have the shape of the map {maps.shape[1:]}, got {valid.shape}")
+    return np.asarray(valid, dtype=np.bool_).reshape(maps.shape)
 
 
 def _blocks(combine: np.ufunc, values: Grid, step: int) -> Grid:

@@ -1,52 +1,27 @@
-"""Predictions in Lance: one dataset a producer, one append a shard."""
+"""Predictions in Lance: rows of fixed width."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from foresift.core.errors import DamagedRowsError, MissingExtraError, StoreError
 from foresift.core.predictions import Producer
 from foresift.core.protocols import StoredRows
 from foresift.stores.checksums import row_sums
-from foresift.stores.files import locked, write_json
+from foresift.stores.datasets import LanceDatasets, batches_of, reading
 
-try:
-    import lance
-except ImportError as error:  # pragma: no cover - only without the extra
-    raise MissingExtraError("storing predictions", "vision") from error
-
-FORMAT = 2
-"""Of the data sets, in their names: those of another format are not read."""
 _BATCH_ROWS = 2048
-# Lance would hold gigabytes of coming batches.
-_SMALL_READAHEAD = {"batch_readahead": 1, "fragment_readahead": 1, "io_buffer_size": 16 << 20}
-_FULL = ("No space left", "os error 28", "os error 122", "File too large", "os error 27")
 
 
-class LanceStore:
+class LanceStore(LanceDatasets):
     """A :class:`foresift.core.protocols.PredictionStore` in a folder of the local disk.
 
-    Each append is one Lance version, so a kill leaves whole shards only, and several
-    processes may append at once. Rows are found by content digest through an index that
-    is rebuilt when the version moves; memory O(stored rows x 40 bytes). Lance itself notices torn
-    files but no flipped bits: each matrix has a checksum a row, looked at whenever the row is read.
+    Lance itself notices torn files but no flipped bits: each matrix has a checksum a row, looked at
+    whenever the row is read.
     """
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._indices: dict[str, tuple[int, npt.NDArray[np.str_], npt.NDArray[np.int64]]] = {}
-
-    def known(self, producer: Producer) -> npt.NDArray[np.str_]:
-        """Content digests stored for a producer, ascending and distinct."""
-        return self._index(producer)[0]
 
     def read(self, producer: Producer, digests: npt.NDArray[np.str_], *, columns: Sequence[str]) -> StoredRows:
         """Rows in the order asked for; raises ``KeyError`` for a digest that is not stored.
@@ -56,11 +31,7 @@ class LanceStore:
         Reads the asked columns, of the asked rows only where these are less than half. Memory: the
         arrays that are given back and a few batches.
         """
-        names, rows = self._index(producer)
-        at = np.minimum(np.searchsorted(names, digests), max(0, len(names) - 1))
-        if len(digests) and (not len(names) or not np.array_equal(names[at], digests)):
-            raise KeyError("a digest is not stored")
-        reasons, matrices = self._take(producer, rows[at] if len(digests) else rows[:0], columns)
+        reasons, matrices = self._take(producer, self._rows(producer, digests), columns)
         return StoredRows(
             digests=digests,
             reasons=reasons,
@@ -86,22 +57,7 @@ class LanceStore:
                 "embeddings_sum": pa.array(row_sums(rows.embeddings)),
             }
         )
-        try:
-            self._write(producer, table)
-        except (OSError, ValueError) as error:
-            raise StoreError(_explain(error, self._root)) from error
-
-    def _write(self, producer: Producer, table: pa.Table) -> None:
-        path = self._path(producer)
-        if not _exists(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Of two datasets created at once, Lance would let the second replace the first.
-            with locked(path.with_suffix(".lock")):
-                if not _exists(path):
-                    write_json(path.with_suffix(".json"), asdict(producer))
-                    lance.write_dataset(table, path, mode="create")
-                    return
-        lance.write_dataset(table, path, mode="append")
+        self._append(producer, table)
 
     def _take(
         self, producer: Producer, rows: npt.NDArray[np.int64], columns: Sequence[str]
@@ -110,12 +66,13 @@ class LanceStore:
         dataset = self._open(producer)
         if dataset is None:
             return np.empty(0, dtype=np.str_), {name: np.empty((0, 0), dtype=np.float32) for name in columns}
-        with _reading(self._path(producer)):
+        with reading(self._path(producer)):
             reasons = np.empty(len(rows), dtype=object)
             widths = {name: dataset.schema.field(name).type.list_size for name in columns}
             matrices = {name: np.empty((len(rows), width), dtype=np.float32) for name, width in widths.items()}
             damaged = np.zeros(len(rows), dtype=bool)
-            for at, batch in _batches(dataset, rows, ["reason", *columns, *(f"{name}_sum" for name in columns)]):
+            names = ["reason", *columns, *(f"{name}_sum" for name in columns)]
+            for at, batch in batches_of(dataset, rows, names, batch_rows=_BATCH_ROWS):
                 reasons[at] = batch["reason"].to_pylist()
                 for name, matrix in matrices.items():
                     matrix[at] = values = _values(batch[name])
@@ -124,77 +81,10 @@ class LanceStore:
             self._drop(producer, dataset, rows[damaged])
         return reasons.astype(np.str_), matrices
 
-    def _drop(self, producer: Producer, dataset: Any, rows: npt.NDArray[np.int64]) -> None:
-        path = self._path(producer)
-        with _reading(path):
-            names = dataset.take(np.unique(rows).tolist(), columns=["digest"])["digest"].to_pylist()
-            dataset.delete(f"digest IN ({', '.join(repr(name) for name in names)})")
-        raise DamagedRowsError(
-            f"{len(names)} stored predictions in {path} were damaged on the disk and have been dropped; "
-            "run the same command again, it infers them anew"
-        )
-
-    def _index(self, producer: Producer) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64]]:
-        dataset = self._open(producer)
-        if dataset is None:
-            return np.empty(0, dtype="<U40"), np.empty(0, dtype=np.int64)
-        cached = self._indices.get(producer.digest)
-        if cached is not None and cached[0] == dataset.version:
-            return cached[1], cached[2]
-        with _reading(self._path(producer)):
-            column = dataset.to_table(columns=["digest"])["digest"].to_pylist()
-        names, first = np.unique(np.asarray(column, dtype="<U40"), return_index=True)
-        self._indices[producer.digest] = (dataset.version, names, first)
-        return names, first
-
-    def _open(self, producer: Producer) -> Any | None:
-        path = self._path(producer)
-        if not _exists(path):
-            return None
-        with _reading(path):
-            return lance.dataset(path)
-
-    def _path(self, producer: Producer) -> Path:
-        return self._root / f"{producer.digest}.{FORMAT}.lance"
-
-
-def _exists(path: Path) -> bool:
-    """Whether a whole version is there; a killed first append leaves a folder without one."""
-    return any((path / "_versions").glob("*.manifest"))
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn what Lance says of torn and missing files into one clear line."""
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, pa.ArrowException) as error:
-        raise StoreError(
-            f"the predictions store {path} is damaged ({_first_line(error)}); it is a cache: delete it and run again"
-        ) from error
-
 
 def _fixed(matrix: npt.NDArray[np.float32]) -> pa.FixedSizeListArray:
     flat = pa.array(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
-
-
-def _batches(
-    dataset: Any, rows: npt.NDArray[np.int64], columns: list[str]
-) -> Iterator[tuple[npt.NDArray[np.intp], pa.RecordBatch | pa.Table]]:
-    """Some of the asked rows at a time, and at which places they were asked for; rows are read in ascending order."""
-    order = np.argsort(rows, kind="stable")
-    ascending = rows[order]
-    if len(rows) * 2 < dataset.count_rows():
-        for start in range(0, len(rows), _BATCH_ROWS):
-            part = slice(start, start + _BATCH_ROWS)
-            yield order[part], dataset.take(ascending[part].tolist(), columns=columns)
-        return
-    first = 0
-    for batch in dataset.to_batches(columns=columns, batch_size=_BATCH_ROWS, **_SMALL_READAHEAD):
-        low, high = np.searchsorted(ascending, [first, first + len(batch)])
-        yield order[low:high], batch.take(pa.array(ascending[low:high] - first))
-        first += len(batch)
 
 
 def _values(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.float32]:
@@ -202,15 +92,3 @@ def _values(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.float32]:
     whole = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
     values: npt.NDArray[np.float32] = whole.flatten().to_numpy(zero_copy_only=False)
     return values.reshape(len(column), column.type.list_size)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:200]
-
-
-def _explain(error: BaseException, root: Path) -> str:
-    if any(mark in str(error) for mark in _FULL):
-        return (
-            f"no space left on the disk of {root}; free some and run the same command again: finished shards are kept"
-        )
-    return f"can't write predictions to {root}: {_first_line(error)}"
