@@ -39,6 +39,12 @@ class DenseCells(NamedTuple):
     tops: Floats
     """(s, r, q)"""
 
+    @property
+    def flat(self) -> Floats:
+        """What is stored: the counts, then sums and maxima of one score after the other."""
+        parts = np.stack([self.sums, self.tops], axis=1).reshape(-1, *self.counts.shape)
+        return np.concatenate([self.counts[None], parts]).reshape(-1)
+
 
 def score_maps(logits: Tensor) -> Tensor:
     """(b, 4, h, w) float32 scores of (b, c, h, w) logits, in the order of ``PIXEL_SCORES``.
