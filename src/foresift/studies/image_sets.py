@@ -102,6 +102,22 @@ def image_set(name: str, folder: Path, *, cache: Path | None = None) -> ImageSet
     return made
 
 
+def scaled(pixels: Pixels, side: int) -> Pixels:
+    """(n, side, side, 3) uint8: each pixel the mean of those it stands for.
+
+    Raises:
+        DataError: the images' side is no multiple of ``side``.
+    """
+    factor, rest = divmod(pixels.shape[1], side)
+    if rest or not factor:
+        raise DataError(f"images of {pixels.shape[1]} px can't be averaged down to {side} px")
+    if factor == 1:
+        return pixels
+    cells = pixels.reshape(len(pixels), side, factor, side, factor, 3)
+    means: Pixels = np.rint(cells.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8)
+    return means
+
+
 def _decode(name: str, folder: Path) -> ImageSet:
     source, transform = SOURCES[name], Transform(size=SOURCES[name].size)
     counts: dict[tuple[str, str], int] = {}

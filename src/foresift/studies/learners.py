@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import logsumexp
 
 from foresift.core.arrays import Embeddings, Logits, Rows, frozen
 from foresift.core.errors import MissingColumnError
@@ -20,8 +21,10 @@ from foresift.core.predictions import Column, Predictions, Producer
 from foresift.studies.image_sets import ImageSet
 
 Array = npt.NDArray[Any]
+STUDY = Producer(model="study", stage="study")
 MEMBERS = 8
 """Heads on bootstrap samples of the labels: the committee of the ensemble scores."""
+FOLDS = 5
 DRAWS, NOISE = 10, 0.1
 """Noisy copies of the head, and their noise as a share of the weights' norm."""
 
@@ -43,8 +46,7 @@ class Learned:
         """
         if missing := [name for name in needs if name not in self.columns]:
             raise MissingColumnError(f"a study on this learner has no column {missing[0]}")
-        producer = Producer(model="study", stage="study")
-        made = {name: Column(values=frozen(self.columns[name]()), producer=producer) for name in needs}
+        made = {name: Column(values=frozen(self.columns[name]()), producer=STUDY) for name in needs}
         return Predictions(sample_ids=ids, columns=made)
 
 
@@ -91,6 +93,7 @@ class HeadLearner:
                 "members": lambda: _members_state(self._members(rows, seed=seed)),
                 "flip-distance": lambda: flip_distance(head, self.embeddings),
                 "deviations": lambda: self._deviations(head, seed=seed),
+                "predicted-loss": lambda: self._predicted_loss(rows, seed=seed),
             },
         )
 
@@ -121,6 +124,22 @@ class HeadLearner:
             noise *= NOISE * np.linalg.norm(head) / np.linalg.norm(noise)
             parts.append(_apply(noise, self.embeddings))
         return np.concatenate(parts, axis=1)
+
+    def _predicted_loss(self, rows: Rows, *, seed: int) -> Array:
+        """(n,) what a small network on the embeddings, trained to rank held-out losses, expects.
+
+        The head is the whole model here: its losses come from heads that did not see the row.
+        """
+        folds = np.random.default_rng([seed, 5]).integers(FOLDS, size=len(rows))
+        losses = np.zeros(len(rows), dtype=np.float32)
+        for fold in range(FOLDS):
+            held = rows[folds == fold]
+            if len(held) and (folds != fold).any():
+                logits = _apply(self._fit(rows[folds != fold], seed=seed), self.embeddings[held]).astype(np.float64)
+                losses[folds == fold] = (
+                    logsumexp(logits, axis=1) - logits[np.arange(len(held)), self.images.codes[held]]
+                )
+        return loss_ranks(self.embeddings, rows, losses, seed=seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +196,31 @@ class CnnLearner:
         )
         outputs = [engine(pixels[start : start + batch]) for start in range(0, len(pixels), batch)]
         return np.concatenate([o.logits for o in outputs]), np.concatenate([o.embeddings for o in outputs])
+
+
+def loss_ranks(embeddings: Embeddings, rows: Rows, losses: Array, *, seed: int, steps: int = 400) -> Array:
+    """(n,) predicted losses of every row, by the ranking loss of Yoo and Kweon 2019 on the labeled ones."""
+    import torch
+    from torch import nn
+
+    from foresift.training.isolation import isolated
+    from foresift.training.objectives import ranking_loss
+
+    spread = embeddings.std(axis=0) + 1e-6
+    inputs = torch.from_numpy(((embeddings - embeddings.mean(axis=0)) / spread).astype(np.float32))
+    truth, at = torch.from_numpy(losses), torch.from_numpy(rows)
+    with isolated(seed):
+        network = nn.Sequential(nn.Linear(inputs.shape[1], 128), nn.ReLU(), nn.Linear(128, 1))
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
+        for _ in range(steps):
+            batch = torch.randint(len(at), (128,))
+            loss = ranking_loss(network(inputs[at[batch]])[:, 0], truth[batch])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        with torch.inference_mode():
+            predicted: Array = network(inputs)[:, 0].numpy()
+    return predicted
 
 
 def flip_distance(head: Array, embeddings: Embeddings) -> Array:

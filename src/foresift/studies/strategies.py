@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from foresift.app.fitted import fitted_passes
+from foresift.core.arrays import Rows, frozen
 from foresift.core.errors import ForesiftError, UsageError
+from foresift.core.predictions import Column, Predictions
 from foresift.core.protocols import Progress, Silent
 from foresift.stores.files import write_json
 from foresift.strategies import STRATEGIES, Strategy, parse
-from foresift.studies.image_sets import ImageSet, data_folder, image_set
-from foresift.studies.learners import CnnLearner, HeadLearner, Learned, Learner
+from foresift.studies.image_sets import ImageSet, data_folder, image_set, scaled
+from foresift.studies.learners import STUDY, CnnLearner, HeadLearner, Learned, Learner
+from foresift.training.columns import FitInputs
+from foresift.training.columns.base import PIXELS
 
 RANDOM = "random"
+POOL_SHARE = 9
+"""Tenths of the images that a seed's pool holds."""
 LABEL_NEEDS = ("labels", "truth")
 BRIEF = ("random", "margin", "k-center", "badge", "typiclust", "ua-dpp")
 """Strategies that the learner from scratch is tried with."""
@@ -52,7 +59,7 @@ class Preset:
     """Spellings that replace a strategy's defaults, where these would take hours."""
 
 
-OVERRIDES = {"bait": "bait:dims=32", "batch-bald": "batch-bald:keep=500"}
+OVERRIDES = {"bait": "bait:dims=32", "batch-bald": "batch-bald:keep=3000", "vaal": "vaal:steps=200"}
 PRESETS = {
     "cpu": Preset(sets=("cifar10", "caltech101"), overrides=OVERRIDES),
     "gpu": Preset(
@@ -201,8 +208,14 @@ def _run_cell(blank: Cell, learner: Learner, images: ImageSet, size: Preset) -> 
 
 
 def _rounds(strategy: Strategy, learner: Learner, images: ImageSet, size: Preset, *, seed: int) -> dict[str, Any]:
-    """Labels bought round by round; a model trained from scratch after each."""
-    ids = np.arange(len(images.codes))
+    """Labels bought round by round; a model trained from scratch after each.
+
+    Each seed has a pool of its own, nine tenths of the images: otherwise a strategy without
+    randomness would buy the same labels every time and look more certain than it is.
+    """
+    pool = np.sort(
+        np.random.default_rng([seed, 11]).permutation(len(images.codes))[: POOL_SHARE * len(images.codes) // 10]
+    )
     known = np.empty(0, dtype=np.intp)
     untrained = Learned(accuracy=0.0, columns=learner.start())
     learned: Learned | None = None
@@ -213,8 +226,7 @@ def _rounds(strategy: Strategy, learner: Learner, images: ImageSet, size: Preset
         began = time.perf_counter()
         chosen = strategy if learned is not None or _works_cold(strategy, learner) else parse(RANDOM)
         cold = cold or (RANDOM if chosen.name != strategy.name else "")
-        columns = tuple(name for name in chosen.needs if name not in LABEL_NEEDS)
-        view = (learned or untrained).predictions(ids, columns)
+        view = _view(learned or untrained, chosen, images, pool, known)
         found = chosen.select(
             view,
             budget=total - len(known),
@@ -234,6 +246,22 @@ def _rounds(strategy: Strategy, learner: Learner, images: ImageSet, size: Preset
         "cold": cold,
         "approx": approx,
     }
+
+
+def _view(learned: Learned, strategy: Strategy, images: ImageSet, pool: Rows, known: Rows) -> Predictions:
+    """Every column that a strategy needs, of the pool; those that take a training on it are fitted here."""
+    wanted = [name for name in strategy.needs if name not in LABEL_NEEDS]
+    fitted = fitted_passes(strategy, have=learned.columns)
+    made = {one.name for one in fitted}
+    own = (*(name for name in wanted if name not in made), *(n for one in fitted for n in one.needs if n != PIXELS))
+    view = learned.predictions(np.arange(len(images.codes)), tuple(dict.fromkeys(own))).take(pool)
+    labeled = np.isin(view.sample_ids, known)
+    arrays = {name: column.values for name, column in view.columns.items()}
+    inputs = FitInputs(
+        labeled=labeled, columns=arrays, load=partial(scaled, images.pixels[pool] if fitted else images.pixels)
+    )
+    columns = {one.name: Column(values=frozen(one.fit(inputs)), producer=STUDY) for one in fitted}
+    return replace(view, columns={**view.columns, **columns})
 
 
 def _works_cold(strategy: Strategy, learner: Learner) -> bool:
