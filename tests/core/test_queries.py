@@ -10,6 +10,7 @@ from foresift.core.arrays import as_ids
 from foresift.core.errors import DataError, MissingColumnError
 from foresift.core.predictions import Predictions, Producer
 from foresift.core.queries import ColumnView, Query, Receipt, Selection
+from foresift.strategies.candidates import build_query
 
 
 def receipt(**change: Any) -> Receipt:
@@ -112,3 +113,16 @@ def test_rows_beside_the_labeled_ones_keep_the_order_of_ids() -> None:
     assert more.labels is None
     assert query.labels is not None
     assert more.ids.tolist() == query.ids.tolist()
+
+
+@pytest.mark.parametrize("labeled", [[], [1, 4]])
+def test_a_column_can_be_added_and_follows_the_candidates(labeled: list[int]) -> None:
+    pool = Predictions.from_arrays(np.arange(6), embeddings=np.eye(6, dtype="f4"))
+    query = build_query(pool, needs=("embeddings",), budget=2, labeled=labeled)
+    more = query.plus("doubled", 2.0 * query.ids[:, None])
+    assert np.array_equal(more.column("doubled")[:, 0], 2.0 * query.ids)
+    assert np.array_equal(more.matrix("doubled").block(1, 3), more.block("doubled", 1, 3))
+    part = more.among(np.array([0, 2]), budget=1)
+    assert np.array_equal(part.column("doubled")[:, 0], 2.0 * part.ids)
+    assert np.array_equal(more.column("embeddings"), query.column("embeddings"))
+    assert "doubled" not in query.columns

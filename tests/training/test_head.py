@@ -7,8 +7,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from foresift.core.errors import LabelError, NonFiniteError, UsageError
+from foresift.kernels.softmax_head import fit_softmax
 from foresift.training import fit_head
-from foresift.training.head import fit_softmax
 
 
 def predict(head: nn.Module, rows: np.ndarray) -> np.ndarray:

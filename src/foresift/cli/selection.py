@@ -152,6 +152,8 @@ def _summary(chosen: Selected, out: Path | None) -> None:
     receipt = selection.receipt
     short = ", all there are" if receipt.short else ""
     note(f"selected {len(selection):,} of {receipt.n_candidates:,} by {receipt.strategy}, seed {receipt.seed}{short}")
+    if "why" in receipt.details:
+        note(f"{receipt.details['ran']} ran: {receipt.details['why']}")
     for line in _guards_and_control(selection):
         note(line)
     if chosen.result is not None:

@@ -50,6 +50,13 @@ class ColumnView(Mapping[str, npt.NDArray[Any]]):
         """The rows at the given positions; nothing is copied."""
         return ColumnView(self._arrays, self._rows[which])
 
+    def plus(self, name: str, values: npt.NDArray[Any]) -> ColumnView:
+        """With one more column, given for the rows that are seen; the others are not copied."""
+        base = max((len(array) for array in self._arrays.values()), default=int(self._rows.max(initial=-1)) + 1)
+        whole = np.zeros((base, *values.shape[1:]), dtype=values.dtype)
+        whole[self._rows] = values
+        return ColumnView({**self._arrays, name: frozen(whole)}, self._rows)
+
     def joined(self, other: ColumnView, order: Rows) -> ColumnView:
         """The rows of both, one after the other, put in ``order``; both look at the same arrays."""
         return ColumnView(self._arrays, np.concatenate([self._rows, other._rows])[order])
@@ -124,6 +131,10 @@ class Query:
             labels=self.labels if "labels" in names else None,
             truth=self.truth if "truth" in names else None,
         )
+
+    def plus(self, name: str, values: npt.NDArray[Any]) -> Query:
+        """The same query with one more column of the candidates, (n, ...) values; labeled rows get none."""
+        return replace(self, columns=view_of(self.columns, len(self)).plus(name, values))
 
     def among(self, rows: Rows, *, budget: int) -> Query:
         """The query whose candidates are the given rows, ascending; nothing is copied."""

@@ -231,7 +231,7 @@ def _rounds(strategy: Strategy, learner: Learner, images: ImageSet, size: Preset
             view,
             budget=total - len(known),
             labeled=known,
-            labels=images.codes[known] if "labels" in chosen.needs else None,
+            labels=images.codes[known] if "labels" in (*chosen.needs, *chosen.uses) else None,
             seed=1_000 * seed + number,
         )
         seconds.append(time.perf_counter() - began)

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import minimize
 from scipy.special import log_softmax
 from torch import nn
 from torch.nn import functional
 
 from foresift.core.arrays import Embeddings, first_nonfinite_row
 from foresift.core.errors import ModelError, NonFiniteError, UsageError
+from foresift.kernels.softmax_head import fit_softmax
 from foresift.training.data import Codes, check_codes
 from foresift.training.isolation import isolated
 from foresift.training.recipe import head_width
@@ -65,33 +65,6 @@ def fit_head(
     else:
         fitted = _mlp(standard, codes, classes=classes, width=width, seed=seed, l2=l2)
     return _folded(fitted, mean, spread)
-
-
-def fit_softmax(
-    rows: Matrix, codes: Codes, *, classes: int, l2: float, start: Matrix | None = None, tolerance: float = 1e-6
-) -> Matrix:
-    """(c, d + 1) weights and biases of multinomial logistic regression, by L-BFGS.
-
-    Minimises mean cross-entropy + l2/2 ||W||^2; biases are free. O(n d c) a step, one (n, c) matrix.
-    Ends where no element of the gradient exceeds ``tolerance``.
-    """
-    n, d = rows.shape
-    truth = np.zeros((n, classes))
-    truth[np.arange(n), codes] = 1.0
-
-    def loss(flat: Matrix) -> tuple[float, Matrix]:
-        both = flat.reshape(classes, d + 1)
-        weights = both[:, :d]
-        log_probs = log_softmax(rows @ weights.T + both[:, d], axis=1)
-        residual = (np.exp(log_probs) - truth) / n
-        gradient = np.concatenate([residual.T @ rows + l2 * weights, residual.sum(0)[:, None]], axis=1)
-        value = -(truth * log_probs).sum() / n + 0.5 * l2 * (weights**2).sum()
-        return float(value), gradient.ravel()
-
-    begin = np.zeros((classes, d + 1)) if start is None else start
-    found = minimize(loss, begin.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 500, "gtol": tolerance})
-    result: Matrix = found.x.reshape(classes, d + 1)
-    return result
 
 
 def _linear(rows: Matrix, codes: Codes, *, classes: int, seed: int, l2: float | None) -> nn.Linear:
