@@ -182,7 +182,7 @@ class StoredSimilarity(Similarity):
         """(b,) float64 sum of what exceeds the (r,) coverage by more than ``SLACK``; O(edges of the rows)."""
         edges = self.graph.edges_of(rows)
         above = self.graph.weights[edges] - (covered[self.graph.targets[edges]] + np.float32(SLACK))
-        at = np.repeat(np.arange(len(rows)), self.graph.degrees[rows])
+        at = np.repeat(np.arange(len(rows)), self.graph.starts[rows + 1] - self.graph.starts[rows])
         return np.bincount(at, weights=np.maximum(above, 0), minlength=len(rows)).astype(np.float64)
 
     def cover(self, row: int, covered: npt.NDArray[np.float32]) -> None:

@@ -24,7 +24,8 @@ class FacilityLocation(GreedyCoverage):
         references: candidates on which coverage is measured; 0 = all up to 100,000, else 20,000.
         neighbours: largest similarities kept of each; 0 = all.
         sample: random candidates looked at for each pick; 0 = all that may win.
-    Cost: O(n^2 d) once and O(n d) for each refreshed gain; 4 n d bytes, no n x n matrix.
+    Cost: O(n^2 d) once, twice where nothing is labeled; 4 n d bytes, and up to 1 GiB for the similarities
+        that can still matter. While there are more of these, O(n d) for each gain that is computed again.
     Source: Wei et al. 2015, eq. 3, without their filter by uncertainty; lazy greedy after Minoux 1978.
     """
 

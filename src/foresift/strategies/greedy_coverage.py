@@ -12,9 +12,10 @@ import numpy.typing as npt
 from foresift.core.arrays import Rows
 from foresift.core.errors import UsageError
 from foresift.core.queries import Picks, Query
-from foresift.kernels.coverage import Coverage, Similarity
+from foresift.kernels.coverage import Coverage
 from foresift.kernels.greedy import Greedy, Objective, lazy_greedy, stochastic_greedy, stochastic_loss
 from foresift.kernels.similarities import ComputedSimilarity, Kernel, Prepared, strongest
+from foresift.kernels.uncovered import UncoveredPairs
 from foresift.strategies.base import Strategy
 
 EXACT_ROWS = 100_000
@@ -53,9 +54,9 @@ class GreedyCoverage(Strategy):
         """The candidates that add most to the coverage, each given those before it."""
         rows = reference_rows(len(query), self.references, rng)
         computed, covered = self._similarity(query, rows)
-        similarity, missed = self._thinned(computed)
         before = float(covered.mean(dtype=np.float64))
-        found = self._greedy(Coverage(similarity, covered), query.budget, rng)
+        objective, missed = self._objective(computed, covered)
+        found = self._greedy(objective, query.budget, rng)
         return Picks(
             rows=found.rows,
             scores=found.gains / len(covered),
@@ -76,17 +77,17 @@ class GreedyCoverage(Strategy):
             similarity.cover_by(labeled, covered)
         return similarity, covered
 
-    def _thinned(self, similarity: ComputedSimilarity) -> tuple[Similarity, float]:
-        """The similarities that count, and how much of the mean coverage the others may hold."""
-        if not self.neighbours:
-            return similarity, 0.0
-        stored = strongest(similarity, self.neighbours)
-        return stored, stored.missed
+    def _objective(self, similarity: ComputedSimilarity, covered: npt.NDArray[np.float32]) -> tuple[Objective, float]:
+        """The coverage by the similarities that count, and how much of its mean the others may hold."""
+        if self.neighbours:
+            stored = strongest(similarity, self.neighbours)
+            return Coverage(stored, covered), stored.missed
+        return (Coverage if self.sample else UncoveredPairs)(similarity, covered), 0.0
 
-    def _greedy(self, coverage: Objective, k: int, rng: np.random.Generator) -> Greedy:
+    def _greedy(self, objective: Objective, k: int, rng: np.random.Generator) -> Greedy:
         if self.sample:
-            return stochastic_greedy(coverage, k, sample=self.sample, rng=rng)
-        return lazy_greedy(coverage, k)
+            return stochastic_greedy(objective, k, sample=self.sample, rng=rng)
+        return lazy_greedy(objective, k)
 
     def _approx(self, query: Query, n_references: int, missed: float) -> str:
         n, k = len(query), query.budget

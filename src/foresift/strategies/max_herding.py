@@ -33,7 +33,8 @@ class MaxHerding(GreedyCoverage):
         references: candidates on which coverage is measured; 0 = all up to 100,000, else 20,000.
         neighbours: largest kernel values kept of each; 0 = all.
         sample: random candidates looked at for each pick; 0 = all that may win.
-    Cost: O(n^2 d) once and O(n d) for each refreshed gain; 4 n d bytes, no n x n matrix.
+    Cost: O(n^2 d) once, twice where nothing is labeled; 4 n d bytes, and up to 1 GiB for the similarities
+        that can still matter. While there are more of these, O(n d) for each gain that is computed again.
     Source: Bae et al. 2024, algorithm 1. Lazy greedy gives the same picks; the median is taken over at
         most 1,000 candidates.
     """
