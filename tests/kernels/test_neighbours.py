@@ -13,7 +13,6 @@ from foresift.kernels.neighbours import (
     SquaredDistance,
     Within,
     distance_to_another_group,
-    nearest_neighbours,
     radius_graph,
 )
 from foresift.kernels.similarities import ComputedSimilarity, Prepared
@@ -38,25 +37,6 @@ def grid(n: int, seed: int = 0) -> npt.NDArray[np.float32]:
 def squares(rows: Array) -> Array:
     x = rows.astype(np.float64)
     return ((x[:, None] - x) ** 2).sum(axis=2)
-
-
-@pytest.mark.parametrize("k", [1, 4, 11, 30, 100])
-@pytest.mark.parametrize("rows", [grid(30), np.random.default_rng(0).normal(size=(31, 3)).astype(np.float32) + 1000])
-def test_the_nearest_others_with_ties_to_the_lower_row(rows: npt.NDArray[np.float32], k: int) -> None:
-    graph = nearest_neighbours(RowMatrix(array=rows), k)
-    exact = squares(rows)
-    for row in range(len(rows)):
-        others = [other for other in range(len(rows)) if other != row]
-        expected = sorted(sorted(others, key=lambda other: (exact[row, other], other))[:k])
-        assert graph.targets_of(row).tolist() == expected
-        weights = graph.weights[graph.starts[row] : graph.starts[row + 1]]
-        np.testing.assert_allclose(weights, exact[row, expected], rtol=1e-3)
-
-
-@pytest.mark.parametrize("n", [1, 2])
-def test_few_rows_have_few_neighbours(n: int) -> None:
-    graph = nearest_neighbours(RowMatrix(array=np.zeros((n, 2))), 3)
-    assert graph.degrees.tolist() == [n - 1] * n
 
 
 def within(rows: npt.NDArray[np.float32], others: npt.NDArray[np.float32], radius: float) -> ComputedSimilarity:

@@ -109,7 +109,9 @@ def test_all_stored_is_all_computed(kernel: Kernel, slow: object) -> None:
     a, b = (
         lazy_greedy(Coverage(s, np.zeros(40, dtype=np.float32)), 40) for s in (similarity, strongest(similarity, 40))
     )
-    assert a.rows.tolist() == b.rows.tolist()
+    clear = int((a.gains > 1e-4).sum())  # smaller ones are a few SLACK; float32 decides between them
+    assert clear >= 10
+    assert a.rows[:clear].tolist() == b.rows[:clear].tolist()
     np.testing.assert_allclose(a.gains, b.gains, atol=1e-4)
 
 

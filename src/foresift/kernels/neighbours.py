@@ -1,4 +1,4 @@
-"""Exact neighbours in embedding space, by blocks of distances: the k nearest, those within a radius, other groups.
+"""Exact neighbours in embedding space, by blocks of distances: those within a radius, the nearest of another group.
 
 Time is O(n^2 d): minutes for 100,000 rows. Memory is that of the answer and one block, never n x n.
 """
@@ -14,9 +14,9 @@ import numpy.typing as npt
 from foresift.core.arrays import Rows
 from foresift.core.matrices import RowMatrix
 from foresift.kernels.distances import mean_row, squared_distances
-from foresift.kernels.graphs import Graph, edges_where, joined, starts_of
+from foresift.kernels.graphs import Graph, edges_where, joined
 from foresift.kernels.greedy import CANDIDATES
-from foresift.kernels.similarities import REFERENCES, Block, ComputedSimilarity, Prepared, keep_largest
+from foresift.kernels.similarities import REFERENCES, Block, ComputedSimilarity, Prepared
 
 MAX_EDGES = 1 << 26
 """Edges of a graph that is held: 256 MiB of row numbers, and some 2 GiB while it is transposed."""
@@ -57,41 +57,6 @@ class Within:
     def __call__(self, a: Block, b: Block) -> Block:
         """(i, j) ones and zeros; copies are within any radius."""
         return (self.distance(a, b) <= np.float32(min(self.radius, 1e19) ** 2)).astype(np.float32)
-
-
-def nearest_neighbours(matrix: RowMatrix, k: int) -> Graph:
-    """The k nearest other rows of each row, equally near ones those of the lower rows, with squared distances.
-
-    Args:
-        matrix: (n, d), finite.
-        k: 1 or more; above n - 1 all others are neighbours.
-    Returns:
-        n k edges, in order of row and not of distance.
-    Cost: O(n^2 d) time, O(n k) memory beside one float32 copy of the rows where that fits.
-    """
-    rows = Prepared.of(matrix, SquaredDistance.around(matrix))
-    k = min(k, len(matrix) - 1)
-    parts = [_nearest_of(rows, start, features, k) for start, _, features in rows.blocks(CANDIDATES)]
-    return joined(parts)
-
-
-def _nearest_of(rows: Prepared, first: int, features: Block, k: int) -> Graph:
-    """Edges from one block of rows, which starts at row ``first``, to their k nearest others."""
-    b = len(features)
-    near = np.empty((b, 0), dtype=np.float32)
-    which = np.empty((b, 0), dtype=np.int32)
-    for start, stop, others in rows.blocks(REFERENCES):
-        found = -rows.kernel(features, others)
-        own = np.arange(max(first, start), min(first + b, stop))
-        found[own - first, own - start] = -np.inf
-        number = np.broadcast_to(np.arange(start, stop, dtype=np.int32), found.shape)
-        near, which = keep_largest(np.hstack([near, found]), np.hstack([which, number]), k)
-    return Graph(
-        starts=starts_of(np.full(b, near.shape[1])),
-        targets=which.ravel(),
-        weights=-near.ravel(),
-        n_targets=len(rows),
-    )
 
 
 def radius_graph(similarity: ComputedSimilarity, *, max_edges: int) -> Graph | None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from foresift.core.arrays import Rows, Values
 from foresift.core.matrices import RowMatrix
+from foresift.kernels.cosine import unit_rows
 from foresift.kernels.coverage import SLACK, Similarity
 from foresift.kernels.graphs import Graph, joined, starts_of
 from foresift.kernels.greedy import CANDIDATES
@@ -38,11 +39,8 @@ class Cosine:
     """Cosine of the angle between two rows, 0 where it is negative; a row of zeros is similar to nothing."""
 
     def prepare(self, rows: Block) -> Block:
-        """(b, d) rows of length one; the largest number is divided out first, so that squares do not overflow."""
-        top = np.abs(rows).max(axis=1, keepdims=True, initial=0)
-        scaled = rows / np.where(top > 0, top, 1)
-        lengths = np.sqrt((scaled * scaled).sum(axis=1, keepdims=True))
-        return np.asarray(scaled / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+        """(b, d) rows of length one, and rows of zeros."""
+        return np.asarray(unit_rows(rows)[:, :-1])
 
     def __call__(self, a: Block, b: Block) -> Block:
         """(i, j) cosines, clipped to 0 .. 1 against rounding."""
