@@ -18,7 +18,7 @@ from foresift.core.generations import Transform
 from foresift.models import build
 from foresift.models.weights import read
 from foresift.training import ArrayImages, Recipe, TrainResult, train
-from foresift.training.supervised import uses_bf16
+from foresift.training.epochs import uses_bf16
 
 SCRIPT = Path(__file__).with_name("killed_run.py")
 TRAIN, TEST = slice(0, 1347), slice(1347, None)

@@ -9,6 +9,7 @@ from pathlib import Path
 from foresift.core.errors import ModelError, StoreError, UsageError
 from foresift.core.generations import Generation
 from foresift.core.protocols import GridStore, PredictionStore, ShardClaims
+from foresift.core.segmentation import SegmentationGeneration
 from foresift.sources.digest_memory import SqliteDigestMemory
 from foresift.stores.claims import FileClaims
 from foresift.stores.files import disk_errors, read_json, write_json
@@ -85,7 +86,7 @@ class Workspace:
         """Where the engine choice of a pool and pass is kept."""
         return self.cache / "engines" / f"{key}.npz"
 
-    def note_generation(self, generation: Generation, folder: Path) -> None:
+    def note_generation(self, generation: Generation | SegmentationGeneration, folder: Path) -> None:
         """Remember where a generation lies, so that its id names it."""
         write_json(self.home / "generations" / f"{generation.id}.json", {"folder": str(folder.absolute())})
 

@@ -8,9 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foresift.cli.options import Batch, Data, Engine, Home, Json, ModelFolder, PoolArgument, Seed, Strict
+from foresift.cli.options import (
+    Batch,
+    Data,
+    Engine,
+    Home,
+    Json,
+    MaskLayout,
+    ModelFolder,
+    PoolArgument,
+    Seed,
+    Split,
+    Strict,
+    given,
+)
 from foresift.cli.output import emit_json, note, notes_about_pool, percent, quarantine_json, say, table
 from foresift.cli.progress import progress
+from foresift.cli.segmentation import chosen_task
+from foresift.cli.segmentation import evaluate as evaluate_masks
+from foresift.cli.segmentation import train as train_masks
 from foresift.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,18 +49,34 @@ def train(
     val: Annotated[str | None, typer.Option(metavar="DATA", help="Labeled images to measure on.")] = None,
     train: Annotated[str, typer.Option("--train", metavar="all|head", help="The whole network, or its head.")] = "all",
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the labeled images; not for --train head.", show_default="20")
+        int | None,
+        typer.Option(
+            min=1, help="Passes over the labeled images; not for --train head.", show_default="20; segmentation 30"
+        ),
     ] = None,
-    image_size: Annotated[int | None, typer.Option(min=1, show_default="by model and data", help="Pixels.")] = None,
+    image_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|WxH|P%",
+            show_default="by model and data",
+            help="Side of the model's input in pixels; for segmentation both sides, or a share of the image's.",
+        ),
+    ] = None,
     seed: Seed = 0,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images a training step.", show_default="64")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images a training step.", show_default="64; segmentation 8")
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.", show_default="by optimizer")] = None,
     optimizer: Annotated[
         str | None, typer.Option(metavar="sgd|adamw", help="How weights are updated.", show_default="sgd")
     ] = None,
     schedule: Annotated[
         str | None,
-        typer.Option(metavar="cosine|onecycle|multistep|constant", help="Of the learning rate.", show_default="cosine"),
+        typer.Option(
+            metavar="cosine|onecycle|multistep|constant|poly",
+            help="Of the learning rate; onecycle not for segmentation, poly only for it.",
+            show_default="cosine; segmentation poly",
+        ),
     ] = None,
     augment: Annotated[
         str | None,
@@ -55,7 +87,7 @@ def train(
         ),
     ] = None,
     weight_decay: Annotated[
-        float | None, typer.Option(help="L2 penalty on the weights.", show_default="0.0005")
+        float | None, typer.Option(help="L2 penalty on the weights.", show_default="0.0005; segmentation 0.0001")
     ] = None,
     precision: Annotated[
         str | None, typer.Option(metavar="auto|32|bf16", help="Of the arithmetic in training.", show_default="auto")
@@ -65,9 +97,38 @@ def train(
     loss_prediction: Annotated[
         bool, typer.Option("--loss-prediction", help="Train a module that predicts the loss too, for that strategy.")
     ] = False,
-    classes: Annotated[str | None, typer.Option(help="Class names, comma-separated, in order.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="State dict to start from (.safetensors or .pt).")] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Class names, comma-separated, in order; for segmentation also a file of them, or a number."),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="State dict to start from (.safetensors or .pt); for segmentation that of the encoder."),
+    ] = None,
     pretrained: Annotated[bool, typer.Option(help="Start from timm's published weights.")] = False,
+    task: Annotated[
+        str, typer.Option(metavar="classification|segmentation", help="What the labels are: classes, or masks of them.")
+    ] = "classification",
+    split: Split = "",
+    val_split: Annotated[str, typer.Option(help="Split of the data to measure on; for segmentation.")] = "",
+    layout: MaskLayout = "auto",
+    ignore_index: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N[,N]|none", show_default="by layout", help="Mask values that do not count; for segmentation."
+        ),
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(metavar="WxH", show_default="none", help="Random piece that a step sees; for segmentation."),
+    ] = None,
+    flip: Annotated[
+        bool | None, typer.Option("--flip/--no-flip", show_default="flip", help="Mirror images; for segmentation.")
+    ] = None,
+    class_weights: Annotated[
+        str | None,
+        typer.Option(metavar="none|balanced", show_default="none", help="Weight rare classes up; for segmentation."),
+    ] = None,
     strict: Strict = False,
     home: Home = None,
     as_json: Json = False,
@@ -77,16 +138,58 @@ def train(
     from foresift.app.training import train as run
     from foresift.app.workspace import Workspace
 
-    recipe = {
-        "train": train,
+    common = {
         "epochs": epochs,
         "batch_size": batch_size,
         "lr": lr,
         "optimizer": optimizer,
         "schedule": schedule,
-        "augment": augment,
         "weight_decay": weight_decay,
         "precision": precision,
+    }
+    masks_only = {
+        "--split": split,
+        "--val-split": val_split,
+        "--ignore-index": ignore_index,
+        "--crop": crop,
+        "--flip": flip is not None,
+        "--class-weights": class_weights,
+    }
+    classes_only = {
+        "--val": val,
+        "--train head": train != "all",
+        "--augment": augment,
+        "--head": head,
+        "--checkpoints": checkpoints,
+        "--loss-prediction": loss_prediction,
+        "--pretrained": pretrained,
+    }
+    if chosen_task(task, classification=classes_only, segmentation=masks_only) == "segmentation":
+        from foresift.app.segmentation import SegmentationRequest, mask_numbers, sides_of
+
+        shapes = {"crop": sides_of("--crop", crop), "flip": flip, "class_weights": class_weights}
+        asked = SegmentationRequest(
+            model=model,
+            out=out,
+            split=split,
+            val_split=val_split,
+            layout=layout,
+            image_size=image_size or "",
+            classes=classes or "",
+            ignore_index=mask_numbers(ignore_index),
+            labels=labels,
+            weights=weights,
+            recipe=given({**common, **shapes}),
+            seed=seed,
+            progress=progress(quiet=as_json),
+            strict=strict,
+        )
+        train_masks(Workspace.open(home), data, asked, as_json=as_json)
+        return
+    recipe = {
+        **common,
+        "train": train,
+        "augment": augment,
         "head": head,
         "checkpoint_every_epoch": checkpoints or None,
         "loss_prediction": loss_prediction or None,
@@ -96,11 +199,11 @@ def train(
         out=out,
         labels=labels,
         val=val,
-        image_size=image_size,
+        image_size=_side(image_size),
         classes=_names(classes or ""),
         weights=weights,
         pretrained=pretrained,
-        recipe={name: value for name, value in recipe.items() if value is not None},
+        recipe=given(recipe),
         seed=seed,
         progress=progress(quiet=as_json),
         strict=strict,
@@ -197,6 +300,8 @@ def evaluate(
     labels: Annotated[Path | None, typer.Option(help="CSV, JSONL or Parquet with id or uri, and label.")] = None,
     engine: Engine = "torch",
     batch: Batch = None,
+    split: Split = "",
+    layout: MaskLayout = "auto",
     strict: Strict = False,
     home: Home = None,
     as_json: Json = False,
@@ -204,8 +309,14 @@ def evaluate(
     """Measure a generation on labeled images."""
     from foresift.app.evaluating import evaluate as run
     from foresift.app.passes import PassOptions
+    from foresift.app.segmentation_evaluating import is_segmentation_model
     from foresift.app.workspace import Workspace
 
+    if is_segmentation_model(Workspace.open(home), model):
+        chosen_task("segmentation", classification={"--labels": labels, "--batch": batch}, segmentation={})
+        evaluate_masks(Workspace.open(home), data, model, split=split, layout=layout, strict=strict, as_json=as_json)
+        return
+    chosen_task("classification", classification={}, segmentation={"--split": split})
     options = PassOptions(engine=engine, batch=batch, strict=strict, progress=progress(quiet=as_json))
     done = run(Workspace.open(home), data, model, labels=labels, options=options)
     if as_json:
@@ -268,6 +379,15 @@ def predict(
     say(f"engine {result.choice.engine}, batch {result.choice.batch} ({result.choice.reason})")
     if out is not None:
         say(f"written to {out}")
+
+
+def _side(text: str | None) -> int | None:
+    """``--image-size`` of a classifier: one number, of at least 1."""
+    if text is None:
+        return None
+    if not text.isdecimal() or not int(text):
+        raise UsageError(f"--image-size {text}: expected the side of a square in pixels, such as 224")
+    return int(text)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -29,3 +30,17 @@ Batch: TypeAlias = Annotated[
 ]
 Seed: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of everything that is random.")]
 Strict: TypeAlias = Annotated[bool, typer.Option("--strict", help="A broken image is fatal.")]
+Split: TypeAlias = Annotated[
+    str, typer.Option(help="Split of images with masks, such as train.", show_default="all, where there are none")
+]
+MaskLayout: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|folders|cityscapes|voc|ade20k|coco", help="How images and masks are laid out; for segmentation."
+    ),
+]
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given; the others get their defaults where they are used."""
+    return {name: value for name, value in options.items() if value is not None}

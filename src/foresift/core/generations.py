@@ -117,6 +117,8 @@ class Generation:
         """
         if not isinstance(plain, Mapping):
             raise ModelError(f"not a generation record: expected an object, got {type(plain).__name__}")
+        if (task := plain.get("task")) is not None:
+            raise ModelError(f"a {str(task)[:40]} model, expected a classifier; train and evaluate take others too")
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in plain.items() if key in known}
         if values.get("format") != GENERATION_FORMAT:

@@ -103,7 +103,7 @@ def _decode_jpeg(data: bytes, min_side: int) -> Pixels:
         # Either damaged, or sampled in a way that simplejpeg has no name for; Pillow knows which.
         return _decode_with_pillow(data)
     inks = colours in ("CMYK", "YCCK")
-    with _room_for(width, height):
+    with room_for(width, height):
         try:
             # strict: what libjpeg only warns of (a premature end, corrupt data) is an error
             pixels = simplejpeg.decode_jpeg(
@@ -115,7 +115,7 @@ def _decode_jpeg(data: bytes, min_side: int) -> Pixels:
                 strict=True,
             )
         except ValueError as error:
-            raise _broken("JPEG", error) from None
+            raise damaged("JPEG", error) from None
         if inks:
             pixels = _rgb_of_inks(pixels)
         return orientation.upright(pixels, orientation.of_jpeg(data))
@@ -134,12 +134,12 @@ def _from_inks(inks: Pixels) -> Pixels:
 
 
 def _decode_with_pillow(data: bytes) -> Pixels:
-    _silence_pillow()
+    silence_pillow()
     kind = "image"
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             kind = image.format or kind
-            with _room_for(*image.size):
+            with room_for(*image.size):
                 image.load()
                 return _upright_rgb(image)
     except (DecodeError, MemoryError):
@@ -149,7 +149,7 @@ def _decode_with_pillow(data: bytes) -> Pixels:
     except UnidentifiedImageError:
         raise DecodeError(f"not an image, or a damaged one (known: {_KNOWN})") from None
     except Exception as error:  # noqa: BLE001 - Pillow's plug-ins raise anything on hostile bytes
-        raise _broken(kind, error) from None
+        raise damaged(kind, error) from None
 
 
 def _upright_rgb(image: Image.Image) -> Pixels:
@@ -232,20 +232,20 @@ def _on_white(pixels: Pixels) -> Pixels:
     return ((pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-def _refuse_bomb(width: int, height: int) -> None:
+def refuse_bomb(width: int, height: int) -> None:
     """Before any pixel is decoded: a few bytes may declare gigabytes."""
     if width * height > MAX_PIXELS:
         raise DecodeError(f"declares {width} x {height} pixels, above the limit of {MAX_PIXELS}")
 
 
 @contextmanager
-def _room_for(width: int, height: int) -> Iterator[None]:
+def room_for(width: int, height: int) -> Iterator[None]:
     """While an image of this size may be decoded; a large one waits for the one before it.
 
     Raises:
         DecodeError: above the limit.
     """
-    _refuse_bomb(width, height)
+    refuse_bomb(width, height)
     if width * height <= LARGE_PIXELS:
         yield
         return
@@ -253,12 +253,13 @@ def _room_for(width: int, height: int) -> Iterator[None]:
         yield
 
 
-def _broken(kind: str, error: Exception) -> DecodeError:
+def damaged(kind: str, error: Exception) -> DecodeError:
+    """The error that a file of some kind is broken, in the words of the library that found it."""
     text = (str(error).splitlines() or [type(error).__name__])[0]
     return DecodeError(f"damaged {kind}: {text[:200]}")
 
 
-def _silence_pillow() -> None:
+def silence_pillow() -> None:
     """Keep Pillow's warnings of odd metadata from the user; what matters is raised here.
 
     ``warnings.catch_warnings`` is no help: it swaps the filters of all threads, and worker

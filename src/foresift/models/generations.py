@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from foresift.core.digests import DIGEST_CHARS, digest_bytes
 from foresift.core.errors import ModelError
 from foresift.core.generations import Generation, Transform
+from foresift.core.segmentation import SegmentationGeneration
 from foresift.models import weights
 from foresift.models.embedding import MlpHead, embedding_width, head_paths, logits_width, mlp_head, replace_head
 from foresift.models.registry import CUSTOM, assemble, canonical, spec_width, split
@@ -75,12 +76,12 @@ def save_generation(
         recipe=dict(recipe or {}),
         seed=seed,
         metrics=dict(metrics or {}),
-        foresift=_version(),
+        foresift=installed_version(),
         probe=probe(network, size=transform.size) if split(architecture)[0] == CUSTOM else (),
         parts={name: digest_bytes(part) for name, part in blobs.items()},
     )
     tensors = {WEIGHTS_FILE: blob, **{f"{name}.safetensors": part for name, part in blobs.items()}}
-    _write(folder, _json(generation), tensors, files or {})
+    write_folder(folder, record_json(generation), tensors, files or {})
     return generation
 
 
@@ -93,16 +94,25 @@ def load_network(folder: Path, generation: Generation, *, module: nn.Module | No
         ModelError: weights that are missing, changed, or of another architecture; ``custom`` without a
             module, or with one that computes something else.
     """
+    tensors = recorded_weights(folder, generation.weights)
+    loaded = weights.apply(_untrained(generation, module), tensors, where=folder / WEIGHTS_FILE).eval()
+    _check_probe(loaded, generation)
+    return loaded
+
+
+def recorded_weights(folder: Path, digest: str) -> weights.StateDict:
+    """The tensors of a generation folder.
+
+    Raises:
+        ModelError: missing, torn, or not those of the record.
+    """
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise ModelError(f"{path}: no such file; a generation folder holds {WEIGHTS_FILE} and {RECORD_FILE}")
     blob = path.read_bytes()
-    if digest_bytes(blob) != generation.weights:
+    if digest_bytes(blob) != digest:
         raise ModelError(f"{path}: not the weights that {RECORD_FILE} names (changed or torn since); copy again")
-    network = _untrained(generation, module)
-    loaded = weights.apply(network, weights.parse(blob, where=path), where=path).eval()
-    _check_probe(loaded, generation)
-    return loaded
+    return weights.parse(blob, where=path)
 
 
 def probe(network: nn.Module, *, size: int) -> tuple[float, ...]:
@@ -201,17 +211,26 @@ def _check_record(network: nn.Module, *, architecture: str, classes: Sequence[st
         weights.check_fit(blank.state_dict(), network.state_dict(), where=f"architecture {architecture}")
 
 
-def _json(generation: Generation) -> bytes:
-    plain = generation.to_dict()
+def record_json(generation: Generation | SegmentationGeneration) -> bytes:
+    """The bytes of a record.
+
+    Raises:
+        ModelError: it holds what JSON can't spell.
+    """
     try:
-        return (json.dumps({"id": generation.id, **plain}, indent=2, allow_nan=False) + "\n").encode()
+        return (json.dumps({"id": generation.id, **generation.to_dict()}, indent=2, allow_nan=False) + "\n").encode()
     except (TypeError, ValueError) as error:
         raise ModelError(
             f"data, recipe and metrics of a generation must be plain finite JSON values: {error}"
         ) from None
 
 
-def _write(folder: Path, record: bytes, tensors: Mapping[str, bytes], files: Mapping[str, Path]) -> None:
+def write_folder(folder: Path, record: bytes, tensors: Mapping[str, bytes], files: Mapping[str, Path]) -> None:
+    """Let a generation folder appear as a whole; one that holds this very record stays as it is.
+
+    Raises:
+        ModelError: the folder holds something else.
+    """
     if _already_there(folder, record):
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -249,7 +268,8 @@ def _already_there(folder: Path, record: bytes) -> bool:
     raise ModelError(f"{folder}: holds {what}; choose a new folder (nothing was overwritten)")
 
 
-def _version() -> str:
+def installed_version() -> str:
+    """Foresift's own, for the record; empty where it is not installed."""
     try:
         return version("foresift")
     except PackageNotFoundError:

@@ -20,6 +20,7 @@ from foresift.models.embedding import embedding_width, mlp_head, replace_head, t
 from foresift.models.network import Network
 from foresift.models.pretrained import published, published_classes, published_transform
 from foresift.models.resnets import CifarResNet, SmallImageResNet
+from foresift.models.segmentation import HEADS
 from foresift.models.small import Cnn, Linear, Mlp
 
 CUSTOM = "custom"
@@ -187,6 +188,8 @@ def _timm_or_raise(name: str) -> str:
     if _is_timm(name.removeprefix("timm:")):
         return name
     bare = name.removeprefix("timm:")
+    if bare.partition(":")[0] in HEADS:
+        raise ModelError(f"{bare} is a segmentation model; train it with --task segmentation")
     near = difflib.get_close_matches(bare, timm.list_models(), n=1, cutoff=0.75)
     known = [*ARCHITECTURES, *(a for n in ARCHITECTURES for a in ARCHITECTURES.aliases_of(n)), *near]
     raise UnknownNameError("model", bare, known)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from foresift.core.errors import ModelError
 from foresift.core.generations import Generation
+from foresift.core.segmentation import SEGMENTATION, SegmentationGeneration
 from foresift.stores.files import read_json
 
 RECORD = "generation.json"
 WEIGHTS = "model.safetensors"
+
+_Record = TypeVar("_Record", Generation, SegmentationGeneration)
 
 
 def is_generation(folder: Path) -> bool:
@@ -18,11 +23,32 @@ def is_generation(folder: Path) -> bool:
 
 
 def read_generation(folder: Path) -> Generation:
-    """The record of a generation folder; weights are not read.
+    """The record of a classifier's generation folder; weights are not read.
 
     Raises:
         ModelError: no such folder, no record, one that was changed, or weights missing beside it.
     """
+    return _read_record(_record_of(folder), Generation.from_dict)
+
+
+def read_segmentation(folder: Path) -> SegmentationGeneration:
+    """The record of a segmentation model's folder; weights are not read.
+
+    Raises:
+        ModelError: as :func:`read_generation`, or it is no segmentation model.
+    """
+    return _read_record(_record_of(folder), SegmentationGeneration.from_dict)
+
+
+def is_segmentation(folder: Path) -> bool:
+    """Whether a generation folder holds a segmentation model."""
+    if not is_generation(folder):
+        return False
+    plain = read_json(folder / RECORD)
+    return isinstance(plain, dict) and plain.get("task") == SEGMENTATION
+
+
+def _record_of(folder: Path) -> Path:
     if not folder.is_dir():
         raise ModelError(
             f"no generation folder at {folder}; train one with: foresift train DATA --model NAME --out DIR"
@@ -31,13 +57,13 @@ def read_generation(folder: Path) -> Generation:
         raise ModelError(f"{folder} holds no {RECORD}; a generation is a folder that foresift train has written")
     if not (folder / WEIGHTS).is_file():
         raise ModelError(f"{folder} holds no {WEIGHTS}; its weights are missing")
-    return _read_record(folder / RECORD)
+    return folder / RECORD
 
 
-def _read_record(path: Path) -> Generation:
+def _read_record(path: Path, parse: Callable[[Any], _Record]) -> _Record:
     plain = read_json(path)
     try:
-        generation = Generation.from_dict(plain)
+        generation = parse(plain)
         intact = generation.id == plain.get("id")
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None

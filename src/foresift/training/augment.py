@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from foresift.core.generations import Transform
+from foresift.core.segmentation import DenseTransform
 
 CROP_MARGIN = 8
 """Crops move by up to 1/8 of the side, as 4 of 32 pixels in He et al. 2016; the edge is repeated, not black."""
@@ -36,8 +37,8 @@ def augment(pixels: Tensor, *, kind: str, seed: tuple[int, int, int]) -> Tensor:
     return _recoloured(cropped, rng) if kind == "flip-crop-color" else cropped
 
 
-def normalise(pixels: Tensor, transform: Transform) -> Tensor:
-    """(b, 3, s, s) float32 network input of (b, s, s, 3) pixels in 0 .. 255, in channels-last memory."""
+def normalise(pixels: Tensor, transform: Transform | DenseTransform) -> Tensor:
+    """(b, 3, h, w) float32 network input of (b, h, w, 3) pixels in 0 .. 255, in channels-last memory."""
     mean = torch.tensor(transform.mean, device=pixels.device).view(1, 3, 1, 1)
     std = torch.tensor(transform.std, device=pixels.device).view(1, 3, 1, 1)
     return (pixels.permute(0, 3, 1, 2).float() - 255 * mean) / (255 * std)

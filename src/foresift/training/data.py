@@ -118,13 +118,13 @@ class Batch(NamedTuple):
     """Of the batch in its epoch: with the epoch, the seed of its augmentation."""
 
 
-class _Key(NamedTuple):
-    """Which batch, and its pixels if they are being decoded already."""
+class BatchKey(NamedTuple):
+    """Which batch, and what ``decode`` gives for its rows if it is at work already."""
 
     epoch: int
     number: int
     rows: npt.NDArray[np.intp]
-    pixels: Future[Pixels] | None
+    decoded: Future[Any] | None
 
 
 class _Batches(Dataset[Batch]):
@@ -134,12 +134,12 @@ class _Batches(Dataset[Batch]):
         self._images = images
         self._codes = torch.from_numpy(np.asarray(codes, dtype=np.int64))
 
-    def __getitem__(self, key: _Key) -> Batch:
-        pixels = self._images.batch(key.rows) if key.pixels is None else key.pixels.result()
+    def __getitem__(self, key: BatchKey) -> Batch:
+        pixels = self._images.batch(key.rows) if key.decoded is None else key.decoded.result()
         return Batch(torch.from_numpy(pixels), self._codes[torch.from_numpy(key.rows)], key.epoch, key.number)
 
 
-class EpochOrder(Sampler[_Key]):
+class EpochOrder(Sampler[BatchKey]):
     """Batches of rows: shuffled anew in every epoch from (seed, epoch), or in order without a seed.
 
     Batch norm can't learn from one value: when shuffling, a last batch of one row joins the batch
@@ -156,7 +156,7 @@ class EpochOrder(Sampler[_Key]):
         batch_size: int,
         *,
         seed: int | None,
-        decode: Callable[[npt.NDArray[np.intp]], Pixels] | None = None,
+        decode: Callable[[npt.NDArray[np.intp]], Any] | None = None,
         ahead: int = 0,
     ) -> None:
         self._count, self._batch_size, self._seed = count, batch_size, seed
@@ -167,14 +167,14 @@ class EpochOrder(Sampler[_Key]):
         """Called by Lightning before each epoch, also after a resume."""
         self.epoch = epoch
 
-    def __iter__(self) -> Iterator[_Key]:
+    def __iter__(self) -> Iterator[BatchKey]:
         if self._decode is None or not self._ahead:
-            yield from (_Key(*key, None) for key in self._keys())
+            yield from (BatchKey(*key, None) for key in self._keys())
             return
-        waiting: deque[_Key] = deque()
+        waiting: deque[BatchKey] = deque()
         with ThreadPoolExecutor(self._ahead, thread_name_prefix="decode") as threads:
             for epoch, number, rows in self._keys():
-                waiting.append(_Key(epoch, number, rows, threads.submit(self._decode, rows)))
+                waiting.append(BatchKey(epoch, number, rows, threads.submit(self._decode, rows)))
                 if len(waiting) > self._ahead:
                     yield waiting.popleft()
             yield from waiting

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,10 +20,11 @@ from foresift.core.digests import digest_array, digest_value
 from foresift.core.errors import ModelError, UsageError
 from foresift.core.protocols import Progress, Silent
 from foresift.training.augment import normalise
-from foresift.training.checkpoints import RUN_KEY, AtomicCheckpointIO, EveryEpoch, resumable
+from foresift.training.checkpoints import RUN_KEY, resumable
 from foresift.training.data import ArrayImages, Batch, Codes, loader
+from foresift.training.epochs import new_trainer
 from foresift.training.isolation import isolated, seed_all
-from foresift.training.supervised import tensor_digest, uses_bf16
+from foresift.training.supervised import tensor_digest
 from foresift.training.views import PRESETS, two_views
 
 MONITORED = 2_000
@@ -267,24 +267,10 @@ def _watched(labels: Codes | None) -> tuple[npt.NDArray[np.intp], Codes] | None:
 
 
 def _fit(module: _SimClr, images: ArrayImages, folder: Path, checkpoint: Path | None) -> None:
-    recipe, cuda = module._recipe, torch.cuda.is_available()
+    recipe = module._recipe
     batches = loader(images, np.zeros(len(images), dtype=np.int64), batch_size=recipe.batch_size, seed=module._seed)
     module.to(memory_format=torch.channels_last).train()
-    trainer = pl.Trainer(
-        accelerator="gpu" if cuda else "cpu",
-        devices=1,
-        precision="bf16-mixed" if uses_bf16(module.backbone, recipe.precision, cuda=cuda) else "32-true",
-        max_epochs=recipe.epochs,
-        logger=CSVLogger(folder, name="", version=""),
-        callbacks=[EveryEpoch(folder, keep_all=False)],
-        plugins=[AtomicCheckpointIO()],
-        default_root_dir=folder,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1 << 30,
-        use_distributed_sampler=False,
-    )
+    trainer = new_trainer(module.backbone, folder, epochs=recipe.epochs, precision=recipe.precision)
     trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
 
 

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,16 +17,14 @@ from foresift.core.digests import digest_array, digest_value
 from foresift.core.errors import ModelError, UsageError
 from foresift.core.protocols import Progress, Silent
 from foresift.training.augment import augment, normalise
-from foresift.training.checkpoints import RUN_KEY, AtomicCheckpointIO, EveryEpoch, resumable
+from foresift.training.checkpoints import resumable
 from foresift.training.data import ArrayImages, Batch, Codes, check_codes, loader
-from foresift.training.isolation import isolated, seed_all
+from foresift.training.epochs import EpochModule, new_trainer
+from foresift.training.isolation import isolated
 from foresift.training.objectives import objective_of
 from foresift.training.recipe import Recipe
 
 Validation = tuple[ArrayImages, Codes]
-
-BF16_FROM_PARAMETERS = 50_000
-"""Smaller networks spend more on casting than they save (measured on a CPU with avx512_bf16)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +116,7 @@ def count_classes(network: nn.Module, images: ArrayImages) -> int:
     return int(logits.shape[1])
 
 
-class _Supervised(pl.LightningModule):
+class _Supervised(EpochModule):
     """Cross-entropy on augmented batches; metrics summed on the device, read once an epoch."""
 
     def __init__(
@@ -133,34 +129,20 @@ class _Supervised(pl.LightningModule):
         run: str,
         progress: Progress,
     ) -> None:
-        super().__init__()
+        super().__init__(epochs=recipe.epochs, seed=seed, run=run, progress=progress)
         self.model = network
-        self.history: list[dict[str, float]] = []
-        self.resumed_from = 0
         self._transform = images.transform
         self._objective = objective_of(recipe)
-        self._recipe, self._seed, self._run, self._progress = recipe, seed, run, progress
+        self._recipe = recipe
         self._sums: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The recipe's optimizer, its rate set at every step by the recipe's closed form."""
-        recipe, total = self._recipe, int(self.trainer.estimated_stepping_batches)
-        optimizer = _optimizer(self.model, recipe)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: recipe.lr_share(min(step, total - 1), total=total)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def on_fit_start(self) -> None:
-        """Replays the metrics of earlier epochs, which a resumed CSV log starts without."""
-        for epoch, row in enumerate(self.history):
-            self._log_row(row, epoch)
-        self._progress.start("training", self._recipe.epochs)
-        self._progress.advance(self.resumed_from)
+        return self.scheduled(self.model, self._recipe, lambda step, total: self._recipe.lr_share(step, total=total))
 
     def on_train_epoch_start(self) -> None:
         """Dropout and the like depend on (seed, epoch), so that a resumed epoch repeats itself."""
-        seed_all(self._seed, self.current_epoch)
+        super().on_train_epoch_start()
         self._sums = {}
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
@@ -181,39 +163,13 @@ class _Supervised(pl.LightningModule):
         row = {
             f"{part}_{name}": value for part in self._sums for name, value in _means(self._sums[part].tolist()).items()
         }
-        if not np.isfinite(row["train_loss"]):
-            raise ModelError(
-                f"the training loss is no longer finite in epoch {self.current_epoch + 1}; "
-                f"use a smaller learning rate than lr={self._recipe.peak_lr:g}"
-            )
-        self.history.append(row)
-        self._log_row(row, self.current_epoch)
-        self._progress.advance(1)
-
-    def on_fit_end(self) -> None:
-        """The last word to the progress display."""
-        self._progress.done(", ".join(f"{name} {value:.3f}" for name, value in self.history[-1].items()))
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Which run this is, and what it has seen."""
-        checkpoint[RUN_KEY] = self._run
-        checkpoint["history"] = self.history
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes up the history of the epochs that are done."""
-        self.history = list(checkpoint["history"])
-        self.resumed_from = len(self.history)
+        self.close_epoch(row, lr=self._recipe.peak_lr)
 
     def _add(self, part: str, loss: Tensor, logits: Tensor, codes: Tensor) -> None:
         right = (logits.detach().argmax(1) == codes).sum()
         count = torch.tensor(float(len(codes)), device=loss.device)
         sums = torch.stack([loss.detach() * count, right.float(), count])
         self._sums[part] = self._sums[part] + sums if part in self._sums else sums
-
-    def _log_row(self, row: Mapping[str, float], epoch: int) -> None:
-        logger = self.logger
-        logger.log_metrics({"epoch": epoch, **row}, step=epoch)
-        logger.save()
 
 
 def _fit(
@@ -228,61 +184,11 @@ def _fit(
     recipe = module._recipe
     batches = loader(images, codes, batch_size=recipe.batch_size, seed=module._seed)
     held_out = None if val is None else loader(*val, batch_size=4 * recipe.batch_size, seed=None)
-    cuda = torch.cuda.is_available()
     module.model.to(memory_format=torch.channels_last).train()
-    trainer = pl.Trainer(
-        accelerator="gpu" if cuda else "cpu",
-        devices=1,
-        precision="bf16-mixed" if uses_bf16(module.model, recipe.precision, cuda=cuda) else "32-true",
-        max_epochs=recipe.epochs,
-        logger=CSVLogger(folder, name="", version=""),
-        callbacks=[EveryEpoch(folder, keep_all=recipe.checkpoint_every_epoch)],
-        plugins=[AtomicCheckpointIO()],
-        default_root_dir=folder,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1 << 30,
-        use_distributed_sampler=False,
+    trainer = new_trainer(
+        module.model, folder, epochs=recipe.epochs, precision=recipe.precision, keep_all=recipe.checkpoint_every_epoch
     )
     trainer.fit(module, batches, held_out, ckpt_path=checkpoint, weights_only=True)
-
-
-def uses_bf16(network: nn.Module, precision: str, *, cuda: bool) -> bool:
-    """Whether to compute in bfloat16: if asked for, or under ``auto`` where it was measured faster.
-
-    On a CPU with avx512_bf16 that is 1.8 times for ResNets; grouped convolutions (MobileNet) and
-    tiny networks lose instead.
-    """
-    if precision != "auto":
-        return precision == "bf16"
-    if cuda:
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return _cpu_has_bf16() and _dense_convolutions(network)
-
-
-def _cpu_has_bf16() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def _dense_convolutions(network: nn.Module) -> bool:
-    groups = [part.groups for part in network.modules() if isinstance(part, nn.Conv2d)]
-    size = sum(p.numel() for p in network.parameters())
-    return bool(groups) and max(groups) == 1 and size >= BF16_FROM_PARAMETERS
-
-
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    wanted = [p for p in network.parameters() if p.requires_grad]
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(wanted, lr=recipe.peak_lr, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(
-        wanted,
-        lr=recipe.peak_lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-    )
 
 
 def _means(sums: Sequence[float]) -> dict[str, float]:

@@ -1,0 +1,76 @@
+"""``foresift evaluate`` for a segmentation model: intersection over union on images with masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foresift.app.segmentation_images import usable_images
+from foresift.app.workspace import Workspace
+from foresift.core.errors import LabelError, QuarantineError
+from foresift.core.masks import MaskClasses
+from foresift.core.protocols import Progress, Silent
+from foresift.core.samples import Quarantined
+from foresift.sources.segmentation import masked_images
+from foresift.stores.generations import is_generation, is_segmentation, read_segmentation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentationEvaluated:
+    """Metrics of a segmentation model on images with masks."""
+
+    metrics: dict[str, Any]
+    """As :func:`foresift.training.segmentation_metrics.segmentation_metrics`, and ``n`` images."""
+    classes: tuple[str, ...]
+    quarantined: tuple[Quarantined, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def is_segmentation_model(workspace: Workspace, model: str | Path) -> bool:
+    """Whether a folder or id names a segmentation model; False where it names none at all."""
+    folder = Path(model).expanduser()
+    return is_segmentation(folder if is_generation(folder) else workspace.generation_folder(model))
+
+
+def evaluate_segmentation(
+    workspace: Workspace,
+    root: str | Path,
+    model: str | Path,
+    *,
+    split: str = "",
+    layout: str = "auto",
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> SegmentationEvaluated:
+    """Mean and per-class intersection over union and pixel accuracy, at the masks' own size.
+
+    Raises:
+        LabelError: the data's layout has other classes than the model.
+        DataError: no images with masks, or none that can be used.
+        ModelError: no such model.
+    """
+    folder = workspace.generation_folder(model)
+    generation = read_segmentation(folder)
+    listing = masked_images(root, split, layout=layout)
+    _refuse_other_classes(listing.classes, generation.mask_classes, str(model))
+    images = usable_images(listing, generation.mask_classes, generation.transform, progress=progress or Silent())
+    if strict and images.quarantined:
+        raise QuarantineError(f"--strict: {images.quarantined[0].uri}: {images.quarantined[0].reason}")
+    from foresift.app.segmentation_fitting import measured
+    from foresift.models.segmentation_generations import load_segmenter
+
+    metrics = measured(load_segmenter(folder, generation), images)
+    return SegmentationEvaluated(
+        metrics=metrics, classes=generation.classes, quarantined=images.quarantined, notes=listing.notes
+    )
+
+
+def _refuse_other_classes(there: MaskClasses | None, known: MaskClasses, model: str) -> None:
+    """A value that both give a name must stand for the same class."""
+    if there is None:
+        return
+    named = dict(zip(known.values, known.classes, strict=True))
+    for value, name in zip(there.values, there.classes, strict=True):
+        if named.get(value, name) != name:
+            raise LabelError(f"the value {value} is {name!r} in the data, and {named[value]!r} to {model}")
