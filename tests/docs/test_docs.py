@@ -52,6 +52,7 @@ def test_the_tutorial_runs_as_it_is_printed(tmp_path: Path) -> None:
         "docs/how-to/add-a-strategy.md",
         "docs/how-to/bring-your-own-model.md",
         "docs/how-to/ensembles.md",
+        "docs/explanation/choosing-a-strategy-by-trial.md",
         "docs/how-to/guards-and-control.md",
     ],
 )

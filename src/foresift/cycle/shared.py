@@ -18,6 +18,8 @@ from foresift.cycle.trials import Answer, Learner, Trial, check_strategies, take
 
 _PRIOR_SD = 0.02
 """What strategies are taken to differ by in a round before any has been tried, as a share."""
+_ROUNDS_EACH = 3
+"""Rounds a strategy before the trial may end because none beats the control: one look too early is often wrong."""
 
 
 class Belief(NamedTuple):
@@ -53,8 +55,8 @@ class SharedThompson:
     seed: int = 0
     forecaster: Forecaster = field(default_factory=Forecaster)
     control: str = "random"
-    doubt: float = 0.1
-    """Stop once no strategy beats the control with more than this probability, each tried at least once."""
+    doubt: float = 0.05
+    """Stop once no strategy beats the control with more than this probability; not before three rounds a strategy."""
 
     def __post_init__(self) -> None:
         check_strategies(self.strategies)
@@ -134,7 +136,7 @@ class SharedThompson:
     def _none_beats_control(self, trial: Trial) -> bool:
         beliefs = dict(self.beliefs(trial))
         control = beliefs.pop(self.control, None)
-        if control is None or not beliefs:
+        if control is None or not beliefs or trial.round < _ROUNDS_EACH * len(self.strategies):
             return False
         tried = all(belief.turns for belief in [control, *beliefs.values()])
         return tried and all(belief.exceeds(control) <= self.doubt for belief in beliefs.values())
