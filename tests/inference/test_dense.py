@@ -12,7 +12,7 @@ from torch import nn
 from foresift.core.errors import ModelError, NonFiniteError, UsageError
 from foresift.inference import dense
 from foresift.inference.dense import DenseScorer, cell_sums, score_maps
-from foresift.inference.tiles import padded, windows
+from foresift.inference.tiles import windows
 from foresift.kernels.patch_grid import cells_of
 from foresift.scores.dense import PIXEL_SCORES, score_map
 
@@ -63,7 +63,7 @@ def test_torch_cells_are_those_of_the_kernel() -> None:
     overlap=st.sampled_from([0, 32]),
 )
 def test_windows_keep_every_pixel_once(h: int, w: int, tile: int, overlap: int) -> None:
-    seen = np.zeros((padded(h), padded(w)), dtype=int)
+    seen = np.zeros((h, w), dtype=int)
     for window in windows(*seen.shape, tile=tile, overlap=overlap):
         for span, length in ((window.rows, seen.shape[0]), (window.columns, seen.shape[1])):
             assert 0 <= span.start <= span.keep_from < span.keep_to <= span.stop <= length
@@ -86,6 +86,17 @@ def test_in_windows_as_whole(size: tuple[int, int]) -> None:
     np.testing.assert_array_equal(first.counts, second.counts)
     np.testing.assert_allclose(first.sums, second.sums, rtol=1e-4)
     np.testing.assert_allclose(first.tops, second.tops, rtol=1e-4, atol=1e-6)
+
+
+def test_scores_come_back_in_the_pixels_of_the_image() -> None:
+    half = DenseScorer(network=small_network(), **PLAIN, resize=lambda pixels: np.ascontiguousarray(pixels[::2, ::2]))
+    pixels = np.repeat(np.repeat(picture(20, 30), 2, axis=0), 2, axis=1)
+    maps, cells = half.maps(pixels), half.cells(pixels)
+    assert maps.shape == (4, 40, 60)
+    assert (cells.height, cells.width) == (40, 60)
+    small = DenseScorer(network=small_network(), **PLAIN).maps(picture(20, 30))
+    np.testing.assert_allclose(maps.mean(axis=(1, 2)), small.mean(axis=(1, 2)), rtol=0.02)
+    np.testing.assert_allclose(cells.sums, cells_of(maps).sums, rtol=1e-5)
 
 
 def test_cells_are_those_of_the_maps() -> None:

@@ -129,13 +129,22 @@ def open_model(workspace: Workspace, spec: str | Path, *, module: nn.Module | No
     """
     folder = workspace.generation_folder(spec)
     generation = read_generation(folder)
-    path = folder / WEIGHTS
-    if _remembered_digest(workspace, path) != generation.weights:
-        raise ModelError(f"{path} is not the file that the generation was recorded with; restore it or train again")
+    check_weights(workspace, folder, generation.weights)
     model = Model(folder=folder, generation=generation, module=module)
     if module is not None:
         _check_module(model)
     return model
+
+
+def check_weights(workspace: Workspace, folder: Path, digest: str) -> None:
+    """Refuse a weights file that is another than the record names.
+
+    Raises:
+        ModelError: it changed since.
+    """
+    path = folder / WEIGHTS
+    if _remembered_digest(workspace, path) != digest:
+        raise ModelError(f"{path} is not the file that the generation was recorded with; restore it or train again")
 
 
 def _check_module(model: Model) -> None:
@@ -209,7 +218,7 @@ def open_job(
         first = pool.quarantined[0]
         raise QuarantineError(f"--strict: {len(pool.quarantined)} broken files, the first {first.uri}: {first.reason}")
     if not len(pool):
-        raise EmptyPoolError(_empty(pool, pool.quarantined))
+        raise EmptyPoolError(nothing_usable(pool, pool.quarantined))
     digests, first_rows = np.unique(pool.digests, return_index=True)
     return PoolJob(
         workspace=workspace,
@@ -290,7 +299,7 @@ class PoolJob:
             store=self.store,
             claims=self.workspace.claims,
             progress=self.options.progress,
-            broken=_refuse if self.options.strict else _ignore,
+            broken=refuse_broken if self.options.strict else ignore_broken,
         )
         report = run_pass(job, tools)
         if report.unread:
@@ -314,9 +323,9 @@ class PoolJob:
         good = stored.reasons == ""
         broken = [*self.pool.quarantined, *self._unread(readable, report), *self._undecodable(rows, stored)]
         if self.options.strict and len(broken) > len(self.pool.quarantined):
-            _refuse(broken[-1].uri, broken[-1].reason)
+            refuse_broken(broken[-1].uri, broken[-1].reason)
         if not good.any():
-            raise EmptyPoolError(_empty(self.pool, broken))
+            raise EmptyPoolError(nothing_usable(self.pool, broken))
         predictions = Predictions(
             sample_ids=self.pool.ids[rows[good]],
             columns=columns(stored, good),
@@ -469,15 +478,21 @@ def _remembered_digest(workspace: Workspace, path: Path) -> str:
     return digest
 
 
-def _ignore(uri: str, reason: str) -> None:
+def ignore_broken(uri: str, reason: str) -> None:
     """Broken images are reported when the pass is over."""
 
 
-def _refuse(uri: str, reason: str) -> None:
+def refuse_broken(uri: str, reason: str) -> None:
+    """A broken image ends the pass.
+
+    Raises:
+        QuarantineError: always.
+    """
     raise QuarantineError(f"--strict: {uri}: {reason}")
 
 
-def _empty(pool: Pool, broken: Sequence[Quarantined]) -> str:
+def nothing_usable(pool: Pool, broken: Sequence[Quarantined]) -> str:
+    """Why there is nothing to look at, in one line."""
     if not broken:
         return f"{pool.name} holds no images; give a folder of images, a manifest or a list of addresses"
     return f"{pool.name} holds no usable image: {len(broken)} broken, the first {broken[0].uri}: {broken[0].reason}"

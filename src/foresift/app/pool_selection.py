@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from foresift.core.arrays import Ids
 from foresift.core.errors import BudgetError, DataError, EmptyPoolError, MissingExtraError, QuarantineError, UsageError
 from foresift.core.predictions import Predictions
 from foresift.core.queries import Selection
+from foresift.core.regions import Region
 from foresift.core.samples import UNLABELED, Pool, Quarantined
 from foresift.inference.decode import decode
 from foresift.scores import SCORES
@@ -37,6 +38,11 @@ from foresift.strategies.control import checked_share
 from foresift.strategies.guards import NO_GUARDS, Guards
 
 ROW_COLUMNS = ("rank", "id", "uri", "score", "arm", "label")
+
+
+def row_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The columns of a selection file: with those of the rectangle where regions were chosen."""
+    return (*ROW_COLUMNS[:-1], *Region._fields, "label") if rows and "left" in rows[0] else ROW_COLUMNS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +90,7 @@ def select_from_pool(
         UsageError: the strategy needs a model and none is given; budget out of range.
         ForesiftError: as :func:`foresift.app.passes.predict_pool`.
     """
-    strategy, guards = _checked(request), request.limits.guards()
+    strategy, guards = checked(request), request.limits.guards()
     needs = (*strategy.needs, *guards.needs)
     columns = model_columns(needs)
     if columns and model is None:
@@ -100,7 +106,7 @@ def select_from_pool(
     pool = replace(pool, notes=(*pool.notes, *labeled.notes))
     check_budget(request.budget, len(pool) - len(labeled.ids), allow_short=request.allow_short)
     held_out = with_held_out(guards, request.limits, pool, workspace=workspace, model=opened, options=request.options)
-    job = _Job(workspace, pool, strategy, labeled, request, held_out)
+    job = Job(workspace, pool, strategy, labeled, request, held_out)
     return _select_unseen(job) if opened is None else _select_predicted(job, opened)
 
 
@@ -111,7 +117,7 @@ def select_from_predictions(workspace: Workspace, path: Path, request: Request) 
         DataError: the file is not as expected.
         ForesiftError: as :meth:`foresift.strategies.Strategy.select`.
     """
-    strategy, guards = _checked(request), request.limits.guards()
+    strategy, guards = checked(request), request.limits.guards()
     predictions = read_predictions(path)
     if not len(predictions):
         raise EmptyPoolError(f"{path} holds no rows; give a predictions file with at least one")
@@ -130,12 +136,12 @@ def select_from_predictions(workspace: Workspace, path: Path, request: Request) 
     if request.limits.reads_images:
         raise UsageError("beside --predictions, --validation is a predictions file too (.parquet with id, embedding)")
     held_out = with_held_out(guards, request.limits, pool, workspace=workspace, model=None, options=request.options)
-    chosen = _finish(_Job(workspace, pool, strategy, labeled, request, held_out), predictions, described)
+    chosen = finish(Job(workspace, pool, strategy, labeled, request, held_out), predictions, described)
     return replace(chosen, notes=(*chosen.notes, *_doubts(predictions, used)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class Job:
     """Everything that was settled before a strategy is asked."""
 
     workspace: Workspace
@@ -156,7 +162,7 @@ def _doubts(predictions: Predictions, used: list[str]) -> list[str]:
     return []
 
 
-def _checked(request: Request) -> Strategy:
+def checked(request: Request) -> Strategy:
     """The strategy, once everything that can be refused before any work was refused."""
     strategy = parse(request.strategy)
     if request.out is not None:
@@ -185,7 +191,7 @@ def _spare_labels(out: Path) -> None:
         raise UsageError(f"--out {out} holds {filled} labels already; choose another file, nothing was overwritten")
 
 
-def _select_unseen(job: _Job) -> Selected:
+def _select_unseen(job: Job) -> Selected:
     request, pool = job.request, job.pool
     if request.options.strict and pool.quarantined:
         first = pool.quarantined[0]
@@ -195,8 +201,8 @@ def _select_unseen(job: _Job) -> Selected:
         usable = len(pool) - int(np.isin(job.labeled.ids, pool.ids).sum())
         check_budget(request.budget, usable, allow_short=request.allow_short)
     predictions = _unseen(pool, job.strategy, job.held_out.guards)
-    described = _describe(pool, pool.quarantined, predictions, predictions.columns)
-    return replace(_finish(replace(job, pool=pool), predictions, described), quarantined=pool.quarantined)
+    described = describe(pool, pool.quarantined, predictions, predictions.columns)
+    return replace(finish(replace(job, pool=pool), predictions, described), quarantined=pool.quarantined)
 
 
 def _unseen(pool: Pool, strategy: Strategy, guards: Guards) -> Predictions:
@@ -248,7 +254,7 @@ def _why_broken(uri: str) -> str:
     return ""
 
 
-def _select_predicted(job: _Job, model: Model) -> Selected:
+def _select_predicted(job: Job, model: Model) -> Selected:
     strategy, request, pool = job.strategy, job.request, job.pool
     guards = job.held_out.guards
     unlabeled = max(1, len(pool) - len(job.labeled.ids))
@@ -263,7 +269,7 @@ def _select_predicted(job: _Job, model: Model) -> Selected:
     if "groups" in needs:
         predictions = with_groups_of(pool, predictions)
     columns = [name for name in dict.fromkeys(needs) if name not in LABEL_NEEDS]
-    described = _describe(pool, result.quarantined, predictions, columns)
+    described = describe(pool, result.quarantined, predictions, columns)
     engine = {**asdict(result.choice), "checks": {n: c.to_dict() for n, c in result.choice.checks.items()}}
     record = {
         "id": model.generation.id,
@@ -271,12 +277,12 @@ def _select_predicted(job: _Job, model: Model) -> Selected:
         "classes": list(model.generation.classes),
     }
     job = replace(job, pool=replace(pool, quarantined=result.quarantined))
-    selected = _finish(job, predictions, described, model=record, engine=engine)
+    selected = finish(job, predictions, described, model=record, engine=engine)
     return replace(selected, quarantined=result.quarantined, result=result, notes=(*selected.notes, *result.notes))
 
 
-def _finish(
-    job: _Job,
+def finish(
+    job: Job,
     predictions: Predictions,
     described: dict[str, Any],
     *,
@@ -358,16 +364,18 @@ def _write_out(out: Path, selection: Selection) -> Path:
     receipt = out.with_name(out.name + ".receipt.json")
 
     def both(target: Path) -> None:
-        write_rows(target, selection.rows(), ROW_COLUMNS)
+        rows = selection.rows()
+        write_rows(target, rows, row_columns(rows))
         write_json(receipt, {"id": selection.receipt.id, **selection.receipt.to_dict()})
 
     write_atomically(out, both)
     return receipt
 
 
-def _describe(
+def describe(
     pool: Pool, quarantined: tuple[Quarantined, ...], predictions: Predictions, columns: Iterable[str]
 ) -> dict[str, Any]:
+    """What a receipt says of the pool."""
     return {
         "name": pool.name,
         "version": pool.version,

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.app.columns import spelled_pass, stored_column
+from foresift.app.dense_units import stored_producer, unit_values
 from foresift.app.fitted import is_fitted, read_fitted
 from foresift.app.passes import BACKBONE, Model, open_model, read_stored
 from foresift.app.workspace import Workspace
@@ -230,6 +231,8 @@ def _stored(
 ) -> npt.NDArray[Any]:
     if is_fitted(producer):
         return read_fitted(workspace, producer)
+    if (rows := stored_producer(producer)) is not None:
+        return _dense(workspace, receipt, snapshot, producer, rows)
     stage_producer, model = _stage(workspace, receipt, producer)
     store = workspace.predictions()
     known = store.known(stage_producer)
@@ -245,6 +248,19 @@ def _stored(
     values = stored.logits if name == "logits" else stored.embeddings
     assert values is not None  # noqa: S101 - asked for in the line above
     return values
+
+
+def _dense(
+    workspace: Workspace, receipt: Receipt, snapshot: Snapshot, producer: Producer, rows: Producer
+) -> npt.NDArray[Any]:
+    """A column of images in their own size, or of regions of them."""
+    store = workspace.grids()
+    missing = np.flatnonzero(~np.isin(snapshot.digests, store.known(rows)))
+    if missing.size:
+        what = f"{missing.size} of {len(snapshot.digests)} rows ({rows.stage.partition(':')[0]})"
+        advice = _advice(workspace, receipt, producer, snapshot, missing)
+        raise ReplayError(f"{what} are no longer in the store; {advice}")
+    return unit_values(store, producer, snapshot.ids, snapshot.digests)
 
 
 def _stage(workspace: Workspace, receipt: Receipt, producer: Producer) -> tuple[Producer, Model | None]:
@@ -280,7 +296,10 @@ def _content(uri: str) -> str:
 def _remedy(workspace: Workspace, receipt: Receipt, producer: Producer) -> str:
     """The command that fills the store again; another engine or batch size could round otherwise."""
     pool = (_pool_argument(receipt), "--model", receipt.model.get("folder"))
-    by_select = ("foresift", "select", *pool, "--strategy", receipt.strategy, "--budget", 1)
+    unit = ("--unit", "patch", "--patch", receipt.pool.get("patch")) if receipt.pool.get("unit") == "patch" else ()
+    by_select = ("foresift", "select", *pool, "--strategy", receipt.strategy, *unit, "--budget", 1)
+    if stored_producer(producer) is not None:
+        return shlex.join(map(str, (*by_select, "--home", workspace.home)))
     words = [
         *(("foresift", "predict", *pool) if spelled_pass(producer.stage) is None else by_select),
         *("--engine", f"{producer.engine.partition('-')[0]}-{producer.precision}"),

@@ -23,7 +23,7 @@ def select(
     pool: Annotated[
         str | None, typer.Argument(metavar="POOL", help="A folder of images, a manifest, or -.", show_default=False)
     ] = None,
-    budget: Annotated[int, typer.Option(help="Labels to buy.", show_default=False)] = ...,  # type: ignore[assignment]
+    budget: Annotated[int | None, typer.Option(help="Labels to buy.", show_default=False)] = None,
     strategy: Annotated[str, typer.Option(help="NAME or NAME:key=value,... (foresift strategies).")] = "margin",
     model: Annotated[str | None, typer.Option(help="A generation folder or id.")] = None,
     predictions: Annotated[
@@ -43,6 +43,15 @@ def select(
     control: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the budget to draw at random, for unbiased estimates.")
     ] = 0.0,
+    unit: Annotated[str, typer.Option(help="image or patch, of a segmentation model.")] = "image",
+    patch: Annotated[int, typer.Option(help="Side of a patch in pixels, a multiple of 16.")] = 256,
+    aggregate: Annotated[
+        str | None,
+        typer.Option(help="Of a score of pixels: mean, max or top-patches:patch=64,top=4.", show_default="mean"),
+    ] = None,
+    budget_pixels: Annotated[
+        int | None, typer.Option(help="With --unit patch, in place of --budget: so many pixels.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write .csv, .jsonl or .parquet instead of printing CSV.")] = None,
     engine: Engine = "auto",
     batch: Batch = None,
@@ -54,9 +63,10 @@ def select(
     as_json: Json = False,
 ) -> None:
     """Choose what people should label next."""
+    from foresift.app.dense_selection import Dense, select_images
     from foresift.app.guarding import Limits
     from foresift.app.passes import PassOptions
-    from foresift.app.pool_selection import ROW_COLUMNS, Request, select_from_pool, select_from_predictions
+    from foresift.app.pool_selection import Request, row_columns, select_from_predictions
     from foresift.app.workspace import Workspace
     from foresift.stores.tables import rows_to_csv
 
@@ -64,9 +74,12 @@ def select(
         raise UsageError("give either POOL or --predictions FILE" + (", not both" if pool is not None else ""))
     if predictions is not None and model is not None:
         raise UsageError("--model has no part in a selection from --predictions; leave one of them out")
+    if (budget is None) == (budget_pixels is None):
+        raise UsageError("give the number of labels to buy with --budget N (or pixels of patches, --budget-pixels N)")
+    dense = Dense(unit=unit, patch=patch, aggregate=aggregate, budget_pixels=budget_pixels)
     request = Request(
         strategy=strategy,
-        budget=budget,
+        budget=1 if budget is None else budget,
         labeled=labeled,
         seed=seed,
         allow_short=allow_short,
@@ -82,14 +95,17 @@ def select(
     )
     workspace = Workspace.open(home)
     if predictions is not None:
+        if dense.asked:
+            raise UsageError("--unit and --aggregate read images; beside --predictions leave them out")
         chosen = select_from_predictions(workspace, predictions, request)
     else:
-        chosen = select_from_pool(workspace, str(pool), request, model=model)
+        chosen = select_images(workspace, str(pool), request, dense, model=model)
     if as_json:
         emit_json(_json(chosen))
         return
     if out is None:
-        say(rows_to_csv(chosen.selection.rows(), ROW_COLUMNS).rstrip("\n"))
+        rows = chosen.selection.rows()
+        say(rows_to_csv(rows, row_columns(rows)).rstrip("\n"))
     notes_about_pool(chosen.quarantined, chosen.notes)
     _summary(chosen, out)
 

@@ -12,6 +12,7 @@ HOW_TO_GET = {
     "groups": "give a manifest or a predictions file with a column group, or groups= in Python",
     "flip-distance": "select POOL --model DIR makes it, with gradients of the model",
     "deviations": "select POOL --model DIR makes it, with noise on the model's weights",
+    "patch-grid": "select POOL --model DIR makes it, by a segmentation model",
     "predicted-loss": "select POOL --model DIR makes it, by a model of foresift train --loss-prediction",
     "unlabeled-probability": "select POOL --model DIR --labeled FILE makes it, by a discriminator trained on the pool",
     "gcn-embeddings": "give embeddings and labeled ids: a graph network is trained on them",

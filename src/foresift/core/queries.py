@@ -15,6 +15,7 @@ from foresift.core.digests import digest_value
 from foresift.core.errors import DataError, MissingColumnError
 from foresift.core.matrices import RowMatrix
 from foresift.core.predictions import Producer
+from foresift.core.regions import split_id
 
 RECEIPT_FORMAT = 2
 
@@ -302,11 +303,19 @@ class Selection:
         return ["control"] * self.n_control + ["strategy"] * (len(self) - self.n_control)
 
     def rows(self) -> list[dict[str, Any]]:
-        """``rank, id, uri, score, arm, label`` of every pick; ``label`` is empty, to be filled in."""
+        """``rank, id, uri, score, arm, label`` of every pick; ``label`` is empty, to be filled in.
+
+        Of a region also ``left, top, width, height``.
+        """
         scores = [None] * len(self) if self.scores is None else self.scores.tolist()
         uris = [""] * len(self) if self.uris is None else self.uris.tolist()
         picks = zip(self.sample_ids.tolist(), uris, scores, self.arms, strict=True)
         return [
-            {"rank": rank, "id": sample, "uri": uri, "score": score, "arm": arm, "label": ""}
+            {"rank": rank, "id": sample, "uri": uri, "score": score, "arm": arm, "label": "", **_rectangle(sample)}
             for rank, (sample, uri, score, arm) in enumerate(picks, start=1)
         ]
+
+
+def _rectangle(sample: Any) -> Mapping[str, int]:
+    region = split_id(sample)[1]
+    return {} if region is None else region._asdict()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from foresift.core.arrays import Ids, as_ids, first_duplicate, frozen
 from foresift.core.digests import digest_bytes, digest_value
 from foresift.core.errors import DataError, LabelError
+from foresift.core.regions import Region, split_id
 
 UNLABELED = -1
 """The label code of a sample without a label."""
@@ -27,6 +28,11 @@ class Sample:
     uris: tuple[str, ...]
     label: str | None = None
     group: str | None = None
+
+    @property
+    def region(self) -> Region | None:
+        """The rectangle of the image that the sample is; None where it is all of it."""
+        return split_id(self.id)[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

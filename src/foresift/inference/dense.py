@@ -6,16 +6,16 @@ some rows of pixels at a time, and its scores while they are summed up in cells 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from foresift.core.arrays import Pixels
 from foresift.core.errors import ModelError, NonFiniteError, UsageError
-from foresift.inference.tiles import Window, check_tiles, padded, windows
+from foresift.inference.tiles import Window, check_tiles, windows
 from foresift.kernels.patch_grid import CELL, grid_shape
 from foresift.scores.dense import PIXEL_SCORES
 
@@ -104,23 +104,31 @@ class DenseScorer:
     """
 
     network: nn.Module
-    """(b, 3, h, w) normalised images -> (b, c, h, w) logits; h and w are multiples of 32."""
+    """(b, 3, h, w) normalised images of any size -> (b, c, h, w) logits."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     tile: int = 1024
     overlap: int = 256
+    resize: Callable[[Pixels], Pixels] = lambda pixels: pixels
+    """To the size in which the network looks at an image; gives back what has it already."""
 
     def __post_init__(self) -> None:
         check_tiles(self.tile, self.overlap)
 
     def cells(self, pixels: Pixels) -> DenseCells:
-        """The cells of one (h, w, 3) image.
+        """The cells of one (h, w, 3) image, in its own pixels.
 
         Raises:
             ModelError: the network gives something else than logits for every pixel.
             NonFiniteError: NaN or infinite logits.
         """
+        import torch
+
         height, width = pixels.shape[:2]
+        if self.resize(pixels) is not pixels:
+            maps = torch.from_numpy(self.maps(pixels))[None]
+            found = [part[0].numpy() for part in cell_sums(maps)]
+            return DenseCells(height, width, found[2], found[0], found[1])
         rows, columns = grid_shape(height, width)
         counts = np.zeros((rows, columns), dtype=np.float32)
         sums, tops = (np.zeros((len(PIXEL_SCORES), rows, columns), dtype=np.float32) for _ in range(2))
@@ -131,47 +139,76 @@ class DenseScorer:
         return DenseCells(height, width, counts, sums, tops)
 
     def maps(self, pixels: Pixels) -> Floats:
-        """(4, h, w) scores of every pixel of one (h, w, 3) image; as :meth:`cells`."""
-        found = np.zeros((len(PIXEL_SCORES), *pixels.shape[:2]), dtype=np.float32)
-        for window, maps in self._maps(pixels):
+        """(4, h, w) scores of every pixel of one (h, w, 3) image; as :meth:`cells`.
+
+        Where the model looks at the image in another size, its scores are brought back by bilinear interpolation.
+        """
+        seen = self.resize(pixels)
+        found = np.zeros((len(PIXEL_SCORES), *seen.shape[:2]), dtype=np.float32)
+        for window, maps in self._maps(seen):
             upper, left = window.rows.keep_from, window.columns.keep_from
             found[:, upper : upper + maps.shape[2], left : left + maps.shape[3]] = maps[0].cpu().numpy()
-        return found
+        return found if seen is pixels else _stretched(found, *pixels.shape[:2])
 
     def _maps(self, pixels: Pixels) -> Iterator[tuple[Window, Tensor]]:
-        """(1, 4, h', w') scores of what is kept of each window, pads left out."""
+        """(1, 4, h', w') scores of what is kept of each window."""
         import torch
 
-        height, width = pixels.shape[:2]
-        whole = np.pad(pixels, ((0, padded(height) - height), (0, padded(width) - width), (0, 0)), mode="edge")
-        for window in windows(*whole.shape[:2], tile=self.tile, overlap=self.overlap):
+        for window in windows(*pixels.shape[:2], tile=self.tile, overlap=self.overlap):
             rows, columns = window.rows, window.columns
-            if rows.keep_from >= height or columns.keep_from >= width:
-                continue  # nothing but padding
             with torch.inference_mode():
-                logits = self._logits(whole[rows.start : rows.stop, columns.start : columns.stop])
-                kept = logits[
-                    :,
-                    :,
-                    rows.keep_from - rows.start : min(rows.keep_to, height) - rows.start,
-                    columns.keep_from - columns.start : min(columns.keep_to, width) - columns.start,
-                ]
-                yield window, _finite(score_maps(kept))
+                logits = self._logits(pixels[rows.start : rows.stop, columns.start : columns.stop])
+                yield window, _finite(score_maps(logits[:, :, rows.kept, columns.kept]))
 
     def _logits(self, pixels: Pixels) -> Tensor:
         """(1, c, h, w) of one (h, w, 3) window."""
         import torch
 
-        weight = next(self.network.parameters())
-        image = torch.from_numpy(np.ascontiguousarray(pixels)).to(weight.device).permute(2, 0, 1)[None].float() / 255
-        mean, std = (torch.tensor(part, device=weight.device).view(1, 3, 1, 1) for part in (self.mean, self.std))
-        logits: Any = self.network(((image - mean) / std).to(weight.dtype))
+        image = normalised(pixels, self)
+        logits: Any = self.network(image)
         if not isinstance(logits, torch.Tensor) or logits.ndim != 4 or logits.shape[2:] != image.shape[2:]:
             came = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise ModelError(
                 f"scores of pixels need a segmentation model, (b, c, h, w) logits at the size of the image; got {came}"
             )
         return logits
+
+
+class Normalisation(Protocol):
+    """What a network wants its pixels to be."""
+
+    @property
+    def network(self) -> nn.Module:
+        """Its weights say on which device, and in which precision."""
+        ...
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """Of each channel, within 0 .. 1."""
+        ...
+
+    @property
+    def std(self) -> tuple[float, float, float]:
+        """Of each channel."""
+        ...
+
+
+def normalised(pixels: Pixels, to: Normalisation) -> Tensor:
+    """(1, 3, h, w) network input of (h, w, 3) pixels."""
+    import torch
+
+    weight = next(to.network.parameters())
+    image = torch.from_numpy(np.ascontiguousarray(pixels)).to(weight.device).permute(2, 0, 1)[None].float() / 255
+    mean, std = (torch.tensor(part, device=weight.device).view(1, 3, 1, 1) for part in (to.mean, to.std))
+    return ((image - mean) / std).to(weight.dtype)
+
+
+def _stretched(maps: Floats, height: int, width: int) -> Floats:
+    import torch
+
+    images = torch.from_numpy(maps)[None]
+    found: Floats = torch.nn.functional.interpolate(images, (height, width), mode="bilinear")[0].numpy()
+    return found
 
 
 def _finite(maps: Tensor) -> Tensor:

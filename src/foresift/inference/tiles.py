@@ -9,7 +9,7 @@ from itertools import pairwise
 from foresift.core.errors import UsageError
 
 STRIDE = 32
-"""Inputs have sides that are multiples of it, and windows begin at multiples of it: what encoders reduce by."""
+"""Windows begin at multiples of it: what encoders reduce by."""
 ALIGN = 16
 """Parts that are kept begin at multiples of it: the side of a cell."""
 
@@ -24,6 +24,11 @@ class Span:
     keep_to: int
     """What is kept of it: the spans of all windows cover the side once."""
 
+    @property
+    def kept(self) -> slice:
+        """The same, from the window's own beginning."""
+        return slice(self.keep_from - self.start, self.keep_to - self.start)
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -33,28 +38,23 @@ class Window:
     columns: Span
 
 
-def padded(length: int) -> int:
-    """The next multiple of ``STRIDE``."""
-    return -(-length // STRIDE) * STRIDE
-
-
 def spans(length: int, *, tile: int, overlap: int) -> list[Span]:
-    """Windows of ``tile`` along a padded side, the last one moved back to end with it.
+    """Windows of ``tile`` along a side; the last one begins at a multiple of ``STRIDE`` and may be a little smaller.
 
     Args:
-        length: a multiple of ``STRIDE``, as ``tile`` and ``overlap`` are.
+        length: in pixels; ``tile`` and ``overlap`` are multiples of ``STRIDE``.
     """
     if length <= tile:
         return [Span(0, length, 0, length)]
-    starts = [*range(0, length - tile, tile - overlap), length - tile]
+    starts = [*range(0, length - tile, tile - overlap), -(-(length - tile) // STRIDE) * STRIDE]
     # The middle of what two windows have in common, down to the corner of a cell.
     cuts = [(nxt + this + tile) // 2 // ALIGN * ALIGN for this, nxt in pairwise(starts)]
     edges = [0, *cuts, length]
-    return [Span(s, s + tile, edges[i], edges[i + 1]) for i, s in enumerate(starts)]
+    return [Span(s, min(s + tile, length), edges[i], edges[i + 1]) for i, s in enumerate(starts)]
 
 
 def windows(height: int, width: int, *, tile: int, overlap: int) -> Iterator[Window]:
-    """Windows over a padded image; one over all of it up to twice the pixels of a tile."""
+    """Windows over an image; one over all of it up to twice the pixels of a tile."""
     side = max(height, width) if height * width <= 2 * tile * tile else tile
     for rows in spans(height, tile=side, overlap=overlap):
         for columns in spans(width, tile=side, overlap=overlap):

@@ -57,10 +57,11 @@ def unpack(packed: npt.NDArray[np.floating]) -> Iterator[tuple[Rows, Cells]]:
 
 
 def each_row(packed: npt.NDArray[np.floating], value: Callable[[Cells], Grid]) -> npt.NDArray[np.float64]:
-    """(n,) a value of each row, computed for all rows of one size at once."""
-    values = np.empty(len(packed), dtype=np.float64)
-    for at, cells in unpack(packed):
-        values[at] = value(cells)
+    """(n,) a value of each row, computed for all rows of one size at once; NaN for a row that is not finite."""
+    values = np.full(len(packed), np.nan)
+    finite = np.flatnonzero(np.isfinite(packed).all(axis=1))
+    for at, cells in unpack(packed[finite]):
+        values[finite[at]] = value(cells)
     return values
 
 

@@ -61,6 +61,11 @@ class Segmenter(nn.Module):
         logits = self.head(self.decoder(features))[:, :, : images.shape[2], : images.shape[3]]
         return logits, features[-1].mean(dim=(2, 3))
 
+    def features(self, images: Tensor) -> Tensor:
+        """(b, d, h', w') last feature map of the encoder, its sides those of the padded images over ``stride``."""
+        found: Tensor = self.encoder(self._padded(images))[-1]
+        return found
+
     def _padded(self, images: Tensor) -> Tensor:
         below, beside = (-side % self.stride for side in images.shape[2:])
         return functional.pad(images, (0, beside, 0, below)) if below or beside else images

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from foresift.core.arrays import Ids, frozen
 from foresift.core.errors import UsageError
 from foresift.core.predictions import Column, Predictions
+from foresift.kernels.patch_grid import cells_of
+from foresift.kernels.patch_rows import pack
 
 CaseT = TypeVar("CaseT")
 SIZE = 24
@@ -49,10 +51,11 @@ def make_predictions(rng: np.random.Generator, n: int, *, classes: int) -> Predi
     logits = np.round(rng.normal(scale=3, size=(n, classes)) * 16) / 16
     embeddings = before_last_layer(rng.normal(size=(n, max(8, classes))), logits)
     made = Predictions.from_arrays(ids, logits=logits.astype(np.float32), embeddings=embeddings.astype(np.float32))
-    others = {
+    others: dict[str, npt.NDArray[Any]] = {
         "flip-distance": rng.exponential(size=n),
         "deviations": rng.normal(size=(n, 6)),
         "predicted-loss": rng.normal(size=n),
+        "patch-grid": _grids(rng, n),
         "unlabeled-probability": rng.uniform(size=n),
         "gcn-embeddings": rng.normal(size=(n, 4)),
         "member-logits": rng.normal(size=(n, 4, classes)),
@@ -65,6 +68,12 @@ def _members(rng: np.random.Generator, ids: list[str], classes: int) -> Mapping[
     logits = np.round(rng.normal(scale=3, size=(MEMBERS, len(ids), classes)) * 16) / 16
     made = Predictions.from_arrays(ids, member_logits=logits.astype(np.float32))
     return {name: made.columns[name] for name in ("members", "member-logits")}
+
+
+def _grids(rng: np.random.Generator, n: int) -> npt.NDArray[np.float32]:
+    """(n, width) grids of images of two sizes."""
+    sizes = [(40, 70), (33, 20)]
+    return pack([cells_of(rng.exponential(size=sizes[row % 2])) for row in range(n)])
 
 
 def class_codes_of(ids: Ids, *, classes: int) -> npt.NDArray[np.int64]:
