@@ -1,0 +1,109 @@
+"""Commands that carry selections to labeling tools and back, and that draw them."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foresift.cli.options import Home, Json
+from foresift.cli.output import emit_json, note, say
+
+SelectionFile = Annotated[Path, typer.Argument(metavar="SELECTION", help="A file that foresift select wrote.")]
+
+
+def export(
+    selection: SelectionFile,
+    out: Annotated[Path, typer.Option(help="Folder to write into.")],
+    kind: Annotated[str, typer.Option("--format", help="crops, coco or label-studio.")] = "coco",
+    prefix: Annotated[
+        str, typer.Option(help="Label Studio: put before image paths, such as '/data/local-files/?d='.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Write a selection as crops, COCO boxes or Label Studio tasks."""
+    from foresift.app.exporting import Export
+    from foresift.app.exporting import export as run
+
+    files = run(Export(selection=selection, out=out, format=kind, prefix=prefix))
+    if as_json:
+        emit_json({"files": [str(file) for file in files]})
+        return
+    for file in files:
+        say(str(file))
+    if kind == "crops":
+        masks = f"foresift import-masks {shlex.quote(str(selection))} MASKS --out DIR"
+        note(f"next: draw one PNG of class numbers for each crop, under the crop's name, then: {masks}")
+
+
+def import_masks(
+    selection: SelectionFile,
+    masks: Annotated[Path, typer.Argument(metavar="MASKS", help="Folder of PNG masks, one a crop or one an image.")],
+    out: Annotated[Path, typer.Option(help="Folder for images/ and masks/; may hold those of earlier rounds.")],
+    ignored: Annotated[int, typer.Option("--ignore-index", help="Value of pixels that nobody labeled.")] = 255,
+    as_json: Json = False,
+) -> None:
+    """Paint returned masks into masks of whole images; what nobody labeled is ignored."""
+    from foresift.app.returned_masks import import_masks as run
+
+    done = run(selection, masks, out, ignored=ignored)
+    if as_json:
+        emit_json(
+            {"out": str(done.out), "images": done.images, "regions": done.regions, "missing": done.missing},
+        )
+        return
+    say(f"{done.regions:,} of {done.regions + done.missing:,} picks have a mask, in {done.images:,} images of {out}")
+    note(
+        f"next: foresift train {shlex.quote(str(out))} --task segmentation --ignore-index {ignored}"
+        " --model HEAD:ENCODER --out DIR"
+    )
+
+
+def heatmap(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image file.")],
+    model: Annotated[str, typer.Option(help="A segmentation generation, by folder or id.")],
+    out: Annotated[Path, typer.Option(help="PNG file to write.")],
+    score: Annotated[str, typer.Option(help="entropy, least-confidence, margin or ratio.")] = "entropy",
+    patch: Annotated[int, typer.Option(help="Side of the patches in pixels, a multiple of 16.")] = 64,
+    top: Annotated[int, typer.Option(min=0, help="Frame so many of the most informative patches.")] = 4,
+    selection: Annotated[Path | None, typer.Option(help="Frame what this selection names instead.")] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Draw where a model is unsure of an image, and which patches stand out."""
+    from foresift.app.pictures import Heatmap, draw_heatmap
+    from foresift.app.workspace import Workspace
+
+    what = Heatmap(image=image, model=model, out=out, score=score, patch=patch, top=top, selection=selection)
+    drawn = draw_heatmap(Workspace.open(home), what)
+    framed = [{**region._asdict(), "mean": mean} for region, mean in drawn.framed]
+    if as_json:
+        emit_json(
+            {"file": str(drawn.path), "score": score, "mean": drawn.mean, "max": drawn.largest, "patches": framed}
+        )
+        return
+    say(f"{drawn.path}: {score} {drawn.mean:.4g} on average, at most {drawn.largest:.4g}")
+    for one in framed:
+        say(f"  {one['left']},{one['top']} {one['width']} x {one['height']}: {one['mean']:.4g}")
+
+
+def sheet(
+    selection: SelectionFile,
+    out: Annotated[Path, typer.Option(help="PNG file to write.")],
+    columns: Annotated[int, typer.Option(min=1, help="Images in a row.")] = 8,
+    size: Annotated[int, typer.Option(min=16, help="Side of an image on the sheet, in pixels.")] = 160,
+    as_json: Json = False,
+) -> None:
+    """Draw a contact sheet of a selection."""
+    from foresift.app.pictures import draw_sheet
+
+    count = draw_sheet(selection, out, columns=columns, side=size)
+    if as_json:
+        emit_json({"file": str(out), "images": count})
+        return
+    say(f"{out}: {count:,} images")
+
+
+COMMANDS = (export, import_masks, heatmap, sheet)
