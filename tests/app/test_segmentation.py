@@ -15,8 +15,9 @@ from foresift.app.segmentation_evaluating import evaluate_segmentation, is_segme
 from foresift.app.segmentation_images import usable_images, values_present
 from foresift.app.workspace import Workspace
 from foresift.core.errors import DataError, EmptyPoolError, ForesiftError, LabelError, ModelError, UsageError
-from foresift.core.masks import IGNORED, MaskClasses, Region
+from foresift.core.masks import IGNORED, MaskClasses
 from foresift.core.protocols import Silent
+from foresift.core.regions import Region
 from foresift.core.segmentation import DenseTransform
 from foresift.models import weights
 from foresift.models.segmentation_generations import load_segmenter

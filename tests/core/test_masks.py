@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from foresift.core.errors import LabelError, UsageError
-from foresift.core.masks import IGNORED, MAX_CLASSES, MaskClasses, Region, resized, within
+from foresift.core.masks import IGNORED, MAX_CLASSES, MaskClasses, resized, within
+from foresift.core.regions import Region
 
 ROADS = MaskClasses(classes=("road", "car"), values=(7, 300), ignored=(0, 255))
 CODES = arrays(np.int16, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(-1, 3))

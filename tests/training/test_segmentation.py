@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foresift.core.errors import ModelError, UsageError
-from foresift.core.masks import IGNORED, Mask, Region, within
+from foresift.core.masks import IGNORED, Mask, within
+from foresift.core.regions import Region
 from foresift.core.segmentation import DenseTransform
 from foresift.training.masked_images import MaskedImages, Pair
 from foresift.training.segmentation import class_weights, evaluate_segmenter, segmentation_loss, train_segmenter

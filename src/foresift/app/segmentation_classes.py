@@ -9,7 +9,8 @@ from pathlib import Path, PurePath
 from foresift.app.segmentation import SegmentationRequest
 from foresift.app.segmentation_images import Regions, values_present
 from foresift.core.errors import DataError, LabelError, UsageError
-from foresift.core.masks import MAX_CLASSES, MaskClasses, Region
+from foresift.core.masks import MAX_CLASSES, MaskClasses
+from foresift.core.regions import Region
 from foresift.core.segmentation import SegmentationGeneration
 from foresift.sources.read import fetch
 from foresift.sources.segmentation import MaskedListing

@@ -12,8 +12,9 @@ import numpy as np
 from foresift.core.arrays import Pixels
 from foresift.core.digests import digest_bytes, digest_value
 from foresift.core.errors import DataError, EmptyPoolError, UsageError
-from foresift.core.masks import IGNORED, Mask, MaskClasses, MaskValues, Region, resized, within
+from foresift.core.masks import IGNORED, Mask, MaskClasses, MaskValues, resized, within
 from foresift.core.protocols import Progress
+from foresift.core.regions import Region
 from foresift.core.samples import Quarantined
 from foresift.core.segmentation import DenseTransform
 from foresift.inference.decode import decode

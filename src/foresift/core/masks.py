@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from foresift.core.errors import LabelError, UsageError
+from foresift.core.regions import Region
 
 IGNORED = -1
 """The code of a pixel that trains nothing and counts nowhere."""
@@ -24,15 +25,6 @@ Mask: TypeAlias = npt.NDArray[np.int16]
 """(h, w) class codes 0 .. c - 1, or ``IGNORED``."""
 
 _UNKNOWN = -2
-
-
-class Region(NamedTuple):
-    """A rectangle of an image that is labeled, in pixels of the mask."""
-
-    left: int
-    top: int
-    width: int
-    height: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
