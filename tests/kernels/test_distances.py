@@ -77,6 +77,28 @@ def test_constant_rows_are_all_at_zero(value: float) -> None:
     assert (nearest(RowMatrix(array=rows), rows[:3])[0] == 0).all()
 
 
+@pytest.mark.parametrize("gap", [1.0, 1e-2, 1e-3])
+def test_the_nearest_of_close_centres_far_from_the_others_is_found(gap: float) -> None:
+    rng = np.random.default_rng(0)
+    groups = 30 * points(0, 8, 20)
+    centres = (groups[:, None] + gap * rng.normal(size=(8, 5, 20))).reshape(40, 20).astype(np.float32)
+    rows = (centres[rng.integers(0, 40, 600)] + gap / 2 * rng.normal(size=(600, 20))).astype(np.float32)
+    distances, which = nearest(RowMatrix(array=rows), centres)
+    expected = slow(rows, centres)
+    best = expected.min(axis=1)
+    np.testing.assert_allclose(expected[np.arange(600), which], best, rtol=1e-2)
+    np.testing.assert_allclose(distances, best, rtol=1e-2)
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_numbers_too_large_for_float32_squares_are_at_no_finite_distance() -> None:
+    rows = np.float32([[1, 2], [3e38, -3e38], [5, 6]])
+    distances, which = nearest(RowMatrix(array=rows), np.float32([[0, 0], [5, 6]]))
+    assert which[[0, 2]].tolist() == [0, 1]
+    assert distances[[0, 2]].tolist() == [5, 0]
+    assert not np.isfinite(distances[1])
+
+
 def test_nearest_of_nothing_is_refused() -> None:
     with pytest.raises(UsageError, match="at least one"):
         nearest(RowMatrix(array=points(0, 3, 2)), points(0, 0, 2))

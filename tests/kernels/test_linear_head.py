@@ -7,6 +7,7 @@ import pytest
 
 from foresift.core.errors import UsageError
 from foresift.core.matrices import RowMatrix
+from foresift.kernels import linear_head as linear_head_module
 from foresift.kernels.linear_head import flip_distances, linear_head
 
 
@@ -38,6 +39,26 @@ def test_directions_without_variation_get_no_weight() -> None:
     embeddings[:, 5] = 7
     head = linear_head(matrix_of(embeddings), matrix_of(embeddings @ weights.T))
     assert np.abs(head.weights[:, [2, 5]]).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["plain", "copied", "rank two", "wide", "scaled", "nearly flat", "flat", "constant"])
+def test_the_fit_is_that_of_singular_values(kind: str) -> None:
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(120, 12))
+    x = {
+        "plain": x,
+        "copied": np.hstack([x, x[:, :5]]),
+        "rank two": x[:, :2] @ rng.normal(size=(2, 30)),
+        "wide": rng.normal(size=(20, 50)),
+        "scaled": x * 1e6,
+        "nearly flat": x * np.where(np.arange(12) < 3, 1e-3, 1),
+        "flat": x * np.where(np.arange(12) < 3, 1e-7, 1),
+        "constant": np.zeros((120, 12)),
+    }[kind]
+    z = x @ rng.normal(size=(x.shape[1], 4)) + rng.normal(size=(len(x), 4))
+    expected = np.linalg.lstsq(x, z, rcond=linear_head_module.CUT)[0]
+    got = linear_head_module._least_squares(x, z)
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-7 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("how", ["another layer", "noise", "shuffled"])

@@ -119,7 +119,8 @@ def nearest(matrix: RowMatrix, centres: Floats) -> tuple[Floats, Rows]:
         centres: (m, d), at least one.
     Raises:
         UsageError: no centre.
-    Cost: one matrix product per block, O(n m d) time, one block of memory.
+    Cost: one matrix product per block, O(n m d) time, one block of memory. Rows that are close to their
+        nearest centre, beside the norms, take another product and differences.
     """
     if not len(centres):
         raise UsageError("the nearest of no centres was asked for; give at least one")
@@ -128,10 +129,23 @@ def nearest(matrix: RowMatrix, centres: Floats) -> tuple[Floats, Rows]:
     moved = centres - origin
     for start, _, rows in matrix.blocks():
         for low, high in row_blocks(len(rows), width=len(centres)):
-            block = squared_distances(rows[low:high] - origin, moved)
-            best = block.argmin(axis=1)
-            which[start + low : start + high] = best
-            distances[start + low : start + high] = np.take_along_axis(block, best[:, None], axis=1)[:, 0]
+            part = slice(start + low, start + high)
+            distances[part], which[part] = _nearest_in_block(rows[low:high] - origin, moved)
+    return distances, which
+
+
+def _nearest_in_block(rows: Floats, centres: Floats) -> tuple[Floats, Rows]:
+    """As :func:`nearest`, for one block: the smallest distance is where x.c - |c|^2 / 2 is largest."""
+    norms = _norms(centres)
+    scores = rows @ centres.T
+    scores -= norms / 2
+    which = scores.argmax(axis=1)
+    distances = _norms(rows - centres[which])
+    # not "<", so that what overflowed is among them
+    lost = np.flatnonzero(~(distances >= SMALL * (_norms(rows) + norms[which])))
+    exact = squared_distances(rows[lost], centres)
+    which[lost] = exact.argmin(axis=1)
+    distances[lost] = exact[np.arange(len(lost)), which[lost]]
     return distances, which
 
 

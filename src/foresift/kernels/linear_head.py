@@ -58,10 +58,21 @@ def linear_head(embeddings: RowMatrix, logits: RowMatrix) -> LinearHead:
     x, z = embeddings.take(at).astype(np.float64), logits.take(at).astype(np.float64)
     z -= z.mean(axis=1, keepdims=True)  # all that a softmax sees of them
     x_mean, z_mean = x[fit].mean(axis=0), z[fit].mean(axis=0)
-    weights = np.linalg.lstsq(x[fit] - x_mean, z[fit] - z_mean, rcond=CUT)[0].T
+    weights = _least_squares(x[fit] - x_mean, z[fit] - z_mean).T
     bias = z_mean - weights @ x_mean
     _check(x[check] @ weights.T + bias, z[check])
     return LinearHead(weights=weights.astype(np.float32), bias=bias.astype(np.float32), checked=checked)
+
+
+def _least_squares(x: npt.NDArray[np.float64], z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(d, c) the shortest w for which x w is nearest to z, from the (d, d) normal equations; see ``CUT``.
+
+    In float64 these keep six digits of the directions that vary least, in half the time of singular values of x.
+    """
+    squares, directions = np.linalg.eigh(x.T @ x)
+    vary = squares > CUT**2 * squares[-1]
+    directions = directions[:, vary]
+    return np.asarray(directions @ ((directions.T @ (x.T @ z)) / squares[vary, None]))
 
 
 def _check(fitted: npt.NDArray[np.float64], logits: npt.NDArray[np.float64]) -> None:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from foresift.core.arrays import Rows, Values
 from foresift.core.matrices import RowMatrix
-from foresift.kernels.cosine import unit_rows
 from foresift.kernels.coverage import SLACK, Similarity
+from foresift.kernels.distances import unit_rows
 from foresift.kernels.graphs import Graph, joined, starts_of
 from foresift.kernels.greedy import CANDIDATES
 
@@ -40,7 +40,7 @@ class Cosine:
 
     def prepare(self, rows: Block) -> Block:
         """(b, d) rows of length one, and rows of zeros."""
-        return np.asarray(unit_rows(rows)[:, :-1])
+        return unit_rows(rows)
 
     def __call__(self, a: Block, b: Block) -> Block:
         """(i, j) cosines, clipped to 0 .. 1 against rounding."""
