@@ -94,6 +94,24 @@ def test_a_constant_history_stays_constant_in_the_published_fit(points: int, lev
     assert fit_autolrs(np.arange(points) * 1.0, np.full(points, level)).at(points + 3).value == pytest.approx(level)
 
 
+def test_the_interval_is_that_of_all_curves_that_fit_nearly_as_well() -> None:
+    """Brute force over a, c and the rate; far from the bounds on a and c, which only narrow it."""
+    y = np.array([0.4, 0.52, 0.6, 0.66])
+    drops, ceilings = np.meshgrid(np.linspace(-0.9, 0, 401), np.linspace(0.3, 1.3, 401))
+    x, sd = np.arange(4), evaluation_error(y, 1000)
+    misfits, values = [], []
+    for rate in RATES:
+        decay = np.exp(-rate * np.arange(5))
+        data = sum(((y[i] - drops * decay[i] - ceilings) / sd[i]) ** 2 for i in x)
+        gain = (drops * (decay[4] - decay[3]) - 0.04) / 0.06
+        misfits.append(0.5 * (data + gain**2 + ((ceilings - 0.70) / 0.25) ** 2 + (np.log(rate / 0.35) / 0.7) ** 2))
+        values.append(drops * decay[4] + ceilings)
+    near = np.array(misfits) <= np.min(misfits) + 1.645**2 / 2
+    forecast = robust(list(y)).at(4)
+    assert forecast.low == pytest.approx(np.array(values)[near].min(), abs=2e-3)
+    assert forecast.high == pytest.approx(np.array(values)[near].max(), abs=2e-3)
+
+
 def test_one_point_rises_by_about_the_prior_gain() -> None:
     assert 0.02 < robust([0.5]).at(1).value - 0.5 < 0.05
     assert robust([1.0]).at(1).value <= 1

@@ -105,6 +105,18 @@ def test_a_loss_is_told_as_a_loss() -> None:
     assert str(gain).startswith("-2.5 ±")
 
 
+def test_a_control_that_dips_has_reached_what_it_reached_first() -> None:
+    control = [Point(100, 0.5), Point(200, 0.7), Point(300, 0.6), Point(400, 0.8)]
+    gain = gain_over_control([Point(100, 0.5), Point(400, 0.7)], control, budget=100, evaluation_size=SIZE)
+    assert gain.labels_saved == 200 - 400
+
+
+def test_a_run_below_all_of_the_control_is_worth_its_first_labels() -> None:
+    control = [Point(100, 0.5), Point(200, 0.7)]
+    gain = gain_over_control([Point(100, 0.5), Point(200, 0.4)], control, budget=100, evaluation_size=SIZE)
+    assert (gain.labels_saved, gain.forecast) == (100 - 200, False)
+
+
 def test_equal_curves_save_nothing() -> None:
     curve = power_law([100, 200, 400])
     gain = gain_over_control(curve, curve, budget=100, evaluation_size=SIZE, price=3.0)

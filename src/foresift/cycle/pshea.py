@@ -123,8 +123,8 @@ class Pshea:
         return Standing(strategy, points[-1].accuracy, forecast, self.costs.get(strategy, 0.0))
 
     def _stop_code(self, trial: Trial) -> str:
-        charged = self.stop.max_labels if trial.short == "budget" else trial.ledgers[self.charge]
-        reason = self.stop.reason(trial.best, charged=charged, evaluation_size=trial.evaluation_size)
+        charged, size = trial.ledgers[self.charge], trial.evaluation_size
+        reason = self.stop.reason(trial.best, charged=charged, evaluation_size=size)
         if reason or trial.short:
             return reason or trial.short
         return "control" if trial.alive == (self.control,) and len(self.strategies) > 1 else ""
