@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -114,8 +115,6 @@ def fit_robust(
     Source: the exponential of AutoLRS (Jin et al. 2021) as PSHEA uses it (Huang et al. 2022, Alg. 1),
     with bounds and priors, because two points can't determine its three unknowns.
     """
-    from statistics import NormalDist
-
     decay = np.exp(-RATES[:, None] * (x - x[0]))
     gain = np.exp(-RATES * (next_x - x[0])) - decay[:, -1]
     weights = evaluation_error(y, evaluation_size) ** -2.0
