@@ -26,7 +26,7 @@ class AgentRequest:
 
 
 def make_agent(name: str, request: AgentRequest) -> Agent:
-    """The agent of a name: ``pshea``, ``halving``, ``brute-force``, ``shared`` or ``fixed``.
+    """The agent of a name: ``pshea``, ``pshea-guarded``, ``halving``, ``brute-force``, ``shared`` or ``fixed``.
 
     Raises:
         UnknownNameError: no agent of that name.
@@ -60,6 +60,7 @@ def _fixed(request: AgentRequest) -> Agent:
 
 AGENTS: Mapping[str, Callable[[AgentRequest], Agent]] = {
     "pshea": _arms("paper"),
+    "pshea-guarded": _arms("guarded"),
     "halving": _arms("halving"),
     "brute-force": _arms("none"),
     "shared": _shared,
