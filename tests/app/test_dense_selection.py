@@ -128,6 +128,25 @@ def test_labeled_patches_are_no_candidates(model: Path, images: Path, filled: Pa
     assert not set(first) & set(second)
 
 
+@pytest.mark.parametrize("column", ["id", "uri"])
+def test_all_patches_of_a_labeled_image_are_labeled(
+    column: str, model: Path, images: Path, filled: Path, tmp_path: Path
+) -> None:
+    row = select(images, model, filled, "--budget", 1).json["selected"][0]
+    labels = tmp_path / "labeled.csv"
+    labels.write_text(f"{column}\n{row[column]}\nunknown\n")
+    patches = ("--unit", "patch", "--patch", 32, "--budget", 3)
+    answer = select(images, model, filled, *patches, "--labeled", labels)
+    height, width = decode(Path(row["uri"]).read_bytes()).shape[:2]
+    everything = select(images, model, filled, *patches).json["receipt"]["n_candidates"]
+    own = -(-height // 32) * -(-width // 32)
+    assert answer.json["receipt"]["n_candidates"] == everything - own
+    assert any("1 rows" in line for line in answer.json["notes"])
+    labels.write_text(f"{column}\nunknown\n")
+    wrong = command("select", images, "--model", model, *patches, "--labeled", labels, home=filled)
+    assert "names a sample" in wrong.complaint
+
+
 def test_a_budget_in_pixels_counts_border_patches_by_their_own(model: Path, images: Path, filled: Path) -> None:
     for pixels in (1024, 5000, 20_000):
         answer = select(images, model, filled, "--unit", "patch", "--patch", 32, "--budget-pixels", pixels)

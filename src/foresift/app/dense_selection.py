@@ -15,12 +15,13 @@ from foresift.app.dense_units import of_score, patches, pixels_of, unit_values
 from foresift.app.guarding import check_groups, with_groups_of, with_held_out
 from foresift.app.passes import PassOptions, PassResult
 from foresift.app.pool_selection import Job, Request, Selected, checked, describe, finish, select_from_pool
-from foresift.app.pools import labeled_part, open_pool
+from foresift.app.pools import LabeledPart, labeled_part, open_pool
 from foresift.app.selecting import check_budget
 from foresift.app.workspace import Workspace
-from foresift.core.errors import BudgetError, MissingColumnError, UsageError
+from foresift.core.errors import BudgetError, LabelError, MissingColumnError, UsageError
 from foresift.core.predictions import Column, Predictions
 from foresift.core.ranges import check_one_of
+from foresift.core.regions import split_id
 from foresift.core.registry import parse_spec
 from foresift.core.samples import Pool
 from foresift.engines import REFERENCE
@@ -29,6 +30,7 @@ from foresift.inference.tuning import Choice
 from foresift.kernels.patch_grid import check_patch
 from foresift.scores.dense import PIXEL_SCORES
 from foresift.scores.registry import SCORES
+from foresift.sources.labels import read_labels
 from foresift.strategies import Strategy, parse
 from foresift.strategies.aggregate import AGGREGATES, Aggregate
 from foresift.strategies.candidates import LABEL_NEEDS, model_columns
@@ -118,7 +120,9 @@ def select_dense(
         check_groups(pool)
     grid = dense_rows(workspace, pool, model, PatchGrid(), options=request.options)
     units, notes = _units(grid, dense)
-    labeled = labeled_part(units, request.labeled, own_labels=False)
+    labeled = labeled_part(units, None, own_labels=False)
+    if request.labeled is not None:
+        labeled = labeled_units(units, request.labeled)
     units = replace(units, notes=(*units.notes, *labeled.notes, *notes, *grid.notes))
     predictions, results = _columns(workspace, model, units, grid, strategy, needs, dense, request.options)
     left = len(predictions) - int(np.isin(labeled.ids, predictions.sample_ids).sum())
@@ -193,6 +197,26 @@ def _units(grid: DenseRows, dense: Dense) -> tuple[Pool, tuple[str, ...]]:
     units, dropped = patches(grid.store, grid.producer, grid.pool, grid.sizes, dense.patch)
     few = f"{dropped} patches of which less than a quarter is valid were left out"
     return units, ((few,) if dropped else ())
+
+
+def labeled_units(units: Pool, file: Path) -> LabeledPart:
+    """The units that a file names, or whose image it names.
+
+    Raises:
+        LabelError: it names none.
+    """
+    table = read_labels(file)
+    images = np.array([split_id(sample)[0] for sample in units.ids.tolist()], dtype=np.str_)
+    ids = np.array([table.ids[row] for row in table.finished if table.ids[row]], dtype=np.str_)
+    uris = np.array([table.uris[row] for row in table.finished if not table.ids[row]], dtype=np.str_)
+    named = np.isin(units.ids.astype(np.str_), ids) | np.isin(images, ids) | np.isin(units.uris, uris)
+    if not named.any():
+        raise LabelError(f"{file}: not one of its {len(table):,} rows names a sample of pool {units.name}")
+    known = np.concatenate([units.ids.astype(np.str_), images])
+    skipped = int((~np.isin(ids, known)).sum() + (~np.isin(uris, units.uris)).sum())
+    notes = (f"{skipped} rows of {file} skipped: they name nothing among the units of this pool",) if skipped else ()
+    found = units.ids[named]
+    return LabeledPart(found, np.zeros(len(found), dtype="<U1"), notes)
 
 
 def _columns(

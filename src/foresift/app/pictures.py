@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from foresift.app.chosen import Chosen, by_image, read_chosen
 from foresift.app.dense_models import open_dense
@@ -146,8 +146,8 @@ def draw_sheet(selection: Path, out: Path, *, columns: int = 8, side: int = 160)
 
 
 def _paste(sheet: Image.Image, pick: Chosen, pixels: Pixels, left: int, top: int, side: int) -> None:
-    thumbnail = Image.fromarray(np.ascontiguousarray(pick.part_of(pixels)))
-    thumbnail.thumbnail((side - 4, side - 4))
+    part = Image.fromarray(np.ascontiguousarray(pick.part_of(pixels)))
+    thumbnail = ImageOps.contain(part, (side - 4, side - 4))
     sheet.paste(thumbnail, (left + (side - thumbnail.width) // 2, top + (side - thumbnail.height) // 2))
     place = "" if pick.region is None else f" at {pick.region.left},{pick.region.top}"
     score = f"  {float(pick.score):.3g}" if pick.score else ""

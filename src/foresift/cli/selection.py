@@ -176,7 +176,10 @@ def _summary(chosen: Selected, out: Path | None) -> None:
         report, choice = chosen.result.report, chosen.result.choice
         note(f"{report.inferred:,} images inferred; engine {choice.engine} ({choice.reason})")
     note(f"receipt {receipt.id[:12]} in {chosen.receipt_path}")
-    if out is not None:
+    if out is not None and "unit" in receipt.pool:
+        kind = "crops" if receipt.pool["unit"] == "patch" else "coco"
+        note(f"next: foresift export {shlex.quote(str(out))} --format {kind} --out DIR")
+    elif out is not None:
         note(
             f"next: fill in the label column of {out}, then: "
             f"foresift train POOL --labels {shlex.quote(str(out))} --model NAME --out DIR"
