@@ -59,7 +59,11 @@ class Preset:
     """Spellings that replace a strategy's defaults, where these would take hours."""
 
 
-OVERRIDES = {"bait": "bait:dims=32", "batch-bald": "batch-bald:keep=3000", "vaal": "vaal:steps=200"}
+OVERRIDES = {
+    "bait": "margin:keep=2x+bait:dims=8,classes=4",
+    "batch-bald": "batch-bald:keep=3000",
+    "vaal": "vaal:steps=200",
+}
 PRESETS = {
     "cpu": Preset(sets=("cifar10", "caltech101"), overrides=OVERRIDES),
     "gpu": Preset(
