@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from foresift.core.predictions import Predictions
     from foresift.core.queries import Receipt, Selection
     from foresift.core.samples import Pool, Sample
-    from foresift.strategies.control import control_estimates
-    from foresift.strategies.guards import Guards
+    from foresift.selection.control import control_estimates
+    from foresift.selection.guards import Guards
 
     __version__: str
 
 _HOMES = {
     "ForesiftError": "foresift.core.errors",
     "Generation": "foresift.core.generations",
-    "Guards": "foresift.strategies.guards",
+    "Guards": "foresift.selection.guards",
     "Pool": "foresift.core.samples",
     "Predictions": "foresift.core.predictions",
     "Receipt": "foresift.core.queries",
     "Sample": "foresift.core.samples",
     "Selection": "foresift.core.queries",
     "adopt": "foresift.app.python",
-    "control_estimates": "foresift.strategies.control",
+    "control_estimates": "foresift.selection.control",
     "evaluate": "foresift.app.python",
     "explain": "foresift.app.python",
     "predict": "foresift.app.python",

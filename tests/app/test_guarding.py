@@ -22,9 +22,9 @@ from foresift.app.receipts import replay
 from foresift.app.workspace import Workspace
 from foresift.core.errors import BudgetError, MissingColumnError, UsageError
 from foresift.core.queries import Picks, Query
+from foresift.selection.control import control_estimates
 from foresift.stores.tables import read_predictions, write_rows
 from foresift.strategies import STRATEGIES, Strategy, strategy
-from foresift.strategies.control import control_estimates
 
 pytestmark = pytest.mark.timeout(120)
 

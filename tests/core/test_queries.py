@@ -10,7 +10,7 @@ from foresift.core.arrays import as_ids
 from foresift.core.errors import DataError, MissingColumnError
 from foresift.core.predictions import Predictions, Producer
 from foresift.core.queries import ColumnView, Query, Receipt, Selection
-from foresift.strategies.candidates import build_query
+from foresift.selection.candidates import build_query
 
 
 def receipt(**change: Any) -> Receipt:
@@ -84,7 +84,7 @@ def test_a_query_gives_columns_truth_and_blocks() -> None:
 
 
 def wide_query() -> Query:
-    from foresift.strategies.candidates import build_query
+    from foresift.selection.candidates import build_query
 
     ids = [f"s{n}" for n in range(9)]
     data = Predictions.from_arrays(ids, logits=np.arange(18.0).reshape(9, 2), embeddings=np.arange(9.0)[:, None])

@@ -9,8 +9,8 @@ from foresift.core.errors import UsageError
 from foresift.core.predictions import Predictions
 from foresift.kernels.active_ft import mean_nearest_cosine
 from foresift.kernels.kmeans import kmeans_plus_plus
+from foresift.selection.base import generator
 from foresift.strategies import parse
-from foresift.strategies.base import generator
 from foresift.strategies.unit_clusters import unit_matrix
 
 

@@ -12,8 +12,8 @@ from foresift.core.errors import UsageError
 from foresift.core.predictions import Predictions
 from foresift.kernels.coverage import SLACK
 from foresift.kernels.greedy import TIE
+from foresift.selection.base import Strategy
 from foresift.strategies import greedy_coverage, parse
-from foresift.strategies.base import Strategy
 from foresift.strategies.facility_location import FacilityLocation
 from foresift.strategies.greedy_coverage import GreedyCoverage
 from foresift.strategies.max_herding import MaxHerding

@@ -9,9 +9,9 @@ from foresift.core.errors import UsageError
 from foresift.core.matrices import RowMatrix
 from foresift.core.predictions import Predictions
 from foresift.kernels.kmeans import kmeans
+from foresift.selection.base import generator
 from foresift.strategies import parse
 from foresift.strategies import typiclust as module
-from foresift.strategies.base import generator
 
 
 def pool(rows: np.ndarray) -> Predictions:

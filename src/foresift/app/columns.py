@@ -27,9 +27,9 @@ from foresift.inference.columns import COLUMN_PASSES, ColumnPass
 from foresift.inference.pipeline import PassReport
 from foresift.inference.transform import load
 from foresift.inference.tuning import Choice
+from foresift.selection.candidates import model_columns
 from foresift.sources.read import fetch
 from foresift.strategies import Strategy
-from foresift.strategies.candidates import model_columns
 
 if TYPE_CHECKING:
     from foresift.inference.columns.base import PixelsToValues

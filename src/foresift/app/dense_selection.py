@@ -30,11 +30,11 @@ from foresift.inference.tuning import Choice
 from foresift.kernels.patch_grid import check_patch
 from foresift.scores.dense import PIXEL_SCORES
 from foresift.scores.registry import SCORES
+from foresift.selection.candidates import LABEL_NEEDS, model_columns
+from foresift.selection.registry import split_stages
 from foresift.sources.labels import read_labels
 from foresift.strategies import Strategy, parse
 from foresift.strategies.aggregate import AGGREGATES, Aggregate
-from foresift.strategies.candidates import LABEL_NEEDS, model_columns
-from foresift.strategies.registry import split_stages
 
 UNITS = ("image", "patch")
 MADE = ("patch-grid", "embeddings")

@@ -17,9 +17,9 @@ from foresift.core.arrays import Values
 from foresift.core.queries import Query, Receipt, Selection
 from foresift.core.samples import Quarantined
 from foresift.kernels.softmax import softmax
+from foresift.selection.contract import generator
+from foresift.selection.guards import REASONS
 from foresift.strategies import Strategy
-from foresift.strategies.contract import generator
-from foresift.strategies.guards import REASONS
 
 NEIGHBOURS = 3
 

@@ -18,9 +18,9 @@ from foresift.core.errors import MissingExtraError, ReplayError
 from foresift.core.predictions import Column, Predictions, Producer
 from foresift.engines import REFERENCE, engine_identity
 from foresift.inference.columns import COLUMN_PASSES
+from foresift.selection.candidates import labeled_of, model_columns
 from foresift.stores.files import write_atomically
 from foresift.strategies import Strategy
-from foresift.strategies.candidates import labeled_of, model_columns
 
 if TYPE_CHECKING:
     from foresift.training.columns import FittedPass

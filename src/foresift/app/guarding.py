@@ -14,8 +14,8 @@ from foresift.app.workspace import Workspace
 from foresift.core.errors import MissingColumnError, UsageError
 from foresift.core.predictions import POOL, Column, Predictions
 from foresift.core.samples import Pool
+from foresift.selection.guards import Guards
 from foresift.stores.tables import is_predictions, read_predictions
-from foresift.strategies.guards import Guards
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,15 +27,15 @@ from foresift.core.regions import Region
 from foresift.core.samples import UNLABELED, Pool, Quarantined
 from foresift.inference.decode import decode
 from foresift.scores import SCORES
+from foresift.selection.candidates import LABEL_NEEDS, model_columns
+from foresift.selection.control import checked_share
+from foresift.selection.guards import NO_GUARDS, Guards
 from foresift.sources.labels import read_labels
 from foresift.sources.read import fetch
 from foresift.stores.files import write_atomically, write_json
 from foresift.stores.pools import Snapshot, write_snapshot
 from foresift.stores.tables import check_suffix, read_predictions, write_rows
 from foresift.strategies import Strategy, parse
-from foresift.strategies.candidates import LABEL_NEEDS, model_columns
-from foresift.strategies.control import checked_share
-from foresift.strategies.guards import NO_GUARDS, Guards
 
 ROW_COLUMNS = ("rank", "id", "uri", "score", "arm", "label")
 

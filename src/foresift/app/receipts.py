@@ -21,14 +21,14 @@ from foresift.core.digests import digest_bytes, digest_ids
 from foresift.core.errors import DataError, ReplayError, StoreError, UsageError
 from foresift.core.predictions import Column, Predictions, Producer
 from foresift.core.queries import Receipt, Selection
+from foresift.selection.candidates import POOL_COLUMNS
+from foresift.selection.guards import Guards
 from foresift.sources.read import fetch
 from foresift.stores.files import read_json, write_json
 from foresift.stores.generations import is_generation
 from foresift.stores.pools import Snapshot, read_snapshot
 from foresift.stores.tables import read_predictions
 from foresift.strategies import Strategy, parse
-from foresift.strategies.candidates import POOL_COLUMNS
-from foresift.strategies.guards import Guards
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

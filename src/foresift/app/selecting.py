@@ -15,9 +15,9 @@ from foresift.core.errors import BudgetError, NonFiniteError, UsageError
 from foresift.core.predictions import POOL, Column, Predictions
 from foresift.core.queries import Scores, Selection
 from foresift.scores import SCORES
+from foresift.selection.candidates import LABEL_NEEDS, Codes, class_codes
+from foresift.selection.guards import Guards
 from foresift.strategies import Strategy, parse
-from foresift.strategies.candidates import LABEL_NEEDS, Codes, class_codes
-from foresift.strategies.guards import Guards
 
 
 def select(

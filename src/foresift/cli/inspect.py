@@ -19,7 +19,7 @@ WIDE = 180
 
 def strategies(as_json: Json = False) -> None:
     """List every selection strategy."""
-    from foresift.strategies.registry import describe
+    from foresift.selection.registry import describe
 
     _show("strategies", [row._asdict() for row in describe()], as_json)
 

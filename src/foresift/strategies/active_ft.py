@@ -14,8 +14,8 @@ from foresift.core.queries import Picks, Query
 from foresift.kernels.active_ft import BATCH, learned_centroids, mean_nearest_cosine
 from foresift.kernels.distances import nearest
 from foresift.kernels.kmeans import Clusters, kmeans_plus_plus, nearest_unused
-from foresift.strategies.base import Strategy
-from foresift.strategies.registry import strategy
+from foresift.selection.base import Strategy
+from foresift.selection.registry import strategy
 from foresift.strategies.unit_clusters import unit_matrix
 
 

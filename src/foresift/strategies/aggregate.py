@@ -14,8 +14,8 @@ from foresift.core.ranges import check_at_least, check_one_of
 from foresift.kernels.patch_grid import Cells, Grid, check_patch, maximum, mean, top_patches
 from foresift.kernels.patch_rows import each_row
 from foresift.scores.dense import PIXEL_SCORES
-from foresift.strategies.by_value import ByValue
-from foresift.strategies.registry import strategy
+from foresift.selection.by_value import ByValue
+from foresift.selection.registry import strategy
 
 AGGREGATES = ("mean", "max", "top-patches")
 

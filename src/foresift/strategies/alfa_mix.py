@@ -15,8 +15,8 @@ from foresift.core.queries import Picks, Query
 from foresift.kernels.blocks import row_blocks
 from foresift.kernels.distances import squared_distances
 from foresift.kernels.linear_head import flip_distances, linear_head
-from foresift.strategies.base import Strategy
-from foresift.strategies.registry import strategy
+from foresift.selection.base import Strategy
+from foresift.selection.registry import strategy
 from foresift.strategies.unit_clusters import one_of_each
 
 Floats = npt.NDArray[np.float32]

@@ -19,9 +19,9 @@ from foresift.kernels.softmax_head import (
     standard_of,
     stratified_folds,
 )
-from foresift.strategies.base import Strategy
+from foresift.selection.base import Strategy
+from foresift.selection.registry import parse, strategy
 from foresift.strategies.dpp_similarity import FEATURES_A_PICK, MOST_FEATURES
-from foresift.strategies.registry import parse, strategy
 from foresift.strategies.typiclust import TypiClust
 
 FOLDS = 5

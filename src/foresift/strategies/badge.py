@@ -11,8 +11,8 @@ from foresift.core.errors import UsageError
 from foresift.core.queries import Picks, Query
 from foresift.kernels.d2_sampling import d2_sample
 from foresift.kernels.gradient_embedding import Factor, GradientPoints, TopClasses, gradient_factor
-from foresift.strategies.base import Strategy
-from foresift.strategies.registry import strategy
+from foresift.selection.base import Strategy
+from foresift.selection.registry import strategy
 
 
 @strategy

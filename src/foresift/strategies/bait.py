@@ -15,8 +15,8 @@ from foresift.core.queries import Picks, Query
 from foresift.kernels.fisher import Design, information, principal, projected
 from foresift.kernels.greedy import TIE, first_largest
 from foresift.kernels.softmax import softmax
-from foresift.strategies.base import Strategy
-from foresift.strategies.registry import strategy
+from foresift.selection.base import Strategy
+from foresift.selection.registry import strategy
 
 MAX_ROWS = 5000
 """Rows of a Fisher matrix, c * d: 200 MB each, of which a few are held."""

@@ -14,8 +14,8 @@ from foresift.core.queries import Picks, Query
 from foresift.kernels.greedy import Greedy, LazyGreedy, gains_of
 from foresift.kernels.joint_information import JointInformation
 from foresift.kernels.topk import top_k
-from foresift.strategies.base import Strategy
-from foresift.strategies.registry import strategy
+from foresift.selection.base import Strategy
+from foresift.selection.registry import strategy
 
 
 @strategy

@@ -11,10 +11,10 @@ import numpy as np
 from foresift.core.arrays import Rows
 from foresift.core.queries import Picks, Query
 from foresift.kernels.filling import fill_order
-from foresift.strategies.admission import predicted_classes
-from foresift.strategies.base import Strategy
-from foresift.strategies.inner import approximations, inner_strategy, picks_of_each_kind, spelled_within
-from foresift.strategies.registry import strategy
+from foresift.selection.admission import predicted_classes
+from foresift.selection.base import Strategy
+from foresift.selection.inner import approximations, inner_strategy, picks_of_each_kind, spelled_within
+from foresift.selection.registry import strategy
 
 
 @strategy

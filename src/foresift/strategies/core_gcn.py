@@ -10,9 +10,9 @@ import numpy as np
 from foresift.core.queries import Picks, Query
 from foresift.core.ranges import check_at_least
 from foresift.kernels.k_center import central_row, k_center
-from foresift.strategies.base import Strategy
+from foresift.selection.base import Strategy
+from foresift.selection.registry import strategy
 from foresift.strategies.k_center import finite_scores
-from foresift.strategies.registry import strategy
 
 
 @strategy

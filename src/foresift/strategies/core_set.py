@@ -15,9 +15,9 @@ from foresift.core.queries import Picks, Query
 from foresift.kernels.cover import Cover, Limits, Problem, radius_of, smallest_cover
 from foresift.kernels.k_center import central_row, k_center
 from foresift.kernels.topk import top_k
-from foresift.strategies.base import Strategy
+from foresift.selection.base import Strategy
+from foresift.selection.registry import strategy
 from foresift.strategies.k_center import METRICS, check_choice, finite_scores, measured_in
-from foresift.strategies.registry import strategy
 
 
 @strategy

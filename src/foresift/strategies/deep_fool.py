@@ -8,8 +8,8 @@ from typing import ClassVar
 from foresift.core.arrays import Values
 from foresift.core.queries import Query
 from foresift.core.ranges import check_at_least, check_within
-from foresift.strategies.by_value import ByValue
-from foresift.strategies.registry import strategy
+from foresift.selection.by_value import ByValue
+from foresift.selection.registry import strategy
 
 
 @strategy

@@ -16,7 +16,7 @@ from foresift.kernels.dpp_elementary import check_rank
 from foresift.kernels.dpp_ensembles import Ensemble
 from foresift.kernels.dpp_exact import sample_beyond_rank
 from foresift.kernels.dpp_map import ExplainedFeatures, greedy_map
-from foresift.strategies.base import Strategy
+from foresift.selection.base import Strategy
 from foresift.strategies.dpp_similarity import Similarity, SimilarityChoice
 
 CHOICES = {

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from foresift.core.errors import UsageError
 from foresift.core.queries import Picks, Query
 from foresift.kernels.linear_head import linear_head
-from foresift.strategies.base import Strategy
-from foresift.strategies.registry import strategy
+from foresift.selection.base import Strategy
+from foresift.selection.registry import strategy
 from foresift.strategies.unit_clusters import one_of_each
 
 ENOUGH = 25

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from foresift.core.queries import Query
 from foresift.kernels.similarities import Cosine, Kernel
+from foresift.selection.registry import strategy
 from foresift.strategies.greedy_coverage import GreedyCoverage
-from foresift.strategies.registry import strategy
 
 
 @strategy

@@ -16,7 +16,7 @@ from foresift.kernels.coverage import Coverage
 from foresift.kernels.greedy import Greedy, Objective, lazy_greedy, stochastic_greedy, stochastic_loss
 from foresift.kernels.similarities import ComputedSimilarity, Kernel, Prepared, strongest
 from foresift.kernels.uncovered import UncoveredPairs
-from foresift.strategies.base import Strategy
+from foresift.selection.base import Strategy
 
 EXACT_ROWS = 100_000
 """Up to so many candidates, coverage is measured on all of them unless the user says otherwise."""

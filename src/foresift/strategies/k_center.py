@@ -13,8 +13,8 @@ from foresift.core.matrices import RowMatrix
 from foresift.core.queries import Picks, Query
 from foresift.kernels.distances import UnitRows
 from foresift.kernels.k_center import central_row, k_center
-from foresift.strategies.base import Strategy
-from foresift.strategies.registry import strategy
+from foresift.selection.base import Strategy
+from foresift.selection.registry import strategy
 
 METRICS = ("euclidean", "cosine")
 STARTS = ("central", "random")

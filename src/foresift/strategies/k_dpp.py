@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from foresift.core.queries import Picks, Query
+from foresift.selection.registry import strategy
 from foresift.strategies.dpp_strategy import DppStrategy, every_candidate
-from foresift.strategies.registry import strategy
 
 
 @strategy

@@ -9,8 +9,8 @@ import numpy as np
 
 from foresift.core.queries import Picks, Query
 from foresift.kernels.kmeans import representatives
-from foresift.strategies.base import Strategy
-from foresift.strategies.registry import strategy
+from foresift.selection.base import Strategy
+from foresift.selection.registry import strategy
 
 
 @strategy

@@ -12,8 +12,8 @@ from foresift.core.errors import UsageError
 from foresift.core.queries import Picks, Query
 from foresift.core.ranges import check_at_least
 from foresift.kernels.topk import top_k
-from foresift.strategies.base import Strategy, check_finite
-from foresift.strategies.registry import strategy
+from foresift.selection.base import Strategy, check_finite
+from foresift.selection.registry import strategy
 
 
 @strategy

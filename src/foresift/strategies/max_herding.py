@@ -11,8 +11,8 @@ from foresift.core.arrays import Values
 from foresift.core.errors import UsageError
 from foresift.core.queries import Query
 from foresift.kernels.similarities import Gaussian, Kernel
+from foresift.selection.registry import strategy
 from foresift.strategies.greedy_coverage import GreedyCoverage
-from foresift.strategies.registry import strategy
 
 SCALE_ROWS = 1000
 """Rows, evenly spaced in order of id, from which centre and median distance are taken."""

@@ -11,8 +11,8 @@ from foresift.core.arrays import Values
 from foresift.core.queries import Picks, Query
 from foresift.kernels.distances import mean_row, squared_distances_from
 from foresift.kernels.topk import top_k
-from foresift.strategies.base import Strategy, check_finite
-from foresift.strategies.registry import strategy
+from foresift.selection.base import Strategy, check_finite
+from foresift.selection.registry import strategy
 
 
 @strategy

@@ -13,8 +13,8 @@ from foresift.core.errors import UsageError
 from foresift.core.queries import Picks, Query
 from foresift.kernels.topk import top_k
 from foresift.scores.registry import SCORES, Score
-from foresift.strategies.base import Strategy, check_finite
-from foresift.strategies.registry import strategy
+from foresift.selection.base import Strategy, check_finite
+from foresift.selection.registry import strategy
 
 FORMS = ("power", "softmax", "softrank")
 

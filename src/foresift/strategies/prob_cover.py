@@ -18,9 +18,9 @@ from foresift.kernels.k_center import k_center
 from foresift.kernels.kmeans import kmeans
 from foresift.kernels.neighbours import SquaredDistance, Within, distance_to_another_group, radius_graph
 from foresift.kernels.similarities import ComputedSimilarity, Prepared
-from foresift.strategies.base import Strategy
+from foresift.selection.base import Strategy
+from foresift.selection.registry import strategy
 from foresift.strategies.greedy_coverage import reference_rows, sampled_references
-from foresift.strategies.registry import strategy
 
 PURITY = 0.95
 """Share of candidates whose neighbourhood holds one pseudo-label only."""

@@ -13,12 +13,12 @@ from foresift.core.arrays import Rows
 from foresift.core.errors import UsageError
 from foresift.core.queries import Picks, Query
 from foresift.kernels.filling import fill_order
-from foresift.strategies.admission import Admission, group_codes, predicted_classes
-from foresift.strategies.base import Strategy
-from foresift.strategies.batches import batch_after_batch
-from foresift.strategies.guards import Guards
-from foresift.strategies.inner import approximations, inner_strategy, picks_of_each_kind, spelled_within
-from foresift.strategies.registry import strategy
+from foresift.selection.admission import Admission, group_codes, predicted_classes
+from foresift.selection.base import Strategy
+from foresift.selection.batches import batch_after_batch
+from foresift.selection.guards import Guards
+from foresift.selection.inner import approximations, inner_strategy, picks_of_each_kind, spelled_within
+from foresift.selection.registry import strategy
 
 KINDS = ("class", "group")
 

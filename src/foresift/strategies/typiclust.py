@@ -14,8 +14,8 @@ from foresift.core.matrices import RowMatrix
 from foresift.core.queries import Picks, Query
 from foresift.kernels.kmeans import kmeans
 from foresift.kernels.typicality import mean_neighbour_distance
-from foresift.strategies.base import Strategy
-from foresift.strategies.registry import strategy
+from foresift.selection.base import Strategy
+from foresift.selection.registry import strategy
 
 NEIGHBOURS = 20
 """Nearest neighbours that count for typicality."""

@@ -15,8 +15,9 @@ from foresift.kernels.dpp_features import geometry_of
 from foresift.kernels.dpp_uncertain import Bounded, bounded_gamma, quality
 from foresift.kernels.kmeans import kmeans
 from foresift.scores.registry import SCORES
+from foresift.selection.base import check_finite
+from foresift.selection.registry import strategy
 from foresift.strategies import dpp_similarity
-from foresift.strategies.base import check_finite
 from foresift.strategies.dpp_equation import (
     CHAIN_ROWS,
     EQUATION_ROWS,
@@ -28,7 +29,6 @@ from foresift.strategies.dpp_equation import (
 )
 from foresift.strategies.dpp_similarity import Similarity
 from foresift.strategies.dpp_strategy import DppStrategy, check_choice, check_positive, every_candidate
-from foresift.strategies.registry import strategy
 
 STRATA_ROWS = 10_000
 """Candidates on which expectations of strata are computed, drawn at random where there are more."""

@@ -9,8 +9,8 @@ from foresift.core.arrays import Values
 from foresift.core.errors import UsageError
 from foresift.core.queries import Query
 from foresift.core.ranges import check_at_least
-from foresift.strategies.by_value import ByValue
-from foresift.strategies.registry import strategy
+from foresift.selection.by_value import ByValue
+from foresift.selection.registry import strategy
 
 
 @strategy

@@ -12,8 +12,8 @@ from foresift.core.arrays import Values
 from foresift.core.errors import UsageError
 from foresift.core.queries import Picks, Query
 from foresift.scores.ensemble import mutual_information, variation_ratios
-from foresift.strategies.base import Strategy, check_finite
-from foresift.strategies.registry import strategy
+from foresift.selection.base import Strategy, check_finite
+from foresift.selection.registry import strategy
 
 TIES = ("mi", "seeded")
 

@@ -31,12 +31,12 @@ from foresift.core.queries import Selection
 from foresift.engines import make_engine
 from foresift.models import ScoringModule, build, canonical
 from foresift.models.registry import parameters
+from foresift.selection.base import spelling
 from foresift.sources.digits import write_digits
 from foresift.stores.files import write_json
 from foresift.stores.generations import is_generation
 from foresift.stores.tables import write_rows
 from foresift.strategies import Strategy, parse
-from foresift.strategies.base import spelling
 from foresift.studies.gallery import Gallery, gallery_of, ranking
 from foresift.studies.paired import Paired
 from foresift.training.metrics import evaluate

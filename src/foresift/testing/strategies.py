@@ -15,9 +15,9 @@ from foresift.core.digests import digest_array, digest_ids
 from foresift.core.errors import BudgetError, NonFiniteError, UsageError
 from foresift.core.predictions import Predictions
 from foresift.core.queries import Query, Receipt, Selection
-from foresift.strategies.base import Strategy, generator
-from foresift.strategies.candidates import LABEL_NEEDS
-from foresift.strategies.registry import parse
+from foresift.selection.base import Strategy, generator
+from foresift.selection.candidates import LABEL_NEEDS
+from foresift.selection.registry import parse
 from foresift.testing.examples import (
     CLASSES,
     SIZE,

@@ -12,10 +12,10 @@ from foresift.core.arrays import Rows, Values
 from foresift.core.queries import Picks, Query
 from foresift.kernels.cosine import Mask
 from foresift.kernels.topk import top_k
-from foresift.strategies.admission import Admission
-from foresift.strategies.contract import check_picks, generator
-from foresift.strategies.control import control_size, draw_control
-from foresift.strategies.guards import Guards
+from foresift.selection.admission import Admission
+from foresift.selection.contract import check_picks, generator
+from foresift.selection.control import control_size, draw_control
+from foresift.selection.guards import Guards
 
 
 class Picker(Protocol):

@@ -11,8 +11,8 @@ import pytest
 from foresift.core.errors import UnknownNameError, UsageError
 from foresift.core.predictions import Predictions
 from foresift.core.queries import Picks, Query
+from foresift.selection.chain import Chain
 from foresift.strategies import Strategy, parse, spelling
-from foresift.strategies.chain import Chain
 from foresift.testing import make_predictions
 
 

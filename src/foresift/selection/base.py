@@ -16,11 +16,11 @@ from foresift.core.digests import digest_ids
 from foresift.core.predictions import Predictions
 from foresift.core.queries import Picks, Query, Receipt, Selection
 from foresift.core.registry import build, parse_spec, spell
-from foresift.strategies.batches import pick_batch
-from foresift.strategies.candidates import Codes, build_query, checked_budget, producers_of
-from foresift.strategies.contract import check_finite, check_picks, checked_seed, generator
-from foresift.strategies.control import checked_share
-from foresift.strategies.guards import NO_GUARDS, Guards
+from foresift.selection.batches import pick_batch
+from foresift.selection.candidates import Codes, build_query, checked_budget, producers_of
+from foresift.selection.contract import check_finite, check_picks, checked_seed, generator
+from foresift.selection.control import checked_share
+from foresift.selection.guards import NO_GUARDS, Guards
 
 __all__ = ["Strategy", "check_finite", "check_picks", "checked_seed", "generator", "spelling"]
 

@@ -11,7 +11,7 @@ from foresift.core.arrays import Rows
 from foresift.core.matrices import RowMatrix
 from foresift.core.queries import Query
 from foresift.kernels.cosine import Floats, Mask, near_pairs, nearer_than
-from foresift.strategies.guards import Guards
+from foresift.selection.guards import Guards
 
 CHUNK = 256
 """Picks whose distances to each other are computed at once."""

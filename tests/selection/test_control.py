@@ -10,9 +10,9 @@ import pytest
 
 from foresift.core.errors import UsageError
 from foresift.core.predictions import Predictions
+from foresift.selection.control import control_estimates, control_size
+from foresift.selection.guards import Guards
 from foresift.strategies import STRATEGIES, parse
-from foresift.strategies.control import control_estimates, control_size
-from foresift.strategies.guards import Guards
 from foresift.testing import make_predictions
 from foresift.testing.examples import class_codes_of
 

@@ -11,7 +11,7 @@ from foresift.core.arrays import Values
 from foresift.core.queries import Picks, Query
 from foresift.kernels.topk import top_k
 from foresift.scores.registry import Score
-from foresift.strategies.base import Strategy, check_finite
+from foresift.selection.base import Strategy, check_finite
 
 
 @dataclass(frozen=True, kw_only=True)

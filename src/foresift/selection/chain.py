@@ -13,9 +13,9 @@ from foresift.core.arrays import Rows
 from foresift.core.errors import UsageError
 from foresift.core.queries import Picks, Query
 from foresift.core.registry import parse_spec
-from foresift.strategies.base import Strategy
-from foresift.strategies.contract import check_picks
-from foresift.strategies.registry import parse
+from foresift.selection.base import Strategy
+from foresift.selection.contract import check_picks
+from foresift.selection.registry import parse
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ import numpy as np
 from foresift.core.arrays import Rows, Values
 from foresift.core.errors import UsageError
 from foresift.core.queries import Picks, Query
-from foresift.strategies.base import Strategy
-from foresift.strategies.contract import check_picks
-from foresift.strategies.registry import parse
+from foresift.selection.base import Strategy
+from foresift.selection.contract import check_picks
+from foresift.selection.registry import parse
 
 
 def inner_strategy(of: str) -> Strategy:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from foresift.core.errors import MissingColumnError, UsageError
 from foresift.core.predictions import Column, Predictions
 from foresift.core.queries import Picks, Query
+from foresift.selection.guards import Guards
 from foresift.strategies import STRATEGIES, Strategy, parse
-from foresift.strategies.guards import Guards
 from foresift.testing import make_predictions
 from foresift.testing.examples import class_codes_of
 

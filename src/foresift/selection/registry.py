@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from foresift.core.errors import UsageError
 from foresift.core.registry import Registry, build, parse_spec, spelled
 from foresift.scores.registry import SCORES, Description, first_line
-from foresift.strategies.base import Strategy
-from foresift.strategies.top_k import TopK, top_of
+from foresift.selection.base import Strategy
+from foresift.selection.top_k import TopK, top_of
 
 S = TypeVar("S", bound=type[Strategy])
 
@@ -59,7 +59,7 @@ def parse(spec: str) -> Strategy:
         UsageError: an unknown parameter, or a value that does not fit.
     """
     if len(stages := split_stages(spec)) > 1:
-        from foresift.strategies.chain import chain  # here, because chains are made of what this module finds
+        from foresift.selection.chain import chain  # here, because chains are made of what this module finds
 
         return chain(stages, spec=spec)
     name, parameters = parse_spec(spec)
