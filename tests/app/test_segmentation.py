@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,20 @@ def test_a_mask_in_which_nothing_is_left_at_the_size_of_the_input_is_set_aside(r
     images = usable_images(masked_images(root, "train"), SQUARES, transform, progress=Silent())
     assert len(images) == 5
     assert "no labeled pixel is left" in images.quarantined[0].reason
+
+
+def test_equal_images_are_used_once_or_if_their_masks_differ_not_at_all(run: Run, root: Path) -> None:
+    for part in ("images", "masks"):
+        for old, new in (("00", "copy"), ("01", "other")):
+            shutil.copy(root / part / "train" / f"{old}.png", root / part / "train" / f"{new}.png")
+    write_png(root / "masks" / "train" / "other.png", np.ones((24, 32), dtype=np.uint8))
+    done = run()
+    assert done.generation.data["labeled"] == 5
+    conflict, copies = done.notes
+    assert conflict.startswith("equal bytes, different masks")
+    assert "01.png" in conflict
+    assert "other.png" in conflict
+    assert copies.startswith("1 images are copies")
 
 
 def test_what_does_not_fit_the_memory_is_read_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,12 +174,17 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     assert finish(coloured(), tmp_path / "cut")[1].resumed_from == 3
 
 
-def test_another_run_is_not_continued(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recipe": SegmentationRecipe(**RECIPE.to_dict() | {"class_weights": "balanced"})},
+        {"seed": 2},
+        {"pixels": (1, 2, 3)},
+    ],
+)
+def test_another_run_is_not_continued(tmp_path: Path, change: dict[str, Any]) -> None:
     finish(coloured(), tmp_path)
-    balanced = SegmentationRecipe(**RECIPE.to_dict() | {"class_weights": "balanced"})
-    assert finish(coloured(), tmp_path, recipe=balanced)[1].resumed_from == 0
-    assert finish(coloured(), tmp_path, seed=2)[1].resumed_from == 0
-    assert finish(coloured(), tmp_path, pixels=(1, 2, 3))[1].resumed_from == 0
+    assert finish(coloured(), tmp_path, **change)[1].resumed_from == 0
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 1000, 1 << 20])

@@ -62,7 +62,7 @@ def evaluate_segmentation(
 
     metrics = measured(load_segmenter(folder, generation), images)
     return SegmentationEvaluated(
-        metrics=metrics, classes=generation.classes, quarantined=images.quarantined, notes=listing.notes
+        metrics=metrics, classes=generation.classes, quarantined=images.quarantined, notes=images.notes
     )
 
 

@@ -28,6 +28,8 @@ from foresift.stores.generations import is_generation, read_segmentation
 from foresift.training.segmentation_recipe import SegmentationRecipe
 
 try:
+    import torch
+
     from foresift.models.segmentation import Segmenter, build_segmenter, canonical_segmenter, load_encoder
     from foresift.models.segmentation_generations import load_segmenter, save_segmenter
     from foresift.training.masked_images import MaskedImages
@@ -65,7 +67,7 @@ def fit_segmentation(workspace: Workspace, root: str | Path, request: Segmentati
         raise QuarantineError(f"--strict: {quarantined[0].uri}: {quarantined[0].reason}")
     record = _record(request, start, images, val, recipe)
     if (held := _held(workspace, request.out, record)) is not None:
-        notes = (*listing.notes, COMPLETE)
+        notes = (*images.notes, COMPLETE)
         return SegmentationTrained(generation=held, folder=request.out, quarantined=quarantined, notes=notes)
     network = _network(start, asked, request)
     work = work_folder(request.out)
@@ -84,7 +86,7 @@ def fit_segmentation(workspace: Workspace, root: str | Path, request: Segmentati
         generation=_save(workspace, request.out, network, record, _metrics(network, val, result), work),
         folder=request.out,
         quarantined=quarantined,
-        notes=(*listing.notes, *_absent(images)),
+        notes=(*images.notes, *_absent(images)),
         resumed_from=result.resumed_from,
         images_per_s=(result.epochs - result.resumed_from) * len(images) / result.seconds,
     )
@@ -93,7 +95,9 @@ def fit_segmentation(workspace: Workspace, root: str | Path, request: Segmentati
 def measured(network: Segmenter, images: UsableImages) -> dict[str, Any]:
     """Metrics of a network against the masks in their own size."""
     classes = len(images.classes.classes)
-    counts = evaluate_segmenter(network, _as_training(images), images.truth, classes=classes)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    counts = evaluate_segmenter(network.to(device), _as_training(images), images.truth, classes=classes)
+    network.cpu()
     return {"n": len(images), **segmentation_metrics(counts)}
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from foresift.core.arrays import Pixels
 from foresift.core.digests import digest_bytes, digest_value
@@ -48,6 +50,7 @@ class UsableImages:
     pixels: tuple[int, ...]
     """(c,) labeled pixels of each class, at the size of the model's input."""
     quarantined: tuple[Quarantined, ...]
+    notes: tuple[str, ...]
     kept: Mapping[int, tuple[Pixels, Mask]]
     """Rows held in memory, at the size of the model's input."""
     regions: Regions | None = None
@@ -78,17 +81,14 @@ def usable_images(
     """Reads every image and mask of a listing once.
 
     Quarantined are images and masks that can't be decoded, are of different sizes, hold unknown
-    values, or nothing that counts.
+    values, or nothing that counts. Images of equal bytes whose masks differ are a reported conflict: none is used.
 
     Raises:
         EmptyPoolError: nothing is left.
     """
     rows = _wanted(listing, regions)
-    good: list[int] = []
-    digests: list[list[str]] = []
+    good: list[_Good] = []
     broken: list[Quarantined] = []
-    kept: dict[int, tuple[Pixels, Mask]] = {}
-    counts = np.zeros(len(classes.classes), dtype=np.int64)
     room = MEMORY_BYTES
     progress.start("reading images and masks", len(rows))
     for row, read in zip(rows, _read_all(listing, rows, classes, transform, regions), strict=True):
@@ -96,26 +96,28 @@ def usable_images(
         if isinstance(read, Quarantined):
             broken.append(read)
             continue
-        pixels, mask = read.pair
-        counts += np.bincount(mask[mask != IGNORED], minlength=len(counts))
-        if (size := pixels.nbytes + mask.nbytes) <= room:
-            kept[len(good)], room = read.pair, room - size
-        good.append(row)
-        digests.append([listing.images[row], *read.digests])
+        size = sum(part.nbytes for part in read.pair)
+        fits = size <= room
+        room -= size if fits else 0
+        pixels = np.bincount(read.pair[1][read.pair[1] != IGNORED], minlength=len(classes.classes))
+        good.append(_Good(row, read.digests, pixels, read.pair if fits else None))
     progress.done()
-    if not good:
-        first = (*broken, *listing.quarantined)[0]
+    settled, notes = _settled(listing, good)
+    if not settled:
+        first = (*broken, *listing.quarantined, *(Quarantined(uri=listing.name, reason=note) for note in notes))[0]
         raise EmptyPoolError(f"{listing.name}: no image can be used; the first, {first.uri}: {first.reason}")
+    images = tuple(listing.images[one.row] for one in settled)
     return UsableImages(
         name=listing.name,
-        version=_version(digests, classes, regions),
-        images=tuple(listing.images[row] for row in good),
-        masks=tuple(listing.masks[row] for row in good),
+        version=_version(images, settled, classes),
+        images=images,
+        masks=tuple(listing.masks[one.row] for one in settled),
         classes=classes,
         transform=transform,
-        pixels=tuple(counts.tolist()),
+        pixels=tuple(np.sum([one.pixels for one in settled], axis=0).tolist()),
         quarantined=(*listing.quarantined, *broken),
-        kept=kept,
+        notes=(*listing.notes, *notes),
+        kept={row: one.pair for row, one in enumerate(settled) if one.pair is not None},
         regions=regions,
     )
 
@@ -145,6 +147,37 @@ def values_present(listing: MaskedListing, *, progress: Progress) -> set[int]:
 class _Read:
     pair: tuple[Pixels, Mask]
     digests: tuple[str, str]
+    """Of the image, and of the mask with its labeled regions."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Good:
+    """A row without a complaint."""
+
+    row: int
+    digests: tuple[str, str]
+    pixels: npt.NDArray[np.intp]
+    """(c,) labeled pixels of each class."""
+    pair: tuple[Pixels, Mask] | None
+    """If it fits the memory."""
+
+
+def _settled(listing: MaskedListing, good: Sequence[_Good]) -> tuple[list[_Good], list[str]]:
+    """Each image once, and notes: of equal images one is used, and none if their masks contradict each other."""
+    alike: dict[str, list[_Good]] = defaultdict(list)
+    for one in good:
+        alike[one.digests[0]].append(one)
+    kept, notes, merged = [], [], 0
+    for equal in alike.values():
+        if len({one.digests[1] for one in equal}) == 1:
+            kept.append(equal[0])
+            merged += len(equal) - 1
+        else:
+            named = ", ".join(listing.images[one.row] for one in equal)
+            notes.append(f"equal bytes, different masks, none of them is used: {named}")
+    if merged:
+        notes.append(f"{merged:,} images are copies of others, with the same mask; each is used once")
+    return sorted(kept, key=lambda one: one.row), notes
 
 
 def _read_all(
@@ -165,7 +198,8 @@ def _read_all(
             pair = _scaled(pixels, codes, transform)
             if not (pair[1] != IGNORED).any():
                 raise DataError("no labeled pixel is left at the size of the model's input")
-            return _Read(pair, (digest_bytes(data), digest))
+            labeled = digest if regions is None else digest_value([digest, [list(part) for part in regions[uri]]])
+            return _Read(pair, (digest_bytes(data), labeled))
         except DataError as error:
             return Quarantined(uri=uri, reason=str(error).removeprefix(f"{uri}: "))
 
@@ -205,7 +239,6 @@ def _wanted(listing: MaskedListing, regions: Regions | None) -> list[int]:
     return sorted(index[uri] for uri in regions)
 
 
-def _version(digests: list[list[str]], classes: MaskClasses, regions: Regions | None) -> str:
-    labeled = None if regions is None else {uri: [list(one) for one in of] for uri, of in regions.items()}
-    plain = [[Path(uri).name, *rest] for uri, *rest in digests]
-    return digest_value([plain, list(classes.classes), list(classes.values), list(classes.ignored), labeled])
+def _version(images: Sequence[str], good: Sequence[_Good], classes: MaskClasses) -> str:
+    plain = [[Path(uri).name, *one.digests] for uri, one in zip(images, good, strict=True)]
+    return digest_value([plain, list(classes.classes), list(classes.values), list(classes.ignored)])

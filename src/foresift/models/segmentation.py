@@ -40,8 +40,8 @@ _SMALL = 2
 class Segmenter(nn.Module):
     """A network for images of any size: padded to the encoder's stride, the logits of the padding cut off.
 
-    What lies in the padding therefore reaches no loss, no score and no metric. It is zero after
-    normalisation, the mean colour.
+    The logits of the padding therefore reach no loss, no score and no metric. The padding repeats the
+    image's edge, as that of a pass over large images does.
     """
 
     def __init__(self, network: SegmentationModel) -> None:
@@ -68,7 +68,7 @@ class Segmenter(nn.Module):
 
     def _padded(self, images: Tensor) -> Tensor:
         below, beside = (-side % self.stride for side in images.shape[2:])
-        return functional.pad(images, (0, beside, 0, below)) if below or beside else images
+        return functional.pad(images, (0, beside, 0, below), mode="replicate") if below or beside else images
 
 
 def build_segmenter(name: str, *, classes: int, seed: int | None = None) -> Segmenter:

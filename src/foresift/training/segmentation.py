@@ -117,17 +117,18 @@ def evaluate_segmenter(network: nn.Module, images: MaskedImages, truth: Any, *, 
     So models with inputs of different sizes are measured alike.
 
     Args:
-        network: in evaluation mode.
+        network: in evaluation mode, on the device to compute on.
         truth: row -> (h, w) codes in their own size.
     """
-    counts = torch.zeros(classes, classes, dtype=torch.int64)
+    device = next(network.parameters()).device
+    counts = torch.zeros(classes, classes, dtype=torch.int64, device=device)
     for row in range(len(images)):
         pixels, _ = images.pair(row)
-        codes = torch.from_numpy(np.ascontiguousarray(truth(row))).long()
+        codes = torch.from_numpy(np.ascontiguousarray(truth(row))).long().to(device)
         with torch.inference_mode():
-            logits = network(normalise(torch.from_numpy(pixels[None]), images.transform)).float()
+            logits = network(normalise(torch.from_numpy(pixels[None]).to(device), images.transform)).float()
             counts += confusion(_most_likely(logits, codes.shape), codes, classes=classes)
-    table: Confusion = counts.numpy()
+    table: Confusion = counts.cpu().numpy()
     return table
 
 
@@ -137,8 +138,8 @@ def _most_likely(logits: Tensor, size: Sequence[int]) -> Tensor:
     Some classes at a time: all of them at the size of a large mask may not fit the memory.
     """
     step = max(1, RESIZED_VALUES // (size[0] * size[1]))
-    best = torch.full(tuple(size), -torch.inf)
-    chosen = torch.zeros(tuple(size), dtype=torch.int64)
+    best = torch.full(tuple(size), -torch.inf, device=logits.device)
+    chosen = torch.zeros(tuple(size), dtype=torch.int64, device=logits.device)
     for start in range(0, logits.shape[1], step):
         some = functional.interpolate(logits[:, start : start + step], size=tuple(size), mode="bilinear")[0]
         value, at = some.max(dim=0)
