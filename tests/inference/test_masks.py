@@ -69,7 +69,10 @@ GREY = png(np.random.default_rng(0).integers(0, 256, size=(9, 9)), depth=8, colo
         (GREY[:20], "damaged PNG"),
         (GREY[:50], "damaged PNG"),
         (GREY[:60] + b"x" + GREY[61:], "damaged PNG"),
-        (GREY[:16] + struct.pack(">II", 60_000, 60_000) + GREY[24:], f"^declares 60000 x 60000 pixels, above the limit of {MAX_PIXELS}"),
+        (
+            GREY[:16] + struct.pack(">II", 60_000, 60_000) + GREY[24:],
+            f"^declares 60000 x 60000 pixels, above the limit of {MAX_PIXELS}",
+        ),
         (GREY[:16] + struct.pack(">II", 0, 4) + GREY[24:], "damaged PNG"),
         (GREY[:24] + b"\x07" + GREY[25:], "damaged PNG"),
     ],
