@@ -206,8 +206,27 @@ def test_what_makes_no_sense_is_refused(
     assert said in answer.complaint
 
 
+def test_the_first_patches_are_chosen_without_a_model(images: Path, home: Path, tmp_path: Path) -> None:
+    images = write_pool(tmp_path / "images", SIZES)
+    (images / "broken.png").write_bytes(b"\x89PNG no more")
+    out, options = tmp_path / "first.csv", ("--unit", "patch", "--patch", 32, "--strategy", "random")
+    answer = command("select", images, *options, "--budget", 9, "--out", out, "--json", home=home)
+    assert answer.code == 0, answer.err
+    assert answer.json["receipt"]["n_candidates"] == sum(-(-h // 32) * -(-w // 32) for h, w in SIZES)
+    assert [Path(row["uri"]).name for row in answer.json["quarantined"]] == ["broken.png"]
+    assert len({row["id"] for row in answer.json["selected"]}) == 9
+    assert command("replay", out, home=home).code == 0
+    by_pixels = command("select", images, *options, "--budget-pixels", 3000, "--json", home=home).json["selected"]
+    assert 0 < sum(row["width"] * row["height"] for row in by_pixels) <= 3000
+
+
 def test_patches_need_a_segmentation_model(generation: Path, images: Path, home: Path) -> None:
-    for given, why in ((("--model", generation), "is a classifier"), ((), "none was given")):
+    for given, why in (
+        (("--model", generation), "is a classifier"),
+        ((), "none was given"),
+        (("--strategy", "k-center"), "k-center with embeddings need a segmentation model"),
+        (("--strategy", "random", "--aggregate", "mean"), "--aggregate need a segmentation model"),
+    ):
         answer = command("select", images, *given, "--unit", "patch", "--budget", 2, home=home)
         assert answer.code == 2
         assert why in answer.complaint

@@ -11,9 +11,9 @@ import numpy as np
 
 from foresift.app.dense import DenseRows, dense_rows
 from foresift.app.dense_models import DenseModel, is_dense, open_dense
-from foresift.app.dense_units import of_score, patches, pixels_of, unit_values
+from foresift.app.dense_units import of_score, patch_pool, patches, pixels_of, sized, unit_values
 from foresift.app.guarding import check_groups, with_groups_of, with_held_out
-from foresift.app.passes import PassOptions, PassResult
+from foresift.app.passes import PassOptions, PassResult, refuse_broken
 from foresift.app.pool_selection import Job, Request, Selected, checked, describe, finish, select_from_pool
 from foresift.app.pools import LabeledPart, labeled_part, open_pool
 from foresift.app.selecting import check_budget
@@ -23,7 +23,7 @@ from foresift.core.predictions import Column, Predictions
 from foresift.core.ranges import check_one_of
 from foresift.core.regions import split_id
 from foresift.core.registry import parse_spec
-from foresift.core.samples import Pool
+from foresift.core.samples import Pool, Quarantined
 from foresift.engines import REFERENCE
 from foresift.inference.dense_columns import PatchEmbeddings, PatchGrid
 from foresift.inference.tuning import Choice
@@ -84,6 +84,8 @@ def select_images(
     """
     if model is not None and is_dense(workspace, model):
         return select_dense(workspace, spec, request, dense, model=open_dense(workspace, model), stdin=stdin)
+    if dense.unit == "patch" and model is None:
+        return _select_unseen(workspace, spec, request, dense, stdin)
     if dense.asked:
         what = "--unit patch" if dense.unit == "patch" else "--aggregate"
         given = "none was given" if model is None else f"{model} is a classifier"
@@ -108,40 +110,97 @@ def select_dense(
         ForesiftError: as :func:`foresift.app.dense.dense_rows`.
     """
     request = replace(request, strategy=by_pixels(request.strategy, dense.aggregate))
-    if dense.budget_pixels is not None:
-        request = replace(request, budget=max(1, dense.budget_pixels // dense.patch**2))
-    strategy, guards = checked(request), request.limits.guards()
-    needs = tuple(dict.fromkeys((*strategy.needs, *guards.needs)))
+    strategy, needs = _asked(request, dense)
     _check_needs(strategy, model_columns(needs))
-    if request.limits.reads_images:
-        raise UsageError("beside a segmentation model, --validation is a predictions file (.parquet)")
-    pool = open_pool(workspace, spec, progress=request.options.progress, stdin=stdin)
-    if "groups" in needs:
-        check_groups(pool)
+    pool = _opened(workspace, spec, request, needs, stdin)
     grid = dense_rows(workspace, pool, model, PatchGrid(), options=request.options)
     units, notes = _units(grid, dense)
-    labeled = labeled_part(units, None, own_labels=False)
-    if request.labeled is not None:
-        labeled = labeled_units(units, request.labeled)
-    units = replace(units, notes=(*units.notes, *labeled.notes, *notes, *grid.notes))
+    units = replace(units, notes=(*units.notes, *notes, *grid.notes))
     predictions, results = _columns(workspace, model, units, grid, strategy, needs, dense, request.options)
-    left = len(predictions) - int(np.isin(labeled.ids, predictions.sample_ids).sum())
-    held_out = with_held_out(guards, request.limits, units, workspace=workspace, model=None, options=request.options)
-    job = Job(workspace, units, strategy, labeled, request, held_out)
-    if dense.budget_pixels is not None:
-        job = replace(job, request=replace(request, budget=_within_pixels(job, predictions, dense.budget_pixels)))
-    check_budget(job.request.budget, left, allow_short=request.allow_short)
-    names = [name for name in needs if name not in LABEL_NEEDS]
-    unit = {"unit": dense.unit, **({"patch": dense.patch} if dense.unit == "patch" else {})}
-    described = {**describe(units, grid.quarantined, predictions, names), **unit}
     choice = Choice(engine=REFERENCE, batch=1, reason="images in their own size")
-    selected = finish(
-        job, predictions, described, model=_record(model), engine={"engine": choice.engine, "batch": choice.batch}
-    )
+    made_by = {"model": _record(model), "engine": {"engine": choice.engine, "batch": choice.batch}}
+    job = _job(workspace, units, strategy, request)
+    selected = _finished(job, predictions, needs, dense, quarantined=grid.quarantined, made_by=made_by)
     result = PassResult(
         predictions=predictions, quarantined=grid.quarantined, report=_merged(results), choice=choice, notes=grid.notes
     )
-    return replace(selected, quarantined=grid.quarantined, result=result)
+    return replace(selected, result=result)
+
+
+def _select_unseen(
+    workspace: Workspace, spec: str | Path, request: Request, dense: Dense, stdin: Iterable[str] | None
+) -> Selected:
+    """Patches of a pool that no model has looked at: each image is decoded once, for its size.
+
+    Raises:
+        UsageError: the strategy needs what a model makes.
+    """
+    strategy, needs = _asked(request, dense)
+    if dense.aggregate is not None or (columns := model_columns(needs)):
+        what = (
+            "--aggregate" if dense.aggregate is not None else f"strategy {strategy.name} with {' and '.join(columns)}"
+        )
+        raise UsageError(f"--unit patch and {what} need a segmentation model (--model DIR); none was given")
+    pool = _opened(workspace, spec, request, needs, stdin)
+    seen, sizes = sized(pool, progress=request.options.progress)
+    if request.options.strict and seen.quarantined:
+        refuse_broken(seen.quarantined[0].uri, seen.quarantined[0].reason)
+    units = patch_pool(seen, sizes, dense.patch)
+    predictions = Predictions(sample_ids=units.ids, uris=units.uris)
+    predictions = with_groups_of(units, predictions) if "groups" in needs else predictions
+    job = _job(workspace, units, strategy, request)
+    return _finished(job, predictions, needs, dense, quarantined=seen.quarantined, made_by={})
+
+
+def _asked(request: Request, dense: Dense) -> tuple[Strategy, tuple[str, ...]]:
+    """The strategy, and everything that it and the guards read; what can be refused at once was refused."""
+    if dense.budget_pixels is not None:
+        request = replace(request, budget=max(1, dense.budget_pixels // dense.patch**2))
+    strategy, guards = checked(request), request.limits.guards()
+    if request.limits.reads_images:
+        raise UsageError("beside a segmentation model or patches, --validation is a predictions file (.parquet)")
+    return strategy, tuple(dict.fromkeys((*strategy.needs, *guards.needs)))
+
+
+def _opened(
+    workspace: Workspace, spec: str | Path, request: Request, needs: tuple[str, ...], stdin: Iterable[str] | None
+) -> Pool:
+    pool = open_pool(workspace, spec, progress=request.options.progress, stdin=stdin)
+    if "groups" in needs:
+        check_groups(pool)
+    return pool
+
+
+def _job(workspace: Workspace, units: Pool, strategy: Strategy, request: Request) -> Job:
+    labeled = labeled_part(units, None, own_labels=False)
+    if request.labeled is not None:
+        labeled = labeled_units(units, request.labeled)
+    units = replace(units, notes=(*units.notes, *labeled.notes))
+    guards = request.limits.guards()
+    held_out = with_held_out(guards, request.limits, units, workspace=workspace, model=None, options=request.options)
+    return Job(workspace, units, strategy, labeled, request, held_out)
+
+
+def _finished(
+    job: Job,
+    predictions: Predictions,
+    needs: tuple[str, ...],
+    dense: Dense,
+    *,
+    quarantined: tuple[Quarantined, ...],
+    made_by: dict[str, Any],
+) -> Selected:
+    """The selection within its budget of units or of pixels, its receipt kept."""
+    request = job.request
+    if dense.budget_pixels is not None:
+        request = replace(request, budget=_within_pixels(job, predictions, dense.budget_pixels))
+    left = len(predictions) - int(np.isin(job.labeled.ids, predictions.sample_ids).sum())
+    check_budget(request.budget, left, allow_short=request.allow_short)
+    names = [name for name in needs if name not in LABEL_NEEDS]
+    unit = {"unit": dense.unit, **({"patch": dense.patch} if dense.unit == "patch" else {})}
+    described = {**describe(job.pool, quarantined, predictions, names), **unit}
+    selected = finish(replace(job, request=request), predictions, described, **made_by)
+    return replace(selected, quarantined=quarantined)
 
 
 def by_pixels(spec: str, aggregate: str | None) -> str:

@@ -5,24 +5,29 @@ A column depends on its producer, the units' ids and the images' digests alone, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from foresift.app.passes import nothing_usable
 from foresift.core.arrays import Ids, frozen
-from foresift.core.errors import DataError
+from foresift.core.errors import DataError, EmptyPoolError
 from foresift.core.predictions import Producer
-from foresift.core.protocols import GridStore
+from foresift.core.protocols import GridStore, Progress
 from foresift.core.regions import Region, region_id, regions_of, split_id
 from foresift.core.registry import parse_spec
-from foresift.core.samples import Pool
+from foresift.core.samples import Pool, Quarantined
+from foresift.inference.decode import decode
 from foresift.inference.dense_columns import PatchEmbeddings, PatchGrid
 from foresift.kernels.patch_grid import CELL, LEAST_VALID, grid_shape
 from foresift.kernels.patch_rows import HEAD, row_width
 from foresift.scores.dense import PIXEL_SCORES
+from foresift.sources.read import fetch
 
+_WORKERS = 4
 Floats = npt.NDArray[np.float32]
 
 
@@ -73,15 +78,26 @@ def patches(
         side: of the patches in pixels, a multiple of 16.
     """
     invalid = _invalid(store, producer, pool, side)
-    ids, rows, dropped = [], [], 0
+    return patch_pool(pool, sizes, side, without=invalid), sum(map(len, invalid.values()))
+
+
+def patch_pool(
+    pool: Pool, sizes: npt.NDArray[np.int32], side: int, *, without: Mapping[int, set[int]] | None = None
+) -> Pool:
+    """The pool of all patches of a pool's images, but for those that ``without`` numbers by row of the image.
+
+    Args:
+        sizes: (n, 2) height and width of the images.
+    """
+    ids: list[str] = []
+    rows: list[int] = []
     for row, (height, width) in enumerate(sizes.tolist()):
-        bad = invalid.get(row, set())
+        bad = (without or {}).get(row, set())
         kept = [region for at, region in enumerate(regions_of(height, width, side)) if at not in bad]
         ids += [region_id(pool.ids[row], region) for region in kept]
         rows += [row] * len(kept)
-        dropped += len(bad)
     at = np.array(rows, dtype=np.intp)
-    units = Pool.from_columns(
+    return Pool.from_columns(
         pool.name,
         ids,
         uris=pool.uris[at],
@@ -91,7 +107,38 @@ def patches(
         conflicts=pool.conflicts,
         notes=pool.notes,
     )
-    return units, dropped
+
+
+def sized(pool: Pool, *, progress: Progress) -> tuple[Pool, npt.NDArray[np.int32]]:
+    """The images that can be decoded, the others quarantined, and (n, 2) their heights and widths.
+
+    Raises:
+        EmptyPoolError: not one.
+    """
+    sizes = np.zeros((len(pool), 2), dtype=np.int32)
+    broken: list[Quarantined] = []
+    progress.start("measuring", len(pool))
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="decode") as workers:
+        for row, found in enumerate(workers.map(_size, pool.uris.tolist())):
+            if isinstance(found, Quarantined):
+                broken.append(found)
+            else:
+                sizes[row] = found
+            progress.advance(1)
+    progress.done()
+    good = sizes[:, 0] > 0
+    quarantined = (*pool.quarantined, *broken)
+    if not good.any():
+        raise EmptyPoolError(nothing_usable(pool, quarantined))
+    return replace(pool.take(good), quarantined=quarantined), sizes[good]
+
+
+def _size(uri: str) -> tuple[int, int] | Quarantined:
+    try:
+        height, width = decode(fetch(uri)).shape[:2]
+    except DataError as error:
+        return Quarantined(uri=uri, reason=str(error))
+    return height, width
 
 
 def pixels_of(ids: Ids) -> npt.NDArray[np.int64]:
