@@ -136,11 +136,11 @@ def _select_unseen(
         UsageError: the strategy needs what a model makes.
     """
     strategy, needs = _asked(request, dense)
-    if dense.aggregate is not None or (columns := model_columns(needs)):
-        what = (
-            "--aggregate" if dense.aggregate is not None else f"strategy {strategy.name} with {' and '.join(columns)}"
-        )
-        raise UsageError(f"--unit patch and {what} need a segmentation model (--model DIR); none was given")
+    if dense.aggregate is not None:
+        raise UsageError("--unit patch and --aggregate need a segmentation model (--model DIR); none was given")
+    if columns := model_columns(needs):
+        what = f"--unit patch and strategy {strategy.name} with {' and '.join(columns)}"
+        raise UsageError(f"{what} need a segmentation model (--model DIR); none was given")
     pool = _opened(workspace, spec, request, needs, stdin)
     seen, sizes = sized(pool, progress=request.options.progress)
     if request.options.strict and seen.quarantined:
