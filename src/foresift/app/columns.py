@@ -12,7 +12,7 @@ import numpy.typing as npt
 from foresift.app.configuring import FORWARD_COLUMNS, configured
 from foresift.app.engine_choice import default_batch
 from foresift.app.fitted import PoolImages, fitted_passes, keep_in, with_fitted
-from foresift.app.passes import Model, PassOptions, PassResult, open_job, predict_pool
+from foresift.app.passes import Model, PassOptions, PassResult, open_job, predict_pool, require_head
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Pixels
 from foresift.core.columns import missing_column
@@ -72,6 +72,16 @@ def plan(strategy: Strategy, *, also: Sequence[str] = ()) -> Plan:
         over_images=tuple(configured(COLUMN_PASSES.get(name), strategy) for name in wanted),
         fitted=tuple(fitted),
     )
+
+
+def check_model(todo: Plan, model: Model, what: str) -> None:
+    """Refuse a model that can't give the columns of a plan; told before an image is read.
+
+    Raises:
+        ModelError: logits, or passes over the whole network, of a generation without a head.
+    """
+    if "logits" in todo.forward or todo.over_images:
+        require_head(model, what)
 
 
 def predict_needed(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foresift.app.passes import PassOptions, PassResult, open_model, predict_pool
+from foresift.app.passes import PassOptions, PassResult, open_model, predict_pool, require_head
 from foresift.app.pools import open_pool, relabeled
 from foresift.app.workspace import Workspace
 from foresift.core.errors import LabelError
@@ -45,9 +45,11 @@ def evaluate(
 
     Raises:
         LabelError: no labels, or labels that are no classes of the model.
+        ModelError: the generation has no head.
     """
     options = options or PassOptions(engine="torch")
     opened = open_model(workspace, model, module=module)
+    require_head(opened, "evaluate")
     pool = relabeled(open_pool(workspace, data, progress=options.progress, stdin=stdin), labels)
     some = pool.take(pool.labeled)
     if not len(some):

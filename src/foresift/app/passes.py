@@ -23,7 +23,7 @@ from foresift.core.generations import Generation
 from foresift.core.predictions import Column, Predictions, Producer
 from foresift.core.protocols import Engine, Outputs, PredictionStore, Progress, Silent, StoredRows
 from foresift.core.samples import Pool, Quarantined
-from foresift.engines import engine_identity, make_engine
+from foresift.engines import REFERENCE, canonical, engine_identity, make_engine
 from foresift.inference.columns import Subject
 from foresift.inference.decode import decoder_version
 from foresift.inference.pipeline import ForwardPass, PassReport, Tools, run_pass
@@ -53,8 +53,13 @@ class Model:
 
     @property
     def stage(self) -> str:
-        """``backbone`` when logits follow from stored embeddings, else ``forward``."""
-        return BACKBONE if self.backbone_only or self.generation.trained_head_only else FORWARD
+        """``backbone`` when logits follow from stored embeddings or there are none, else ``forward``."""
+        return BACKBONE if self.generation.trained_head_only or not self.gives_logits else FORWARD
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether there is anything to ask beyond embeddings."""
+        return self.generation.has_head and not self.backbone_only
 
     @property
     def key(self) -> str:
@@ -147,6 +152,21 @@ def check_weights(workspace: Workspace, folder: Path, digest: str) -> None:
         raise ModelError(f"{path} is not the file that the generation was recorded with; restore it or train again")
 
 
+def require_head(model: Model, what: str) -> None:
+    """Refuse a generation that was trained without labels where logits are needed.
+
+    Raises:
+        ModelError: names what needs them, and how to come by them.
+    """
+    if model.generation.has_head:
+        return
+    raise ModelError(
+        f"{what} needs logits, and {model.folder} has no head: it was made without labels and gives embeddings only; "
+        "use a strategy that needs no more (auto, typiclust, k-dpp), or train a head on labels: "
+        f"foresift train POOL --labels FILE --model {model.folder} --train head --out DIR"
+    )
+
+
 def _check_module(model: Model) -> None:
     from foresift.models.registry import CUSTOM
 
@@ -166,8 +186,11 @@ def predict_pool(
         columns: ``logits``, ``embeddings`` or both.
     Raises:
         EmptyPoolError: not one usable sample.
+        ModelError: logits of a generation without a head.
         QuarantineError: a broken file under ``strict``.
     """
+    if "logits" in columns:
+        require_head(model, "this")
     try:
         return _predicted(workspace, pool, model, columns=columns, options=options)
     except DamagedRowsError as damage:  # they are out of the store now, and missing
@@ -280,7 +303,11 @@ class PoolJob:
             make=self.engines.make,
             logits_of=self._logits_of(),
         )
-        return choose_engine(self.options.engine, bench, score=self.options.score, batch=self.options.batch)
+        asked = canonical(self.options.engine)
+        if asked == "auto" and not self.model.gives_logits:
+            choice = choose_engine(REFERENCE, bench, score=self.options.score, batch=self.options.batch)
+            return replace(choice, reason="there is no ranking to compare engines by")
+        return choose_engine(asked, bench, score=self.options.score, batch=self.options.batch)
 
     def run(self, choice: Choice, producer: Producer) -> PassReport:
         """Infer and store what the store lacks."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from foresift.app.class_codes import Codes, label_codes, truth_codes
-from foresift.app.columns import plan, predict_needed
+from foresift.app.columns import check_model, plan, predict_needed
 from foresift.app.engine_choice import ScoreInUse
 from foresift.app.fitted import fitted_passes, keep_in, with_fitted
 from foresift.app.guarding import HeldOut, Limits, check_groups, with_groups_of, with_held_out
@@ -96,8 +96,10 @@ def select_from_pool(
     if columns and model is None:
         asks = f"strategy {strategy.name}" if model_columns(strategy.needs) else "this guard"
         raise UsageError(f"{asks} needs {' and '.join(columns)}: give the model with --model DIR")
-    plan(strategy)
+    todo = plan(strategy, also=model_columns(guards.needs))
     opened = open_model(workspace, model) if model is not None and columns else None
+    if opened is not None:
+        check_model(todo, opened, f"strategy {strategy.name}" if model_columns(strategy.needs) else "this guard")
     need_digests = bool(columns) or request.limits.reads_images
     pool = open_pool(workspace, spec, need_digests=need_digests, progress=request.options.progress, stdin=stdin)
     if "groups" in needs:

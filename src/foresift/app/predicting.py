@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foresift.app.passes import PassOptions, PassResult, open_model, predict_pool
+from foresift.app.passes import Model, PassOptions, PassResult, open_model, predict_pool
 from foresift.app.pools import open_pool
 from foresift.app.workspace import Workspace
 from foresift.core.errors import UsageError
@@ -43,6 +43,8 @@ def predict(
 ) -> Predicted:
     """Infer whatever the store lacks; with ``out``, write all predictions as Parquet.
 
+    A generation without a head gives embeddings alone.
+
     Raises:
         UsageError: ``out`` is no .parquet file (before any work).
         ForesiftError: as :func:`foresift.app.passes.predict_pool`.
@@ -52,8 +54,15 @@ def predict(
     options = options or PassOptions()
     opened_model = open_model(workspace, model, module=module)
     opened = open_pool(workspace, pool, progress=options.progress, stdin=stdin)
-    columns = ("logits", "embeddings") if out is not None else ("logits",)
+    columns = _columns(opened_model, whole=out is not None)
     result = predict_pool(workspace, opened, opened_model, columns=columns, options=options)
     if out is not None:
         write_predictions(out, result.predictions)
     return Predicted(pool=opened, result=result)
+
+
+def _columns(model: Model, *, whole: bool) -> tuple[str, ...]:
+    """What there is to predict; embeddings only where they are written or there is nothing else."""
+    if not model.generation.has_head:
+        return ("embeddings",)
+    return ("logits", "embeddings") if whole else ("logits",)

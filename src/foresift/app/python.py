@@ -101,7 +101,7 @@ def predict(
     engine: str = "auto",
     home: Where | None = None,
 ) -> Predictions:
-    """Logits and embeddings of a pool, inferred once and kept; ``foresift predict``.
+    """Logits (where the model has a head) and embeddings of a pool, inferred once and kept; ``foresift predict``.
 
     Args:
         model: a generation folder or id.
@@ -114,7 +114,7 @@ def predict(
 
     workspace = Workspace.open(home)
     opened = open_model(workspace, model, module=module)
-    columns = ("logits", "embeddings")
+    columns = ("logits", "embeddings") if opened.generation.has_head else ("embeddings",)
     options = PassOptions(engine=engine)
     return predict_pool(workspace, open_pool(workspace, pool), opened, columns=columns, options=options).predictions
 

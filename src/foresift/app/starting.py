@@ -19,7 +19,7 @@ from foresift.core.samples import Pool
 from foresift.training import Recipe
 
 try:
-    from foresift.models import build, canonical
+    from foresift.models import build, canonical, replace_head
     from foresift.models import weights as weight_files
     from foresift.models.registry import ARCHITECTURES, CUSTOM, pretrained_transform
 except ImportError as error:  # pragma: no cover - only without the extra
@@ -93,7 +93,7 @@ def _names_generation(model: str) -> bool:
 
 def _classes(pool: Pool, request: TrainRequest, parent: Model | None, *, head: bool) -> tuple[str, ...]:
     used = tuple(pool.classes[code] for code in np.unique(pool.codes[pool.labeled]).tolist())
-    if parent is not None and not head:
+    if parent is not None and not head and parent.generation.has_head:
         known = parent.generation.classes
         if request.classes and request.classes != known:
             raise UsageError(
@@ -116,7 +116,19 @@ def _from_parent(request: TrainRequest, parent: Model, classes: tuple[str, ...])
     known = parent.generation
     if request.image_size not in (None, known.transform.size):
         raise UsageError(f"{request.model} was trained at {known.transform.size} px; leave --image-size out")
-    return Start(known.architecture, classes, known.transform, parent.network(), parent)
+    network = parent.network()
+    if not known.has_head:
+        network = replace_head(network, _fresh_head(known.embedding_width, len(classes), seed=request.seed))
+    return Start(known.architecture, classes, known.transform, network, parent)
+
+
+def _fresh_head(width: int, classes: int, *, seed: int) -> nn.Module:
+    """An untrained last layer for a backbone that was trained without labels."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return torch.nn.Linear(width, classes)
 
 
 def _from_architecture(pool: Pool, request: TrainRequest, classes: tuple[str, ...]) -> Start:

@@ -70,6 +70,7 @@ class Generation:
     architecture: str
     """A name that ``foresift models`` lists, such as ``resnet20`` or ``mlp:64``."""
     classes: tuple[str, ...]
+    """In the order of the logits; none at all for a backbone that was trained without labels."""
     transform: Transform
     weights: str
     """Digest of the weights file."""
@@ -94,6 +95,11 @@ class Generation:
     def id(self) -> str:
         """Content digest of the record, weights digest included."""
         return digest_value(self.to_dict())
+
+    @property
+    def has_head(self) -> bool:
+        """Whether it gives logits; without classes only its embeddings mean something."""
+        return bool(self.classes)
 
     @property
     def trained_head_only(self) -> bool:
@@ -150,7 +156,7 @@ def _is_object(value: object) -> bool:
 
 
 def _is_texts(value: object) -> bool:
-    return isinstance(value, list | tuple) and len(value) > 0 and all(map(_is_text, value))
+    return isinstance(value, list | tuple) and all(map(_is_text, value))
 
 
 _TEXT = (_is_text, "text")

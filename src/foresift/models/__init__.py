@@ -10,13 +10,14 @@ from foresift.models.embedding import (
     require_linear_head,
     with_embedding,
 )
-from foresift.models.generations import load_network, save_generation
+from foresift.models.generations import NO_HEAD_WIDTH, load_network, save_generation
 from foresift.models.loss_prediction import load_loss_prediction, loss_predictor, with_loss_prediction
 from foresift.models.registry import ARCHITECTURES, build, canonical, describe
 from foresift.models.scoring import ScoringModule
 
 __all__ = [
     "ARCHITECTURES",
+    "NO_HEAD_WIDTH",
     "Backbone",
     "EmbeddingModel",
     "ScoringModule",

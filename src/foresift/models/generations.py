@@ -27,6 +27,8 @@ from foresift.models.registry import CUSTOM, assemble, canonical, spec_width, sp
 
 WEIGHTS_FILE = "model.safetensors"
 RECORD_FILE = "generation.json"
+NO_HEAD_WIDTH = 2
+"""Width of the last layer that a network without classes carries along, untrained and never asked."""
 PROBE_IMAGES, PROBE_LOGITS = 2, 8
 """A probe holds the first logits of so many images."""
 
@@ -53,7 +55,8 @@ def save_generation(
     Args:
         folder: absent or empty; its parent is made.
         architecture: a name of ``foresift models``, or ``custom`` for a user's own module.
-        classes: c names, in the order of the logits.
+        classes: c names, in the order of the logits; none for a backbone, whose network has
+            ``NO_HEAD_WIDTH`` logits that nobody asks for.
         files: more files that belong into the folder, by their path in it; the originals stay.
         parts: modules that were trained beside the network; each is kept as ``NAME.safetensors``.
     Raises:
@@ -181,7 +184,7 @@ def _checked_name(architecture: str) -> str:
 
 def _untrained(generation: Generation, module: nn.Module | None) -> nn.Module:
     backbone, head = split(generation.architecture)
-    classes = len(generation.classes)
+    classes = len(generation.classes) or NO_HEAD_WIDTH
     if backbone != CUSTOM:
         return _blank(generation.architecture, classes=classes, image_size=generation.transform.size)
     if module is None:
@@ -203,11 +206,11 @@ def _blank(architecture: str, *, classes: int, image_size: int) -> nn.Module:
 
 def _check_record(network: nn.Module, *, architecture: str, classes: Sequence[str], size: int) -> None:
     """A record that could not be loaded again is refused while the network is still in memory."""
-    width = logits_width(network)
-    if width != len(classes):
+    width, expected = logits_width(network), len(classes) or NO_HEAD_WIDTH
+    if width != expected:
         raise ModelError(f"the network gives {width} logits, but {len(classes)} classes were named")
     if split(architecture)[0] != CUSTOM:
-        blank = _blank(architecture, classes=len(classes), image_size=size)
+        blank = _blank(architecture, classes=expected, image_size=size)
         weights.check_fit(blank.state_dict(), network.state_dict(), where=f"architecture {architecture}")
 
 
