@@ -14,7 +14,7 @@ import pytest
 import timm
 from torch import Tensor, nn
 
-from foresift.app import fitting, python
+from foresift.app import fitting, keeping, python
 from foresift.app.training import Trained, TrainRequest, train
 from foresift.app.workspace import Workspace
 from foresift.core.errors import ModelError, QuarantineError, UnknownNameError, UsageError
@@ -91,13 +91,13 @@ def test_a_place_that_is_taken_is_refused_before_anything_is_read(
 def test_killed_before_the_clean_up_the_generation_is_whole(
     run: Callable[..., Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = fitting.save_generation
+    save = keeping.save_generation
 
     def save_and_die(*args: Any, **values: Any) -> None:
         save(*args, **values)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fitting, "save_generation", save_and_die)
+    monkeypatch.setattr(keeping, "save_generation", save_and_die)
     with pytest.raises(KeyboardInterrupt):
         run(model="mlp:4", recipe={"epochs": 2, "checkpoint_every_epoch": True})
     out = tmp_path / "gen"
@@ -108,14 +108,14 @@ def test_killed_before_the_clean_up_the_generation_is_whole(
 
 def die_after_saving(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a kill does between the rename of the generation folder and the clean-up."""
-    save = fitting.save_generation
+    save = keeping.save_generation
 
     def save_and_die(*args: Any, **values: Any) -> None:
         save(*args, **values)
         monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fitting, "save_generation", save_and_die)
+    monkeypatch.setattr(keeping, "save_generation", save_and_die)
 
 
 @pytest.mark.parametrize("way", ["all", "head"])

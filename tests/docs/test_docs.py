@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -42,6 +43,15 @@ def test_the_tutorial_runs_as_it_is_printed(tmp_path: Path) -> None:
     script = "\n".join(["set -eu", *blocks(ROOT / "docs" / "tutorial.md", "sh")])
     run(["bash"], tmp_path, script)
     assert (tmp_path / "generation-2" / "generation.json").is_file()
+
+
+def test_the_start_without_labels_runs_as_it_is_printed(tmp_path: Path) -> None:
+    script = "\n".join(["set -eu", *blocks(ROOT / "docs" / "how-to" / "start-without-labels.md", "sh")])
+    run(["bash"], tmp_path, script)
+    assert (tmp_path / "generation-1" / "generation.json").is_file()
+    ran = [json.loads((tmp_path / f"{name}.csv.receipt.json").read_text())["details"] for name in ("first", "second")]
+    assert ran[0]["ran"].startswith("typiclust")
+    assert "labels" in ran[1]["why"] or "balanced accuracy" in ran[1]["why"]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,17 +12,17 @@ import numpy.typing as npt
 
 from foresift.app.adopting import UNTRAINED
 from foresift.app.images import LabeledImages, labeled_images
+from foresift.app.keeping import held, save
 from foresift.app.passes import Model, PassOptions, open_model, predict_pool
 from foresift.app.pools import open_pool, relabeled
 from foresift.app.starting import Start, start_of, with_defaults
-from foresift.app.training import Trained, TrainRequest, started_from, taken, work_folder
+from foresift.app.training import Trained, TrainRequest, started_from, work_folder
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Embeddings
 from foresift.core.errors import LabelError, MissingExtraError, QuarantineError, UsageError
-from foresift.core.generations import Generation
 from foresift.core.samples import Pool, Quarantined
 from foresift.stores.files import disk_errors
-from foresift.stores.generations import is_generation, read_generation
+from foresift.stores.generations import is_generation
 
 try:
     from foresift.models import head_logits, replace_head, require_linear_head, save_generation, with_loss_prediction
@@ -60,8 +59,8 @@ def _train_all(workspace: Workspace, pool: Pool, request: TrainRequest, start: S
     _refuse_broken(request, quarantined)
     notes = _notes(pool, start)
     record = _record(request, start, images.pool, recipe, val=None if val is None else val.pool)
-    if (held := _held(workspace, request.out, record)) is not None:
-        return Trained(generation=held, folder=request.out, quarantined=quarantined, notes=(*notes, COMPLETE))
+    if (known := held(workspace, request.out, record)) is not None:
+        return Trained(generation=known, folder=request.out, quarantined=quarantined, notes=(*notes, COMPLETE))
     work = work_folder(request.out)
     with disk_errors(work):
         result = train_network(
@@ -78,7 +77,7 @@ def _train_all(workspace: Workspace, pool: Pool, request: TrainRequest, start: S
     if val is not None:
         metrics["val"] = evaluate(_network_logits(start.network, val), val.codes)
     return Trained(
-        generation=_save(workspace, request.out, start.network, record, metrics, files=_kept_files(work), parts=parts),
+        generation=save(workspace, request.out, start.network, record, metrics, files=_kept_files(work), parts=parts),
         folder=request.out,
         quarantined=quarantined,
         notes=(*notes, *result.notes),
@@ -110,12 +109,12 @@ def _train_head(workspace: Workspace, pool: Pool, request: TrainRequest, start: 
     architecture = start.architecture.partition("+")[0] + ("" if recipe.head == "linear" else f"+{recipe.head}")
     headed = replace(start, architecture=architecture, parent=backbone)
     record = _record(request, headed, seen.pool, recipe, val=None if val is None else val.pool)
-    if (held := _held(workspace, request.out, record)) is not None:
-        return Trained(generation=held, folder=request.out, quarantined=quarantined, notes=(*notes, COMPLETE))
+    if (known := held(workspace, request.out, record)) is not None:
+        return Trained(generation=known, folder=request.out, quarantined=quarantined, notes=(*notes, COMPLETE))
     head = fit_head(seen.embeddings, seen.codes, classes=len(start.classes), head=recipe.head, seed=request.seed)
     network = replace_head(start.network, head)
     metrics = {} if val is None else {"val": evaluate(head_logits(network, val.embeddings), val.codes)}
-    generation = _save(workspace, request.out, network, record, metrics)
+    generation = save(workspace, request.out, network, record, metrics)
     return Trained(generation=generation, folder=request.out, quarantined=quarantined, notes=notes)
 
 
@@ -192,46 +191,6 @@ def _record(request: TrainRequest, start: Start, used: Pool, recipe: Recipe, *, 
         "recipe": {**recipe.to_dict(), "start": started_from(request)},
         "seed": request.seed,
     }
-
-
-def _held(workspace: Workspace, out: Path, record: Mapping[str, Any]) -> Generation | None:
-    """The generation of this very record if the folder holds it already, cleaned up after and noted.
-
-    Raises:
-        ModelError: the folder holds another one.
-    """
-    if not is_generation(out):
-        return None
-    held = read_generation(out)
-    if any(getattr(held, name) != value for name, value in record.items()):
-        raise taken(out)
-    _conclude(workspace, held, out)
-    return held
-
-
-def _save(
-    workspace: Workspace,
-    out: Path,
-    network: nn.Module,
-    record: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    *,
-    files: Mapping[str, Path] | None = None,
-    parts: Mapping[str, nn.Module] | None = None,
-) -> Generation:
-    with disk_errors(out):
-        generation = save_generation(out, network, **record, metrics=metrics, files=files, parts=parts)
-    _conclude(workspace, generation, out)
-    return generation
-
-
-def _conclude(workspace: Workspace, generation: Generation, out: Path) -> None:
-    """What is left to do once a generation is whole; a killed call's repetition does it."""
-    workspace.note_generation(generation, out)
-    work = work_folder(out)
-    with disk_errors(work):
-        if work.is_dir():
-            shutil.rmtree(work)
 
 
 def _counts(pool: Pool) -> tuple[list[int], list[int]]:

@@ -67,14 +67,14 @@ def parent_of(workspace: Workspace, request: TrainRequest) -> Model | None:
     """The generation to start from, if ``--model`` names one rather than an architecture."""
     if request.module is not None and request.model == CUSTOM:
         return None
-    if request.module is not None or _names_generation(request.model):
+    if request.module is not None or names_generation(request.model):
         if request.weights or request.pretrained:
             raise UsageError("--weights and --pretrained start from an architecture, not from a generation")
         return open_model(workspace, request.model, module=request.module)
     return None
 
 
-def _names_generation(model: str) -> bool:
+def names_generation(model: str) -> bool:
     """Whether ``--model`` is a folder or id; a name of both a folder and an architecture is the architecture's.
 
     Raises:

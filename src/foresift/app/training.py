@@ -118,14 +118,15 @@ def _refuse_nonsense(workspace: Workspace, data: str | Path, request: TrainReque
         raise UsageError("--weights and --pretrained exclude each other")
     if os.sep in request.model or looks_like_id(request.model):
         workspace.generation_folder(request.model)
-    if not _is_free(request.out) and not _asked_before(request):
+    if not is_free(request.out) and not _asked_before(request):
         raise taken(request.out)
     for place in (data, request.val):
         if place not in ("-", None):
             open_source(str(place))
 
 
-def _is_free(out: Path) -> bool:
+def is_free(out: Path) -> bool:
+    """Whether a generation may be written there: nothing, or an empty folder."""
     return not out.exists() or (out.is_dir() and not any(out.iterdir()))
 
 

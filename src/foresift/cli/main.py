@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from foresift.cli import demo, inspect, learn, regions, selection, study
+from foresift.cli import demo, embedding, inspect, learn, regions, selection, study
 from foresift.core.errors import ForesiftError, UsageError
 
 _INTERRUPTED = 130
@@ -23,7 +23,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Sifts today's images for tomorrow's model: chooses what people should label.",
 )
-for _command in (*demo.COMMANDS, *learn.COMMANDS, *selection.COMMANDS, *regions.COMMANDS, *inspect.COMMANDS):
+for _command in (
+    *demo.COMMANDS,
+    *embedding.COMMANDS,
+    *learn.COMMANDS,
+    *selection.COMMANDS,
+    *regions.COMMANDS,
+    *inspect.COMMANDS,
+):
     app.command()(_command)
 for _name, _group in study.GROUPS.items():
     app.add_typer(_group, name=_name)

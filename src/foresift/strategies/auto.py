@@ -179,7 +179,7 @@ def _first(labels: int, budget: int) -> tuple[Strategy, str]:
     """What runs before the rule holds."""
     most, clusters = TypiClust().max_clusters, labels + budget
     if clusters <= most:
-        return parse("typiclust"), f"the most typical sample of {budget} of {clusters} clusters"
+        return parse("typiclust"), f"typical samples of {budget} of {clusters} clusters"
     if budget <= DPP_PICKS:
         return parse("k-dpp"), f"{clusters} clusters would be more than {most}: a diverse set instead"
     return parse("typiclust"), f"more than {DPP_PICKS} picks are too many for k-dpp: several of each of {most} clusters"
