@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,37 +15,37 @@ from foresift.inference.dense_columns import DenseSubject, PatchEmbeddings, Patc
 
 
 class Features(nn.Module):
-    """Each feature sees the 8 x 8 pixels that it stands for."""
+    """Each feature sees the square of pixels that it stands for."""
 
-    stride = 8
-
-    def __init__(self) -> None:
+    def __init__(self, stride: int = 8) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.body = nn.Conv2d(3, 5, 8, stride=8)
+        self.stride = stride
+        self.body = nn.Conv2d(3, 5, stride, stride=stride)
 
     def features(self, images: Tensor) -> Tensor:
-        below, beside = (-side % 8 for side in images.shape[2:])
+        below, beside = (-side % self.stride for side in images.shape[2:])
         return self.body(functional.pad(images, (0, beside, 0, below)))
 
 
 SUBJECT = DenseSubject(network=Features().requires_grad_(False), mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.3))
+COARSE = replace(SUBJECT, network=Features(32).requires_grad_(False))
 
 
 def picture(h: int, w: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, size=(h, w, 3), dtype=np.uint8)
 
 
-def direct(pixels: np.ndarray, patch: int) -> np.ndarray:
+def direct(pixels: np.ndarray, patch: int, subject: DenseSubject = SUBJECT) -> np.ndarray:
     """(i j d,) one feature at a time."""
     image = (torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255 - torch.tensor(SUBJECT.mean).view(1, 3, 1, 1)) / (
         torch.tensor(SUBJECT.std).view(1, 3, 1, 1)
     )
-    features = SUBJECT.network.features(image)[0].numpy()
+    features, stride = subject.network.features(image)[0].numpy(), subject.network.stride
     of: dict[tuple[int, int], list[np.ndarray]] = {}
     for i in range(features.shape[1]):
         for j in range(features.shape[2]):
-            y, x = 8 * i + 4, 8 * j + 4
+            y, x = stride * i + stride // 2, stride * j + stride // 2
             if y < pixels.shape[0] and x < pixels.shape[1]:
                 of.setdefault((y // patch, x // patch), []).append(features[:, i, j])
     return np.concatenate([np.mean(of[key], axis=0) for key in sorted(of)])
@@ -55,6 +57,12 @@ def test_a_patch_has_the_mean_of_the_features_whose_middles_lie_in_it(patch: int
     made = PatchEmbeddings(patch=patch).scorer(SUBJECT)(pixels)
     assert (made.height, made.width) == (88, 112)
     np.testing.assert_allclose(made.values, direct(pixels, patch), rtol=1e-4, atol=1e-5)
+
+
+def test_features_that_lie_in_two_patches_belong_to_that_of_their_middle() -> None:
+    pixels = picture(150, 217)
+    made = PatchEmbeddings(patch=48).scorer(COARSE)(pixels)
+    np.testing.assert_allclose(made.values, direct(pixels, 48, COARSE).reshape(-1), rtol=1e-4, atol=1e-5)
 
 
 def test_in_windows_as_whole() -> None:
