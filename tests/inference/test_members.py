@@ -150,7 +150,7 @@ def test_the_network_stays_as_it_was(training: bool) -> None:
 
 @pytest.mark.parametrize("layers", [(), (nn.Dropout(0.0),), (nn.ReLU(),)])
 def test_a_network_without_dropout_is_refused(layers: tuple[nn.Module, ...]) -> None:
-    with pytest.raises(ModelError, match="Net has no dropout layer with p > 0, so that all members would agree"):
+    with pytest.raises(ModelError, match="the model has no dropout layer with p > 0, so that all members would agree"):
         dropout_members(Net(*layers), e=3)
 
 

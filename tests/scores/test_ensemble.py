@@ -185,7 +185,7 @@ def test_the_public_door_gives_every_score() -> None:
     with pytest.raises(UsageError, match="needs labels"):
         foresift.score(made, "error-count")
     plain = Predictions.from_arrays(["a"], logits=np.zeros((1, 2)))
-    with pytest.raises(MissingColumnError, match="give member_logits to"):
+    with pytest.raises(MissingColumnError, match="give member_logits"):
         foresift.score(plain, "bald")
 
 

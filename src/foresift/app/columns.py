@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from foresift.training.columns import FittedPass
 
 
+JOINT = ("members", "member-logits")
+"""Columns of several members: of one network with dropout, or of several models."""
+
+
 def columns_of(strategy: Strategy) -> list[str]:
     """The columns that a strategy needs a model for."""
     return model_columns(strategy.needs)
@@ -51,15 +55,21 @@ class Plan:
     fitted: tuple[FittedPass, ...]
 
 
-def plan(strategy: Strategy, *, also: Sequence[str] = ()) -> Plan:
+def plan(strategy: Strategy, *, also: Sequence[str] = (), draws: int | None = None) -> Plan:
     """The passes that make what a strategy needs of a model; told before an image is read.
 
+    Args:
+        also: ``logits`` or ``embeddings``, where somebody else reads them.
+        draws: members of one network with dropout; None = the default of the pass.
     Raises:
         MissingColumnError: it needs a column that no pass makes.
         MissingExtraError: torch is not installed, and a pass needs it.
-        UsageError: a parameter out of range.
+        UsageError: a parameter out of range, or draws of a strategy that reads no members.
     """
     fitted = fitted_passes(strategy)
+    if draws is not None and not set(JOINT) & set(strategy.needs):
+        raise UsageError(f"--draws counts dropout passes, and {strategy.name} needs no members; leave it out")
+    asked = {} if draws is None else {"draws": draws}
     made = {one.name for one in fitted}
     wanted = [name for name in columns_of(strategy) if name not in (*FORWARD_COLUMNS, *made)]
     for name in wanted:
@@ -69,9 +79,13 @@ def plan(strategy: Strategy, *, also: Sequence[str] = ()) -> Plan:
     forward = tuple(name for name in needs if name in FORWARD_COLUMNS)
     return Plan(
         forward=forward if forward or wanted else ("embeddings",),  # which images are usable shows in a pass
-        over_images=tuple(configured(COLUMN_PASSES.get(name), strategy) for name in wanted),
+        over_images=tuple(_pass_of(name, strategy, asked if name in JOINT else {}) for name in wanted),
         fitted=tuple(fitted),
     )
+
+
+def _pass_of(name: str, strategy: Strategy, asked: Mapping[str, Any]) -> ColumnPass:
+    return configured(COLUMN_PASSES.get(name), strategy, asked=asked)
 
 
 def check_model(todo: Plan, model: Model, what: str) -> None:
@@ -93,26 +107,28 @@ def predict_needed(
     labeled: Iterable[Any],
     options: PassOptions,
     also: Sequence[str] = (),
+    draws: int | None = None,
 ) -> PassResult:
     """Every column that a strategy needs, of every usable sample of a pool, in ascending order of id.
 
     Args:
         labeled: m ids, for columns that are fitted to them.
-        also: ``logits`` or ``embeddings``, where somebody else reads them.
+        also, draws: as for :func:`plan`.
     Raises:
         MissingColumnError: a column that no pass makes; told before any image is read.
         ForesiftError: as :func:`foresift.app.passes.predict_pool`.
     """
-    todo = plan(strategy, also=also)
+    todo = plan(strategy, also=also, draws=draws)
     results = [predict_pool(workspace, pool, model, columns=todo.forward, options=options)] if todo.forward else []
     results += [predict_column(workspace, pool, model, column, options=options) for column in todo.over_images]
     result = joined(results)
-    images = _images_of(pool, result.predictions)
+    images = images_of(pool, result.predictions)
     predictions = with_fitted(result.predictions, todo.fitted, labeled=labeled, keep=keep_in(workspace), images=images)
     return replace(result, predictions=predictions)
 
 
-def _images_of(pool: Pool, predictions: Predictions) -> PoolImages:
+def images_of(pool: Pool, predictions: Predictions) -> PoolImages:
+    """The images behind predictions of a pool, for columns that are fitted to pixels."""
     rows = pool.rows_of(predictions.sample_ids)
     uris = pool.uris[rows].tolist()
 
@@ -181,18 +197,23 @@ def joined(results: Sequence[PassResult]) -> PassResult:
         ids = ids[np.isin(ids, result.predictions.sample_ids)]
     parts = [_only(result.predictions, ids) for result in results]
     columns = {name: column for part in parts for name, column in part.columns.items()}
-    report = PassReport()
-    for result in results:
-        report.inferred += result.report.inferred
-        report.batches += result.report.batches
-        report.shards += result.report.shards
-        report.unread |= result.report.unread
     return PassResult(
         predictions=replace(parts[0], columns=columns),
         quarantined=tuple(dict.fromkeys(broken for result in results for broken in result.quarantined)),
-        report=report,
+        report=summed([result.report for result in results]),
         choice=results[0].choice,
     )
+
+
+def summed(reports: Sequence[PassReport]) -> PassReport:
+    """What several passes did together."""
+    total = PassReport()
+    for report in reports:
+        total.inferred += report.inferred
+        total.batches += report.batches
+        total.shards += report.shards
+        total.unread |= report.unread
+    return total
 
 
 def _only(predictions: Predictions, ids: npt.NDArray[Any]) -> Predictions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def select_images(
     request: Request,
     dense: Dense,
     *,
-    model: str | Path | None = None,
+    model: str | Path | Sequence[str | Path] | None = None,
     stdin: Iterable[str] | None = None,
 ) -> Selected:
     """Choose from a pool by whatever kind of model is given.
@@ -82,13 +82,16 @@ def select_images(
         UsageError: scores of pixels or patches are asked of no model.
         ForesiftError: as :func:`foresift.app.pool_selection.select_from_pool`.
     """
-    if model is not None and is_dense(workspace, model):
-        return select_dense(workspace, spec, request, dense, model=open_dense(workspace, model), stdin=stdin)
-    if dense.unit == "patch" and model is None:
+    models = [model] if isinstance(model, str | Path) else list(model or ())
+    if segmenters := [one for one in models if is_dense(workspace, one)]:
+        if len(models) > 1 or request.checkpoints or request.draws is not None:
+            raise UsageError(f"{segmenters[0]} is a segmentation model; members of an ensemble are classifiers")
+        return select_dense(workspace, spec, request, dense, model=open_dense(workspace, segmenters[0]), stdin=stdin)
+    if dense.unit == "patch" and not models:
         return _select_unseen(workspace, spec, request, dense, stdin)
     if dense.asked:
         what = "--unit patch" if dense.unit == "patch" else "--aggregate"
-        given = "none was given" if model is None else f"{model} is a classifier"
+        given = f"{models[0]} is a classifier" if models else "none was given"
         raise UsageError(f"{what} needs a segmentation model (--model DIR); {given}")
     return select_from_pool(workspace, spec, request, model=model, stdin=stdin)
 

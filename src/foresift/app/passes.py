@@ -50,6 +50,8 @@ class Model:
     """Ask for the embeddings alone, under the key that every head on this backbone shares."""
     module: nn.Module | None = None
     """For the architecture ``custom``: the user's own module."""
+    checkpoint: Path | None = None
+    """Weights of one epoch in place of the last; ``generation.weights`` is this file's digest then."""
 
     @property
     def stage(self) -> str:
@@ -77,8 +79,10 @@ class Model:
 
     def network(self) -> nn.Module:
         """The trained network, in evaluation mode."""
-        from foresift.models import load_network
+        from foresift.models import load_checkpoint, load_network
 
+        if self.checkpoint is not None:
+            return load_checkpoint(self.checkpoint, self.generation, module=self.module)
         return load_network(self.folder, self.generation, module=self.module)
 
     def subject(self) -> Subject:
@@ -148,7 +152,7 @@ def check_weights(workspace: Workspace, folder: Path, digest: str) -> None:
         ModelError: it changed since.
     """
     path = folder / WEIGHTS
-    if _remembered_digest(workspace, path) != digest:
+    if remembered_digest(workspace, path) != digest:
         raise ModelError(f"{path} is not the file that the generation was recorded with; restore it or train again")
 
 
@@ -491,7 +495,8 @@ def _columns(stored: StoredRows, good: npt.NDArray[np.bool_], producer: Producer
     return columns
 
 
-def _remembered_digest(workspace: Workspace, path: Path) -> str:
+def remembered_digest(workspace: Workspace, path: Path) -> str:
+    """Digest of a file's bytes, read again only when its size or time changed."""
     from foresift.core.digests import digest_bytes
 
     stat = path.stat()

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from foresift.app.class_codes import Codes, label_codes, truth_codes
-from foresift.app.columns import check_model, plan, predict_needed
+from foresift.app.columns import check_model
+from foresift.app.committee import check_plan, open_members, predict_models
 from foresift.app.engine_choice import ScoreInUse
 from foresift.app.fitted import fitted_passes, keep_in, with_fitted
 from foresift.app.guarding import HeldOut, Limits, check_groups, with_groups_of, with_held_out
-from foresift.app.passes import Model, PassOptions, PassResult, open_model
+from foresift.app.passes import Model, PassOptions, PassResult
 from foresift.app.pools import LabeledPart, labeled_part, open_pool
 from foresift.app.receipts import keep_receipt
 from foresift.app.selecting import check_budget
@@ -60,6 +61,10 @@ class Request:
     """What must not be picked."""
     control: float = 0.0
     """Share of the budget that is drawn at random."""
+    checkpoints: str = ""
+    """``all`` or ``last=N``: the kept checkpoints of the one model, as the members of an ensemble."""
+    draws: int | None = None
+    """Dropout passes of the one model, for strategies that need members."""
     options: PassOptions = field(default_factory=PassOptions)
 
 
@@ -79,26 +84,30 @@ def select_from_pool(
     spec: str | Path,
     request: Request,
     *,
-    model: str | Path | None = None,
+    model: str | Path | Sequence[str | Path] | None = None,
     stdin: Iterable[str] | None = None,
 ) -> Selected:
     """Choose from a pool of images; scores come from the store, or from a pass that fills it.
 
     A strategy that needs no column reads no image of a pool with its own ids.
 
+    Args:
+        model: a generation folder or id; several are the members of an ensemble.
     Raises:
-        UsageError: the strategy needs a model and none is given; budget out of range.
+        UsageError: the strategy needs a model and none is given; budget out of range; models that are no ensemble.
         ForesiftError: as :func:`foresift.app.passes.predict_pool`.
     """
     strategy, guards = checked(request), request.limits.guards()
     needs = (*strategy.needs, *guards.needs)
     columns = model_columns(needs)
-    if columns and model is None:
+    specs = [model] if isinstance(model, str | Path) else list(model or ())
+    if columns and not specs:
         asks = f"strategy {strategy.name}" if model_columns(strategy.needs) else "this guard"
         raise UsageError(f"{asks} needs {' and '.join(columns)}: give the model with --model DIR")
-    todo = plan(strategy, also=model_columns(guards.needs))
-    opened = open_model(workspace, model) if model is not None and columns else None
-    if opened is not None:
+    members = bool(request.checkpoints) or len(specs) > 1
+    todo = check_plan(strategy, members=members, draws=request.draws, also=model_columns(guards.needs))
+    models = open_members(workspace, specs, checkpoints=request.checkpoints) if columns else []
+    for opened in models:
         check_model(todo, opened, f"strategy {strategy.name}" if model_columns(strategy.needs) else "this guard")
     need_digests = bool(columns) or request.limits.reads_images
     pool = open_pool(workspace, spec, need_digests=need_digests, progress=request.options.progress, stdin=stdin)
@@ -107,9 +116,10 @@ def select_from_pool(
     labeled = labeled_part(pool, request.labeled, own_labels="truth" not in strategy.needs)
     pool = replace(pool, notes=(*pool.notes, *labeled.notes))
     check_budget(request.budget, len(pool) - len(labeled.ids), allow_short=request.allow_short)
-    held_out = with_held_out(guards, request.limits, pool, workspace=workspace, model=opened, options=request.options)
+    first = models[0] if models else None
+    held_out = with_held_out(guards, request.limits, pool, workspace=workspace, model=first, options=request.options)
     job = Job(workspace, pool, strategy, labeled, request, held_out)
-    return _select_unseen(job) if opened is None else _select_predicted(job, opened)
+    return _select_predicted(job, models) if models else _select_unseen(job)
 
 
 def select_from_predictions(workspace: Workspace, path: Path, request: Request) -> Selected:
@@ -256,14 +266,15 @@ def _why_broken(uri: str) -> str:
     return ""
 
 
-def _select_predicted(job: Job, model: Model) -> Selected:
+def _select_predicted(job: Job, models: list[Model]) -> Selected:
     strategy, request, pool = job.strategy, job.request, job.pool
     guards = job.held_out.guards
     unlabeled = max(1, len(pool) - len(job.labeled.ids))
     share = min(1.0, max(1, request.budget) / unlabeled)
     options = replace(request.options, score=ScoreInUse(name=_score_in_use(strategy), share=share))
     also = model_columns(guards.needs)
-    result = predict_needed(job.workspace, pool, model, strategy, labeled=job.labeled.ids, options=options, also=also)
+    asked: dict[str, Any] = {"labeled": job.labeled.ids, "options": options, "also": also, "draws": request.draws}
+    result, record = predict_models(job.workspace, pool, models, strategy, **asked)
     predictions = result.predictions
     usable = len(predictions) - int(np.isin(job.labeled.ids, predictions.sample_ids).sum())
     check_budget(request.budget, usable, allow_short=request.allow_short)
@@ -273,11 +284,6 @@ def _select_predicted(job: Job, model: Model) -> Selected:
     columns = [name for name in dict.fromkeys(needs) if name not in LABEL_NEEDS]
     described = describe(pool, result.quarantined, predictions, columns)
     engine = {**asdict(result.choice), "checks": {n: c.to_dict() for n, c in result.choice.checks.items()}}
-    record = {
-        "id": model.generation.id,
-        "folder": str(model.folder.absolute()),
-        "classes": list(model.generation.classes),
-    }
     job = replace(job, pool=replace(pool, quarantined=result.quarantined))
     selected = finish(job, predictions, described, model=record, engine=engine)
     return replace(selected, quarantined=result.quarantined, result=result, notes=(*selected.notes, *result.notes))

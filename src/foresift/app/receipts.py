@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.app.columns import spelled_pass, stored_column
+from foresift.app.committee import Joint, is_joint
 from foresift.app.dense_units import stored_producer, unit_values
 from foresift.app.fitted import is_fitted, read_fitted
 from foresift.app.passes import BACKBONE, Model, open_model, read_stored
@@ -191,11 +193,36 @@ def _columns(workspace: Workspace, receipt: Receipt, snapshot: Snapshot) -> Pred
     if "file" in receipt.pool:
         given = _from_file(Path(receipt.pool["file"]))
         return _with_fitted_columns(workspace, receipt, given)
+    joint = _joint(workspace, receipt, snapshot)
     columns = {
-        name: Column(values=_values(workspace, receipt, snapshot, name, producer), producer=producer)
+        name: Column(
+            values=joint[name] if name in joint else _values(workspace, receipt, snapshot, name, producer),
+            producer=producer,
+        )
         for name, producer in receipt.producers.items()
     }
     return Predictions(sample_ids=snapshot.ids, columns=columns, uris=snapshot.uris)
+
+
+def _joint(workspace: Workspace, receipt: Receipt, snapshot: Snapshot) -> dict[str, npt.NDArray[Any]]:
+    """The columns that several members made together, from what each of them said.
+
+    Raises:
+        ReplayError: which member is missing.
+    """
+    names = [name for name, producer in receipt.producers.items() if is_joint(producer)]
+    joint, members = Joint(names), receipt.model.get("members", []) if names else []
+    for number, member in enumerate(members, start=1):
+        try:
+            producer = Producer(**member["producer"])
+            joint.add(_stored(workspace, replace(receipt, model=member), snapshot, "logits", producer))
+        except ReplayError as error:
+            raise ReplayError(f"member {number} of {len(members)}, {_member(member)}: {error}") from None
+    return joint.columns()
+
+
+def _member(member: Mapping[str, Any]) -> str:
+    return " ".join(filter(None, (str(member.get("folder")), member.get("checkpoint", ""))))
 
 
 def _with_fitted_columns(workspace: Workspace, receipt: Receipt, given: Predictions) -> Predictions:
@@ -297,15 +324,28 @@ def _remedy(workspace: Workspace, receipt: Receipt, producer: Producer) -> str:
     """The command that fills the store again; another engine or batch size could round otherwise."""
     pool = (_pool_argument(receipt), "--model", receipt.model.get("folder"))
     unit = ("--unit", "patch", "--patch", receipt.pool.get("patch")) if receipt.pool.get("unit") == "patch" else ()
-    by_select = ("foresift", "select", *pool, "--strategy", receipt.strategy, *unit, "--budget", 1)
+    asked = (*unit, *_asked(receipt, producer))
+    by_select = ("foresift", "select", *pool, "--strategy", receipt.strategy, *asked, "--budget", 1)
     if stored_producer(producer) is not None:
         return shlex.join(map(str, (*by_select, "--home", workspace.home)))
     words = [
-        *(("foresift", "predict", *pool) if spelled_pass(producer.stage) is None else by_select),
+        *(("foresift", "predict", *pool) if _by_predict(receipt, producer) else by_select),
         *("--engine", f"{producer.engine.partition('-')[0]}-{producer.precision}"),
         *("--batch", producer.batch, "--home", workspace.home),
     ]
     return shlex.join(map(str, words))
+
+
+def _by_predict(receipt: Receipt, producer: Producer) -> bool:
+    return spelled_pass(producer.stage) is None and "checkpoint" not in receipt.model
+
+
+def _asked(receipt: Receipt, producer: Producer) -> tuple[object, ...]:
+    """Options of select beside the strategy that decide what is inferred."""
+    if "checkpoint" in receipt.model:
+        return ("--checkpoints", "all")
+    draws = getattr(spelled_pass(producer.stage), "draws", None)
+    return () if draws is None or "draws=" in receipt.strategy else ("--draws", draws)
 
 
 def _pool_argument(receipt: Receipt) -> object:

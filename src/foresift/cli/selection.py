@@ -25,7 +25,15 @@ def select(
     ] = None,
     budget: Annotated[int | None, typer.Option(help="Labels to buy.", show_default=False)] = None,
     strategy: Annotated[str, typer.Option(help="NAME or NAME:key=value,... (foresift strategies).")] = "margin",
-    model: Annotated[str | None, typer.Option(help="A generation folder or id.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A generation folder or id; several are an ensemble.", show_default=False)
+    ] = None,
+    checkpoints: Annotated[
+        str, typer.Option(metavar="all|last=N", help="The model's kept checkpoints as an ensemble.", show_default=False)
+    ] = "",
+    draws: Annotated[
+        int | None, typer.Option(min=1, help="Dropout passes of one model, for strategies that need members.")
+    ] = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Instead of POOL: a Parquet file with id, logits, embedding.")
     ] = None,
@@ -72,7 +80,7 @@ def select(
 
     if (pool is None) == (predictions is None):
         raise UsageError("give either POOL or --predictions FILE" + (", not both" if pool is not None else ""))
-    if predictions is not None and model is not None:
+    if predictions is not None and (model or checkpoints or draws):
         raise UsageError("--model has no part in a selection from --predictions; leave one of them out")
     if (budget is None) == (budget_pixels is None):
         raise UsageError("give the number of labels to buy with --budget N (or pixels of patches, --budget-pixels N)")
@@ -85,6 +93,8 @@ def select(
         allow_short=allow_short,
         out=out,
         control=control,
+        checkpoints=checkpoints,
+        draws=draws,
         limits=Limits(
             min_distance=min_distance,
             validation=validation,
@@ -168,6 +178,8 @@ def _summary(chosen: Selected, out: Path | None) -> None:
     receipt = selection.receipt
     short = ", all there are" if receipt.short else ""
     note(f"selected {len(selection):,} of {receipt.n_candidates:,} by {receipt.strategy}, seed {receipt.seed}{short}")
+    if members := receipt.model.get("members"):
+        note(f"{len(members)} members; logits are the {receipt.model['logits']}")
     if "why" in receipt.details:
         note(f"{receipt.details['ran']} ran: {receipt.details['why']}")
     for line in _guards_and_control(selection):

@@ -99,8 +99,8 @@ def dropout_layers(network: nn.Module) -> dict[str, nn.Module]:
     found = {path: layer for path, layer in network.named_modules() if isinstance(layer, DROPOUT) and layer.p > 0}
     if not found:
         raise ModelError(
-            f"{type(network).__name__} has no dropout layer with p > 0, so that all members would agree; "
-            "train one with dropout, or give several models"
+            "the model has no dropout layer with p > 0, so that all members would agree; train one with dropout "
+            "(such as --model cnn:16,dropout=0.3), or give several models (--model A --model B, --checkpoints all)"
         )
     return {path: copy.deepcopy(layer).cpu().train() for path, layer in found.items()}
 

@@ -10,7 +10,7 @@ from foresift.models.embedding import (
     require_linear_head,
     with_embedding,
 )
-from foresift.models.generations import NO_HEAD_WIDTH, load_network, save_generation
+from foresift.models.generations import NO_HEAD_WIDTH, load_checkpoint, load_network, save_generation
 from foresift.models.loss_prediction import load_loss_prediction, loss_predictor, with_loss_prediction
 from foresift.models.registry import ARCHITECTURES, build, canonical, describe
 from foresift.models.scoring import ScoringModule
@@ -27,6 +27,7 @@ __all__ = [
     "embedding_width",
     "head_logits",
     "head_of",
+    "load_checkpoint",
     "load_loss_prediction",
     "load_network",
     "loss_predictor",

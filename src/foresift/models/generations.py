@@ -103,6 +103,17 @@ def load_network(folder: Path, generation: Generation, *, module: nn.Module | No
     return loaded
 
 
+def load_checkpoint(path: Path, generation: Generation, *, module: nn.Module | None = None) -> nn.Module:
+    """The network of a generation with the weights that were kept after one of its epochs; in evaluation mode.
+
+    Raises:
+        ModelError: the file is missing, torn, changed since its digest was taken, or of another architecture.
+    """
+    if not path.is_file() or digest_bytes(path.read_bytes()) != generation.weights:
+        raise ModelError(f"{path}: gone or changed since the selection began; run it again")
+    return weights.apply(_untrained(generation, module), weights.read_network(path), where=path).eval()
+
+
 def recorded_weights(folder: Path, digest: str) -> weights.StateDict:
     """The tensors of a generation folder.
 

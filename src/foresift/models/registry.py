@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +18,7 @@ from foresift.core.errors import ModelError, UnknownNameError, UsageError
 from foresift.core.generations import Transform
 from foresift.core.protocols import ModelBuilder
 from foresift.core.registry import Registry
+from foresift.models.dropout import with_dropout
 from foresift.models.embedding import embedding_width, mlp_head, replace_head, trial_images, with_embedding
 from foresift.models.network import Network
 from foresift.models.pretrained import published, published_classes, published_transform
@@ -25,6 +28,7 @@ from foresift.models.small import Cnn, Linear, Mlp
 
 CUSTOM = "custom"
 """The architecture name of a user's own ``nn.Module``."""
+_DROPOUT = re.compile(r"(?P<bare>.+?)[:,]dropout=(?P<p>.*)")
 HE = "He et al. 2016, Deep Residual Learning for Image Recognition"
 
 
@@ -89,7 +93,8 @@ def build(name: str, *, classes: int, image_size: int, pretrained: bool = False,
     """An untrained network of a name that ``foresift models`` lists, or of timm's.
 
     Args:
-        name: ``resnet20``, ``mlp:64``, ``timm:resnet18``, ``resnet18+mlp:256`` (an MLP as head).
+        name: ``resnet20``, ``mlp:64``, ``timm:resnet18``, ``resnet18+mlp:256`` (an MLP as head),
+            ``cnn:16,dropout=0.3`` or ``resnet18:dropout=0.3`` (dropout before the last layer).
         classes: at least 2.
         image_size: side of the square input in pixels.
         pretrained: start from timm's published weights, except for the last layer.
@@ -112,11 +117,12 @@ def build(name: str, *, classes: int, image_size: int, pretrained: bool = False,
 def assemble(name: str, *, classes: int, image_size: int, pretrained: bool = False) -> nn.Module:
     """What :func:`build` gives, not tried out on an image: enough to be filled with saved weights."""
     backbone, head = split(canonical(name))
-    network = _backbone(backbone, classes=classes, image_size=image_size, pretrained=pretrained)
-    if not head:
-        return network
-    fresh = mlp_head(spec_width(head), inputs=embedding_width(network), classes=classes)
-    return replace_head(network, fresh)
+    bare, p = split_dropout(backbone)
+    network = _backbone(bare, classes=classes, image_size=image_size, pretrained=pretrained)
+    if head:
+        fresh = mlp_head(spec_width(head), inputs=embedding_width(network), classes=classes)
+        network = replace_head(network, fresh)
+    return with_dropout(network, p) if p else network
 
 
 def canonical(name: str) -> str:
@@ -124,10 +130,34 @@ def canonical(name: str) -> str:
 
     Raises:
         UnknownNameError: no such architecture.
-        UsageError: a width that is not a positive number.
+        UsageError: a width that is not a positive number, or a dropout outside [0, 1).
     """
     backbone, head = split(name)
-    return _canonical_backbone(backbone) + (f"+{head}" if head else "")
+    bare, p = split_dropout(backbone)
+    own = _canonical_backbone(bare)
+    comma = "," if ":" in own.removeprefix("timm:") else ":"
+    return own + (f"{comma}dropout={p:g}" if p else "") + (f"+{head}" if head else "")
+
+
+def split_dropout(backbone: str) -> tuple[str, float]:
+    """A backbone without its dropout, and that: ``cnn:16,dropout=0.3`` is ``cnn:16`` and 0.3.
+
+    Raises:
+        UsageError: a dropout outside [0, 1).
+    """
+    found = _DROPOUT.fullmatch(backbone)
+    if found is None:
+        return backbone, 0.0
+    text = found["p"]
+    try:
+        p = float(text)
+    except ValueError:
+        p = math.nan
+    if not 0 <= p < 1:
+        raise UsageError(
+            f"{backbone!r}: dropout is the share of units to drop, within 0 .. 1 and below 1, got {text!r}"
+        )
+    return found["bare"], p
 
 
 def split(architecture: str) -> tuple[str, str]:
@@ -222,9 +252,10 @@ def _backbone(name: str, *, classes: int, image_size: int, pretrained: bool) -> 
 
 def _timm_bare(backbone: str) -> str:
     """timm's own spelling of a canonical backbone."""
-    if backbone.partition(":")[0] in ARCHITECTURES:
-        raise _unpublished(backbone)
-    return backbone.removeprefix("timm:")
+    bare, _ = split_dropout(backbone)
+    if bare.partition(":")[0] in ARCHITECTURES:
+        raise _unpublished(bare)
+    return bare.removeprefix("timm:")
 
 
 def _unpublished(name: str) -> ModelError:
