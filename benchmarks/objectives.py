@@ -77,7 +77,6 @@ OBJECTIVES: dict[str, tuple[Callable[[Path, Array], float], str]] = {
     "max-herding": (soft_coverage, "higher"),
     "k-dpp": (log_determinant, "higher"),
     "bald": (mutual_information, "higher"),
-    "batch-bald": (mutual_information, "higher"),
 }
 """Method to its measure, and which way is better."""
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import Figure, at_least, command, timed
-from foresift.app.passes import Model, PassOptions, open_model
+from foresift.app.models import Model, open_model
+from foresift.app.passes import PassOptions
 from foresift.app.pool_selection import Request, Selected, select_from_pool
 from foresift.app.workspace import Workspace
 from foresift.core.generations import Transform

@@ -2,8 +2,8 @@
 
 Peers run in virtual environments of their own (``FORESIFT_PEERS``, default ``.peers``), made on
 first use. Arrays are handed over as files; the selection call alone is timed, twice for anything
-under ten seconds, and the faster time counts. A peer that fails, takes more than its limit or more
-than 16 GiB counts as the limit and is named.
+under ten seconds, and the faster time counts. A peer that takes more than its limit or more than 16 GiB
+counts as the limit and is named; one that dies by itself is named and left out of the ratio.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Answer:
     seconds: float
     objective: float | None
     note: str = ""
+    broken: bool = False
+    """It died by itself: nothing can be said of its speed."""
 
 
 def arrays(folder: Path, n: int, *, d: int = 512, c: int = 10, seed: int = 0) -> Path:
@@ -109,7 +111,7 @@ def _once(peer: str, method: str, spec: str, folder: Path) -> Answer:
         output, errors = child.communicate()
     if failure or child.returncode:
         reason = failure or (errors.strip().splitlines() or ["no message"])[-1][:100]
-        return Answer(LIMIT_S, None, reason)
+        return Answer(LIMIT_S, None, reason, broken=not failure)
     said = json.loads(output.strip().splitlines()[-1])
     if said["distinct"] != BUDGET:
         return Answer(said["seconds"], None, f"gave {said['distinct']} distinct rows of {BUDGET}")
@@ -162,9 +164,14 @@ def _compare(method: str, folder: Path) -> int:
     for peer, got in others.items():
         worse = _worse(method, ours, got)
         print(f"  {'':<12} {peer:<11} {_told(got)}{'  BETTER THAN OURS' if worse else ''}", flush=True)
-    fastest = min(got.seconds for got in others.values())
+    working = {peer: got for peer, got in others.items() if not got.broken}
+    worse_than_any = any(_worse(method, ours, got) for got in working.values())
+    if ours.note or worse_than_any or not working:
+        print(f"  {'':<12} {'no peer ran' if not working else 'FELL SHORT: our answer is not good enough'}", flush=True)
+        return 1
+    fastest = min(got.seconds for got in working.values())
     ratio = fastest / ours.seconds
-    short = fastest > 1 and (ratio < times or any(_worse(method, ours, got) for got in others.values()))
+    short = fastest > 1 and ratio < times
     verdict = "under a second, no limit" if fastest <= 1 else f"limit {times:g}{', FELL SHORT' if short else ', ok'}"
     print(f"  {'':<12} ratio {ratio:,.1f} ({verdict})", flush=True)
     return int(short)

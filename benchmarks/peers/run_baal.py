@@ -1,11 +1,11 @@
-"""baal's BALD and BatchBALD on given member probabilities."""
+"""baal's BALD on given member probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
-from baal.active.heuristics import BALD, BatchBALD
+from baal.active.heuristics import BALD
 from task import Task, answer, softmax
 
 
@@ -20,10 +20,4 @@ def bald(task: Task) -> Callable[[], np.ndarray]:
     return lambda: rows[np.asarray(BALD()(P))[: task.budget]]
 
 
-def batch_bald(task: Task) -> Callable[[], np.ndarray]:
-    """Joint mutual information, greedily."""
-    P, rows = _probabilities(task), task.unlabeled
-    return lambda: rows[np.asarray(BatchBALD(num_samples=task.budget)(P))[: task.budget]]
-
-
-answer("baal", {"bald": bald, "batch-bald": batch_bald})
+answer("baal", {"bald": bald})

@@ -17,7 +17,8 @@ import pytest
 import foresift
 from conftest import copy_digits
 from foresift.app.evaluating import evaluate
-from foresift.app.passes import PassOptions, open_model
+from foresift.app.models import open_model
+from foresift.app.passes import PassOptions
 from foresift.app.pool_selection import Request, Selected, select_from_pool, select_from_predictions
 from foresift.app.predicting import predict
 from foresift.app.training import TrainRequest, train

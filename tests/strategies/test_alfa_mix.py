@@ -36,8 +36,8 @@ def test_the_same_candidates_change_as_by_mixing_with_every_anchor(eps: float) -
     anchors = class_means(query)
     expected_anchors = [embeddings[[3, 120]].mean(axis=0), embeddings[90], embeddings[[40, 41]].mean(axis=0)]
     np.testing.assert_allclose(anchors, expected_anchors, rtol=1e-5)
-    changing, checked = strategy.changing(query, anchors)
-    assert checked
+    changing, doubt = strategy.changing(query, anchors)
+    assert doubt == ""
     expected = []
     for row, sample in enumerate(query.ids.tolist()):
         z = embeddings[sample]

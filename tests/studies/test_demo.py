@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from foresift.app.evaluating import evaluate
-from foresift.app.passes import PassOptions, open_model
+from foresift.app.models import open_model
+from foresift.app.passes import PassOptions
 from foresift.app.receipts import replay
 from foresift.app.workspace import Workspace
 from foresift.core.errors import BudgetError, UnknownNameError, UsageError

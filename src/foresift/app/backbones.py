@@ -12,7 +12,7 @@ import numpy as np
 from foresift.app.embedding import PRESETS, Backbone, EmbedRequest
 from foresift.app.images import UnlabeledImages, common_side, unlabeled_images
 from foresift.app.keeping import held, save
-from foresift.app.passes import open_model
+from foresift.app.models import open_model
 from foresift.app.starting import names_generation
 from foresift.app.training import work_folder
 from foresift.app.workspace import Workspace

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from foresift.app.configuring import FORWARD_COLUMNS, configured
 from foresift.app.engine_choice import default_batch
 from foresift.app.fitted import PoolImages, fitted_passes, keep_in, with_fitted
-from foresift.app.passes import Model, PassOptions, PassResult, open_job, predict_pool, require_head
+from foresift.app.models import Model, require_head
+from foresift.app.passes import PassOptions, PassResult, open_job, predict_pool
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Pixels
 from foresift.core.columns import missing_column

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from foresift.app.columns import Plan, images_of, plan, predict_needed, summed
 from foresift.app.fitted import fitted_passes, keep_in, with_fitted
-from foresift.app.passes import Model, PassOptions, PassResult, open_model, predict_pool, remembered_digest
+from foresift.app.models import Model, open_model, remembered_digest
+from foresift.app.passes import PassOptions, PassResult, predict_pool
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Logits, frozen
 from foresift.core.digests import digest_value
@@ -40,7 +41,7 @@ def open_members(workspace: Workspace, specs: Sequence[str | Path], *, checkpoin
         checkpoints: ``all`` or ``last=N``; empty = the models themselves.
     Raises:
         UsageError: no model, one twice, several with checkpoints, or different classes.
-        ModelError: as :func:`foresift.app.passes.open_model`; no checkpoint was kept.
+        ModelError: as :func:`foresift.app.models.open_model`; no checkpoint was kept.
     """
     if checkpoints and len(specs) != 1:
         raise UsageError(f"--checkpoints takes the members from one training: give one --model, not {len(specs)}")

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foresift.app.passes import check_weights
+from foresift.app.models import check_weights
 from foresift.app.workspace import Workspace
 from foresift.core.digests import digest_value
 from foresift.core.segmentation import SegmentationGeneration

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from foresift.app.passes import Model, PassOptions, PassResult, predict_pool
+from foresift.app.models import Model
+from foresift.app.passes import PassOptions, PassResult, predict_pool
 from foresift.app.pools import open_pool, relabeled
 from foresift.app.training import is_free, taken
 from foresift.app.workspace import Workspace

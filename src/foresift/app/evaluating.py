@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foresift.app.passes import PassOptions, PassResult, open_model, predict_pool, require_head
+from foresift.app.models import open_model, require_head
+from foresift.app.passes import PassOptions, PassResult, predict_pool
 from foresift.app.pools import open_pool, relabeled
 from foresift.app.workspace import Workspace
 from foresift.core.errors import LabelError

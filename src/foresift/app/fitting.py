@@ -13,7 +13,8 @@ import numpy.typing as npt
 from foresift.app.adopting import UNTRAINED
 from foresift.app.images import LabeledImages, labeled_images
 from foresift.app.keeping import held, save
-from foresift.app.passes import Model, PassOptions, open_model, predict_pool
+from foresift.app.models import Model, open_model
+from foresift.app.passes import PassOptions, predict_pool
 from foresift.app.pools import open_pool, relabeled
 from foresift.app.starting import Start, start_of, with_defaults
 from foresift.app.training import Trained, TrainRequest, started_from, work_folder

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from foresift.app.passes import Model, PassOptions, predict_pool
+from foresift.app.models import Model
+from foresift.app.passes import PassOptions, predict_pool
 from foresift.app.pools import open_pool
 from foresift.app.workspace import Workspace
 from foresift.core.errors import MissingColumnError, UsageError

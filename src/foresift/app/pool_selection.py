@@ -15,24 +15,23 @@ from foresift.app.committee import check_plan, open_members, predict_models
 from foresift.app.engine_choice import ScoreInUse
 from foresift.app.fitted import fitted_passes, keep_in, with_fitted
 from foresift.app.guarding import HeldOut, Limits, check_groups, with_groups_of, with_held_out
-from foresift.app.passes import Model, PassOptions, PassResult
+from foresift.app.models import Model
+from foresift.app.passes import PassOptions, PassResult
 from foresift.app.pools import LabeledPart, labeled_part, open_pool
 from foresift.app.receipts import keep_receipt
 from foresift.app.selecting import check_budget
+from foresift.app.unseen import unseen, without_broken_picks
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Ids
-from foresift.core.errors import BudgetError, DataError, EmptyPoolError, MissingExtraError, QuarantineError, UsageError
+from foresift.core.errors import BudgetError, DataError, EmptyPoolError, QuarantineError, UsageError
 from foresift.core.predictions import Predictions
 from foresift.core.queries import Selection
 from foresift.core.regions import Region
 from foresift.core.samples import UNLABELED, Pool, Quarantined
-from foresift.inference.decode import decode
 from foresift.scores import SCORES
 from foresift.selection.candidates import LABEL_NEEDS, model_columns
 from foresift.selection.control import checked_share
-from foresift.selection.guards import NO_GUARDS, Guards
 from foresift.sources.labels import read_labels
-from foresift.sources.read import fetch
 from foresift.stores.files import write_atomically, write_json
 from foresift.stores.pools import Snapshot, write_snapshot
 from foresift.stores.tables import check_suffix, read_predictions, write_rows
@@ -212,58 +211,9 @@ def _select_unseen(job: Job) -> Selected:
         pool = without_broken_picks(pool, job.strategy, job.labeled.ids, request, guards=job.held_out.guards)
         usable = len(pool) - int(np.isin(job.labeled.ids, pool.ids).sum())
         check_budget(request.budget, usable, allow_short=request.allow_short)
-    predictions = _unseen(pool, job.strategy, job.held_out.guards)
+    predictions = unseen(pool, job.strategy, job.held_out.guards)
     described = describe(pool, pool.quarantined, predictions, predictions.columns)
     return replace(finish(replace(job, pool=pool), predictions, described), quarantined=pool.quarantined)
-
-
-def _unseen(pool: Pool, strategy: Strategy, guards: Guards) -> Predictions:
-    """What is known of a pool that no model looked at."""
-    predictions = Predictions(sample_ids=pool.ids, uris=pool.uris)
-    reads_groups = "groups" in (*strategy.needs, *guards.needs)
-    return with_groups_of(pool, predictions) if reads_groups else predictions
-
-
-def without_broken_picks(
-    pool: Pool, strategy: Strategy, labeled: Ids, request: Request, *, guards: Guards = NO_GUARDS
-) -> Pool:
-    """The pool without the images that would be picked and can't be decoded; these are quarantined.
-
-    No model has looked at the pool, so nobody knows yet which images are broken. Only those that
-    are picked are decoded, until all of them are fine.
-    """
-    checked: set[Any] = set()
-    while True:
-        picked = strategy.select(
-            _unseen(pool, strategy, guards),
-            budget=request.budget,
-            labeled=labeled,
-            seed=request.seed,
-            guards=guards,
-            control=request.control,
-        ).sample_ids
-        fresh = [row for row in pool.rows_of(picked).tolist() if pool.ids[row] not in checked]
-        broken = {row: reason for row in fresh if (reason := _why_broken(str(pool.uris[row])))}
-        checked.update(pool.ids[row] for row in fresh)
-        if not broken:
-            return pool
-        found = [Quarantined(uri=str(pool.uris[row]), reason=reason) for row, reason in broken.items()]
-        if request.options.strict:
-            raise QuarantineError(f"--strict: {found[0].uri}: {found[0].reason}")
-        keep = np.ones(len(pool), dtype=bool)
-        keep[list(broken)] = False
-        pool = replace(pool.take(keep), quarantined=(*pool.quarantined, *found))
-
-
-def _why_broken(uri: str) -> str:
-    """Why an image can't be decoded; empty if it can, or if no decoder is installed to tell."""
-    try:
-        decode(fetch(uri))
-    except MissingExtraError:
-        return ""
-    except DataError as error:
-        return str(error)
-    return ""
 
 
 def _select_predicted(job: Job, models: list[Model]) -> Selected:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foresift.app.passes import Model, PassOptions, PassResult, open_model, predict_pool
+from foresift.app.models import Model, open_model
+from foresift.app.passes import PassOptions, PassResult, predict_pool
 from foresift.app.pools import open_pool
 from foresift.app.workspace import Workspace
 from foresift.core.errors import UsageError

@@ -109,7 +109,8 @@ def predict(
     Raises:
         ForesiftError: as :func:`foresift.app.passes.predict_pool`.
     """
-    from foresift.app.passes import PassOptions, open_model, predict_pool
+    from foresift.app.models import open_model
+    from foresift.app.passes import PassOptions, predict_pool
     from foresift.app.pools import open_pool
 
     workspace = Workspace.open(home)

@@ -15,7 +15,8 @@ from foresift.app.columns import spelled_pass, stored_column
 from foresift.app.committee import Joint, is_joint
 from foresift.app.dense_units import stored_producer, unit_values
 from foresift.app.fitted import is_fitted, read_fitted
-from foresift.app.passes import BACKBONE, Model, open_model, read_stored
+from foresift.app.models import BACKBONE, Model, open_model
+from foresift.app.passes import read_stored
 from foresift.app.workspace import Workspace
 from foresift.core.about import foresift_version
 from foresift.core.arrays import Ids

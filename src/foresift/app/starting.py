@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foresift.app.images import common_side
-from foresift.app.passes import Model, open_model
+from foresift.app.models import Model, open_model
 from foresift.app.training import TrainRequest, looks_like_id
 from foresift.app.workspace import Workspace
 from foresift.core.errors import LabelError, MissingExtraError, UnknownNameError, UsageError

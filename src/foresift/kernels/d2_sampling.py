@@ -92,6 +92,8 @@ def d2_sample(points: Points, first: int, k: int, rng: np.random.Generator, *, w
         cumulative = np.cumsum(nearest if weights is None else nearest * weights, dtype=np.float64)
         if not cumulative[-1] > 0:
             return np.concatenate([picked, _uniform_rest(len(points), picked, k, rng)]).astype(np.intp)
+        if not np.isfinite(cumulative[-1]):
+            raise NonFiniteError("squared distances overflow: the embeddings are too large; divide them by a constant")
         proposed = _propose(cumulative, min(k - len(picked), len(picked), BATCH), rng)
         fresh = _accepted(points.between(proposed), nearest[proposed], proposed, rng)
         picked += fresh

@@ -33,6 +33,16 @@ class LinearHead:
     """(c,)"""
     checked: bool
     """Whether rows were left over to check it on: else there are too few to tell a linear layer from any other."""
+    known: int
+    """Directions of the embeddings in which the weights could be seen; in all others they are 0."""
+
+    @property
+    def doubt(self) -> str:
+        """What an answer for embeddings unlike those at hand rests on; empty if nothing is in doubt."""
+        width = self.weights.shape[1]
+        unchecked = "" if self.checked else "the last layer is fitted to too few rows to check that it is linear"
+        unseen = f"the last layer is known in {self.known} of {width} directions" if self.known < width else ""
+        return "; ".join(filter(None, [unchecked, unseen]))
 
     def __call__(self, embeddings: Floats) -> Floats:
         """(b, c) logits of b embeddings."""
@@ -58,21 +68,22 @@ def linear_head(embeddings: RowMatrix, logits: RowMatrix) -> LinearHead:
     x, z = embeddings.take(at).astype(np.float64), logits.take(at).astype(np.float64)
     z -= z.mean(axis=1, keepdims=True)  # all that a softmax sees of them
     x_mean, z_mean = x[fit].mean(axis=0), z[fit].mean(axis=0)
-    weights = _least_squares(x[fit] - x_mean, z[fit] - z_mean).T
+    solution, known = _least_squares(x[fit] - x_mean, z[fit] - z_mean)
+    weights = solution.T
     bias = z_mean - weights @ x_mean
     _check(x[check] @ weights.T + bias, z[check])
-    return LinearHead(weights=weights.astype(np.float32), bias=bias.astype(np.float32), checked=checked)
+    return LinearHead(weights=weights.astype(np.float32), bias=bias.astype(np.float32), checked=checked, known=known)
 
 
-def _least_squares(x: npt.NDArray[np.float64], z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(d, c) the shortest w for which x w is nearest to z, from the (d, d) normal equations; see ``CUT``.
+def _least_squares(x: npt.NDArray[np.float64], z: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], int]:
+    """(d, c) the shortest w for which x w is nearest to z, and the rank of x; by the normal equations; see ``CUT``.
 
     In float64 these keep six digits of the directions that vary least, in half the time of singular values of x.
     """
     squares, directions = np.linalg.eigh(x.T @ x)
     vary = squares > CUT**2 * squares[-1]
     directions = directions[:, vary]
-    return np.asarray(directions @ ((directions.T @ (x.T @ z)) / squares[vary, None]))
+    return np.asarray(directions @ ((directions.T @ (x.T @ z)) / squares[vary, None])), int(vary.sum())
 
 
 def _check(fitted: npt.NDArray[np.float64], logits: npt.NDArray[np.float64]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -116,12 +117,14 @@ class Guards:
 
 
 NO_GUARDS = Guards()
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
 
 
 def _alike(ids: Ids, like: Ids) -> Ids:
     """``ids`` in the kind of ``like``; those that can't be are none of them."""
     if ids.dtype.kind == "U" and like.dtype.kind == "i":
-        ids = np.array([text for text in ids.tolist() if text.lstrip("-").isdecimal()], dtype=np.str_)
+        whole = [text for text in ids.tolist() if _INTEGER.fullmatch(text) and abs(int(text)) < 2**63]
+        ids = np.array(whole, dtype=np.str_)
     return cast_ids(ids, like=like) if len(ids) else like[:0]
 
 

@@ -58,20 +58,19 @@ class AlfaMix(Strategy):
         embeddings, anchors = query.matrix("embeddings"), class_means(query)
         if not len(anchors):
             return one_of_each(embeddings, np.arange(len(query)), query.budget, rng, {"cold_start": True})
-        changing, checked = self.changing(query, anchors)
+        changing, doubt = self.changing(query, anchors)
         picks = one_of_each(embeddings, changing, query.budget, rng, {"anchors": len(anchors)})
-        unchecked = "" if checked else "the last layer is fitted to too few rows to check that it is linear"
-        return replace(picks, approx="; ".join(filter(None, [unchecked, picks.approx])))
+        return replace(picks, approx="; ".join(filter(None, [doubt, picks.approx])))
 
-    def changing(self, query: Query, anchors: Floats) -> tuple[Rows, bool]:
-        """Candidates whose prediction changes, in order of row; and whether the last layer could be checked."""
+    def changing(self, query: Query, anchors: Floats) -> tuple[Rows, str]:
+        """Candidates whose prediction changes, in order of row; and what is in doubt about the last layer."""
         embeddings, logits = query.matrix("embeddings"), query.matrix("logits")
         head = linear_head(embeddings, logits)
         change = np.empty(len(query), dtype=np.bool_)
         for start, stop, rows in embeddings.blocks():
             reach = self.eps / np.sqrt(embeddings.width) * _farthest(rows, anchors)
             change[start:stop] = flip_distances(logits.block(start, stop), head) < reach
-        return np.flatnonzero(change), head.checked
+        return np.flatnonzero(change), head.doubt
 
 
 def class_means(query: Query) -> Floats:

@@ -46,5 +46,7 @@ class CoreGcn(Strategy):
         """k rows by falling distance."""
         matrix, centres = query.matrix("gcn-embeddings"), query.labeled_matrix("gcn-embeddings")
         first = None if len(centres) else central_row(matrix)
-        found = k_center(matrix, query.budget, centres=centres, first=first)
-        return Picks(rows=found.rows, scores=finite_scores(found.distances), solver="greedy")
+        beyond = min(query.budget + 1, len(query))  # the first score is the distance of the second pick
+        found = k_center(matrix, beyond, centres=centres, first=first)
+        scores = finite_scores(found.distances)[: query.budget]
+        return Picks(rows=found.rows[: query.budget], scores=scores, solver="greedy")

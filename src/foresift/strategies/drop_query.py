@@ -55,15 +55,14 @@ class DropQuery(Strategy):
 
     def pick(self, query: Query, rng: np.random.Generator) -> Picks:
         """One candidate of each cluster of those that pass, from the largest cluster down; no scores."""
-        changes, checked = self.changes(query, rng)
+        changes, doubt = self.changes(query, rng)
         threshold = lowest_threshold(changes, self.passes, query.budget)
         let_through, details = np.flatnonzero(changes > threshold), {"more_changes_than": threshold}
         picks = one_of_each(query.matrix("embeddings"), let_through, query.budget, rng, details)
-        unchecked = "" if checked else "the last layer is fitted to too few rows to check that it is linear"
-        return replace(picks, approx="; ".join(filter(None, [unchecked, picks.approx])))
+        return replace(picks, approx="; ".join(filter(None, [doubt, picks.approx])))
 
-    def changes(self, query: Query, rng: np.random.Generator) -> tuple[npt.NDArray[np.int64], bool]:
-        """(n,) passes that predict another class; and whether the last layer could be checked."""
+    def changes(self, query: Query, rng: np.random.Generator) -> tuple[npt.NDArray[np.int64], str]:
+        """(n,) passes that predict another class; and what is in doubt about the last layer."""
         embeddings, logits = query.matrix("embeddings"), query.matrix("logits")
         head, keep = linear_head(embeddings, logits), np.float32(1 - self.dropout)
         changes = np.zeros(len(query), dtype=np.int64)
@@ -72,7 +71,7 @@ class DropQuery(Strategy):
             for _ in range(self.passes):
                 kept = rng.random(rows.shape, dtype=np.float32) < keep
                 changes[start:stop] += head(rows * kept / keep).argmax(axis=1) != predicted
-        return changes, head.checked
+        return changes, head.doubt
 
 
 def lowest_threshold(changes: npt.NDArray[np.int64], passes: int, budget: int) -> int:

@@ -45,19 +45,22 @@ class LossPrediction(Strategy):
         if 0 < self.subset < budget:
             raise UsageError(f"{self.name} looks at a subset of {self.subset}, fewer than the budget of {budget}")
 
-    def values(self, query: Query) -> Values:
-        """(n,) the predicted loss."""
-        losses: Values = query.column("predicted-loss")
-        return losses
+    def values(self, query: Query) -> Values | None:
+        """(n,) the predicted loss; with a subset not every candidate has a rank."""
+        return None if self.subset else self._losses(query)
 
     def pick(self, query: Query, rng: np.random.Generator) -> Picks:
         """The k largest predicted losses, of the subset where there is one."""
-        values = check_finite(self.values(query), query, name=self.name)
+        values = check_finite(self._losses(query), query, name=self.name)
         seen = self._seen(len(query), rng)
         if query.budget > len(seen):
             self.check_budget(query.budget)
         rows = seen[top_k(values[seen], query.budget)]
         return Picks(rows=rows, scores=values[rows], details={"looked_at": len(seen)})
+
+    def _losses(self, query: Query) -> Values:
+        losses: Values = query.column("predicted-loss")
+        return losses
 
     def _seen(self, n: int, rng: np.random.Generator) -> Rows:
         """Rows of the candidates that are looked at, ascending."""

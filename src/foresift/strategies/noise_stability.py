@@ -66,8 +66,9 @@ class NoiseStability(Strategy):
             rows = top_k(squares, query.budget)
             return Picks(rows=rows, scores=squares[rows])
         deviations = query.matrix("deviations")
-        none = deviations.subset(np.empty(0, dtype=np.intp))
-        found = k_center(deviations, query.budget, centres=none, first=int(np.argmax(squares)))
+        centres = query.labeled_matrix("deviations")
+        first = None if len(centres) else int(np.argmax(squares))
+        found = k_center(deviations, query.budget, centres=centres, first=first)
         return Picks(rows=found.rows, solver="greedy")
 
     def _mean_squares(self, query: Query) -> Values:

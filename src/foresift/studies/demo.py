@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from foresift.app.images import LabeledImages, labeled_images
-from foresift.app.passes import Model, PassOptions, open_model
+from foresift.app.models import Model, open_model
+from foresift.app.passes import PassOptions
 from foresift.app.pool_selection import Request, select_from_pool
 from foresift.app.pools import open_pool
 from foresift.app.selecting import select

@@ -112,7 +112,7 @@ class HeadLearner:
     def _members(self, rows: Rows, *, seed: int) -> Array:
         """(n, e, c) logits of heads on bootstrap samples."""
         rng = np.random.default_rng([seed, len(rows)])
-        heads = [self._fit(np.unique(rng.choice(rows, len(rows))), seed=seed + e) for e in range(MEMBERS)]
+        heads = [self._fit(np.sort(rng.choice(rows, len(rows))), seed=seed + e) for e in range(MEMBERS)]
         return np.stack([_apply(head, self.embeddings) for head in heads], axis=1)
 
     def _deviations(self, head: Array, *, seed: int) -> Array:

@@ -22,12 +22,14 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.app.fitted import fitted_passes
+from foresift.core.about import foresift_version
 from foresift.core.arrays import Rows, frozen
+from foresift.core.digests import digest_value
 from foresift.core.errors import ForesiftError, UsageError
 from foresift.core.predictions import Column, Predictions
 from foresift.core.protocols import Progress, Silent
 from foresift.stores.files import write_json
-from foresift.strategies import STRATEGIES, Strategy, parse
+from foresift.strategies import STRATEGIES, Strategy, parse, spelling
 from foresift.studies.image_sets import ImageSet, data_folder, image_set, scaled
 from foresift.studies.learners import STUDY, CnnLearner, HeadLearner, Learned, Learner
 from foresift.training.columns import FitInputs
@@ -188,7 +190,14 @@ def _cells(
             for name in _of_learner(learner, names):
                 blank = Cell(images=images.name, learner=learner.name, strategy=name, seed=seed)
                 make = partial(_run_cell, blank, learner, images, size)
-                yield _kept(folder / "cells" / f"{blank.stem}.json", make)
+                yield _kept(folder / "cells" / _settings(size, name) / f"{blank.stem}.json", make)
+
+
+def _settings(size: Preset, strategy: str) -> str:
+    """Digest of all that a cell depends on beside its name; a cell of other settings is another cell."""
+    spelled = size.overrides.get(strategy, strategy)
+    protocol = [size.budgets, size.backbone, size.epochs, size.cnn, size.cnn_steps, POOL_SHARE]
+    return digest_value([protocol, spelling(parse(spelled)), foresift_version()])[:12]
 
 
 def _kept(path: Path, make: Callable[[], Cell]) -> Cell:
@@ -196,16 +205,17 @@ def _kept(path: Path, make: Callable[[], Cell]) -> Cell:
     if path.exists():
         return Cell.from_dict(json.loads(path.read_text()))
     cell = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, asdict(cell))
+    if not cell.refused:  # a refusal may have a passing cause, and costs nothing to find out again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, asdict(cell))
     return cell
 
 
 def _run_cell(blank: Cell, learner: Learner, images: ImageSet, size: Preset) -> Cell:
-    spelling = size.overrides.get(blank.strategy, blank.strategy)
-    told = {**asdict(blank), "spelling": spelling}
+    spelled = size.overrides.get(blank.strategy, blank.strategy)
+    told = {**asdict(blank), "spelling": spelled}
     try:
-        strategy = parse(spelling)
+        strategy = parse(spelled)
         return Cell(**{**told, **_rounds(strategy, learner, images, size, seed=blank.seed)})
     except ForesiftError as error:
         return Cell(**{**told, "refused": str(error)})

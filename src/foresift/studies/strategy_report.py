@@ -89,7 +89,8 @@ def page(comparison: Comparison) -> str:
         f"embeddings; `cnn`: {size.cnn} from scratch in each round. Accuracy on the test part in percent, mean and "
         "standard deviation over seeds; *gain*: mean over the rounds against random with the same seed, plus or minus "
         "two standard errors. Each seed has a pool of its own, nine tenths of the images. With three seeds the "
-        "standard error itself is uncertain by half: read the gains as a tendency. *start* `random`: the strategy "
+        "standard error itself is uncertain by half, and about one strategy in six passes two of them, up or down, by "
+        "chance alone: read the gains as a tendency. *start* `random`: the strategy "
         "needs a trained model, so its first batch is random's. Seconds are those of the largest selection.",
         "![gain over random](strategies.png)",
         *("- " + sentence for sentence in verdicts(comparison)),
