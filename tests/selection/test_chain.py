@@ -96,7 +96,7 @@ def test_a_spelling_becomes_canonical_and_stays_so(spec: str, canonical: str) ->
         ("margin:keep=5+", "a stage is missing"),
         ("+margin", "a stage is missing"),
         ("margin:keep=5,beta=2+random", "unknown parameter 'beta'"),
-        ("margin:keep=5+random:keep=3", "unknown parameter 'keep'"),
+        ("margin:keep=5+random:keep=3", "keep belongs to a stage before the last"),
     ],
 )
 def test_a_wrong_spelling_says_what_is_wrong(spec: str, why: str) -> None:

@@ -106,6 +106,8 @@ def select_from_pool(
     members = bool(request.checkpoints) or len(specs) > 1
     todo = check_plan(strategy, members=members, draws=request.draws, also=model_columns(guards.needs))
     models = open_members(workspace, specs, checkpoints=request.checkpoints) if columns else []
+    if members and len(models) < 2:
+        raise UsageError("one member agrees with itself about everything: give two models or checkpoints at the least")
     for opened in models:
         check_model(todo, opened, f"strategy {strategy.name}" if model_columns(strategy.needs) else "this guard")
     need_digests = bool(columns) or request.limits.reads_images

@@ -39,7 +39,7 @@ def train(workspace: Workspace, data: str, request: SegmentationRequest, *, as_j
     say("  last epoch: " + ", ".join(f"{name} {value:.4f}" for name, value in last.items()))
     if "val" in generation.metrics:
         _say_metrics(generation.metrics["val"], generation.classes)
-    say(f"next: foresift evaluate {shlex.quote(data)} --model {shlex.quote(str(trained.folder))} --split SPLIT")
+    say(f"next: foresift evaluate {shlex.quote(data)} --model {shlex.quote(str(trained.folder))}")
 
 
 def evaluate(workspace: Workspace, data: str, model: str, *, as_json: bool, **options: Any) -> None:

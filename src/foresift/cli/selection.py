@@ -82,7 +82,9 @@ def select(
         raise UsageError("give either POOL or --predictions FILE" + (", not both" if pool is not None else ""))
     if predictions is not None and (model or checkpoints or draws):
         raise UsageError("--model has no part in a selection from --predictions; leave one of them out")
-    if (budget is None) == (budget_pixels is None):
+    if budget is not None and budget_pixels is not None:
+        raise UsageError("give --budget, the number of labels, or --budget-pixels, the pixels of patches; not both")
+    if budget is None and budget_pixels is None:
         raise UsageError("give the number of labels to buy with --budget N (or pixels of patches, --budget-pixels N)")
     dense = Dense(unit=unit, patch=patch, aggregate=aggregate, budget_pixels=budget_pixels)
     request = Request(

@@ -15,7 +15,7 @@ from foresift.core.queries import Picks, Query
 from foresift.core.registry import parse_spec
 from foresift.selection.base import Strategy
 from foresift.selection.contract import check_picks
-from foresift.selection.registry import parse
+from foresift.selection.registry import STRATEGIES, parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +141,7 @@ def _without_keep(stage: str, *, spec: str) -> tuple[str, str]:
     name, parameters = parse_spec(stage)
     keep = parameters.pop("keep", "")
     if not keep:
+        STRATEGIES.canonical(name)  # a name that nobody knows is the likelier mistake
         raise UsageError(f"{spec!r}: stage {name} must say how many candidates it keeps, {name}:keep=N")
     pairs = ",".join(f"{key}={value}" for key, value in parameters.items())
     return (f"{name}:{pairs}" if pairs else name), keep.lstrip("0") or keep

@@ -63,7 +63,12 @@ def parse(spec: str) -> Strategy:
 
         return chain(stages, spec=spec)
     name, parameters = parse_spec(spec)
-    return build(STRATEGIES.get(name), parameters, spec=spec)
+    entry = STRATEGIES.get(name)
+    if "keep" in parameters and "keep" not in {f.name for f in fields(entry)}:
+        raise UsageError(
+            f"{spec!r}: keep belongs to a stage before the last of a chain, as in {name}:keep={parameters['keep']}+k-center"
+        )
+    return build(entry, parameters, spec=spec)
 
 
 def split_stages(spec: str) -> list[str]:

@@ -34,7 +34,7 @@ class DropoutStates(ColumnPass):
     dropout_seed: int = 0
 
     def __post_init__(self) -> None:
-        check_at_least(1, draws=self.draws)
+        check_at_least(2, draws=self.draws)  # one member agrees with itself about everything
         check_at_least(0, dropout_seed=self.dropout_seed)
         if self.draws > NARROW_MEMBERS:
             raise UsageError(f"draws must be at most {NARROW_MEMBERS}, got {self.draws}")
