@@ -7,7 +7,9 @@ from foresift.strategies import parse
 
 
 def test_keep_outside_a_chain_is_led_to_one() -> None:
-    with pytest.raises(UsageError, match=r"keep belongs to a stage before the last of a chain, as in margin:keep=200\+k-center"):
+    with pytest.raises(
+        UsageError, match=r"keep belongs to a stage before the last of a chain, as in margin:keep=200\+k-center"
+    ):
         parse("margin:keep=200")
 
 
