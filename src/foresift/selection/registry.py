@@ -65,9 +65,8 @@ def parse(spec: str) -> Strategy:
     name, parameters = parse_spec(spec)
     entry = STRATEGIES.get(name)
     if "keep" in parameters and "keep" not in {f.name for f in fields(entry)}:
-        raise UsageError(
-            f"{spec!r}: keep belongs to a stage before the last of a chain, as in {name}:keep={parameters['keep']}+k-center"
-        )
+        example = f"{name}:keep={parameters['keep']}+k-center"
+        raise UsageError(f"{spec!r}: keep belongs to a stage before the last of a chain, as in {example}")
     return build(entry, parameters, spec=spec)
 
 
