@@ -4,7 +4,8 @@ ForesiftError
 ├── UsageError            what was asked for makes no sense (exit code 2)
 │   ├── MissingPathError  nothing lies where a pool was looked for
 │   ├── UnknownNameError  no strategy, score, model of that name
-│   └── BudgetError       a budget outside 1 .. unlabeled samples
+│   ├── BudgetError       a budget outside 1 .. unlabeled samples
+│   └── UnknownRecordError  no run, round, job of that id in the workspace
 ├── DataError             images, manifests, labels
 │   ├── EmptyPoolError    nothing to look at
 │   ├── LabelError        labels that contradict the classes or each other
@@ -15,7 +16,8 @@ ForesiftError
 ├── MissingColumnError    a strategy needs what the predictions lack
 ├── MissingExtraError     an optional package is not installed
 ├── StoreError            the workspace on disk
-│   └── DamagedRowsError  stored rows whose bits have changed; they were dropped
+│   ├── DamagedRowsError  stored rows whose bits have changed; they were dropped
+│   └── StaleError        somebody else changed the record first; nothing was stored
 ├── ContractError         a plug-in broke the contract of its kind
 └── ReplayError           a receipt that can't be recomputed, and why
 """
@@ -50,6 +52,10 @@ class UnknownNameError(UsageError):
 
 class BudgetError(UsageError):
     """A budget that is negative, zero or larger than what is left to label."""
+
+
+class UnknownRecordError(UsageError):
+    """The workspace holds no record of that id."""
 
 
 class DataError(ForesiftError):
@@ -101,6 +107,10 @@ class StoreError(ForesiftError):
 
 class DamagedRowsError(StoreError):
     """Stored rows no longer fit their checksums; they were dropped, so that they count as missing from now on."""
+
+
+class StaleError(StoreError):
+    """Somebody else changed the record first: nothing was stored; read it again and decide anew."""
 
 
 class ContractError(ForesiftError):
