@@ -1,4 +1,6 @@
-"""Strategies against their peers, and at scale: ``python -m benchmarks.strategies [peers|scale] [METHOD ...]``.
+"""Strategies against their peers, and at scale.
+
+Run as ``python -m benchmarks.strategies [peers|limits|costly|scale] [METHOD ...]``.
 
 Peers run in virtual environments of their own (``FORESIFT_PEERS``, default ``.peers``), made on
 first use. Arrays are handed over as files; the selection call alone is timed, twice for anything
@@ -21,6 +23,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from benchmarks.costly import costly
+from benchmarks.limits import limits
 from benchmarks.objectives import OBJECTIVES
 from benchmarks.scale import scale
 
@@ -190,15 +194,14 @@ def _told(got: Answer) -> str:
     return f"{got.seconds:>9.3f} s{value}{'  ' + got.note if got.note else ''}"
 
 
+PARTS = {"peers": against_peers, "limits": limits, "costly": costly, "scale": scale}
+
+
 def main(names: list[str]) -> int:
-    """Both parts, or the one that is named; 1 if a limit was missed."""
-    part = names.pop(0) if names and names[0] in ("peers", "scale") else ""
+    """All parts, or the one that is named; 1 if a limit was missed."""
+    part = names.pop(0) if names and names[0] in PARTS else ""
     work = Path(os.environ.get("FORESIFT_BENCH") or tempfile.mkdtemp(prefix="foresift-bench-")) / "strategies"
-    missed = 0
-    if part in ("", "peers"):
-        missed += against_peers(names, work)
-    if part in ("", "scale"):
-        missed += scale(names, work)
+    missed = sum(run_part(names, work) for name, run_part in PARTS.items() if part in ("", name))
     print(f"\n{missed} limits missed")
     return int(missed > 0)
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import foresift
 from foresift.core.errors import UsageError
 from foresift.core.predictions import Predictions
 from foresift.core.queries import Selection
@@ -123,3 +124,11 @@ def test_merged_classes_keep_all_probability() -> None:
 def test_parameters_are_checked(parameters: str) -> None:
     with pytest.raises(UsageError, match="got"):
         parse(f"bait:{parameters}")
+
+
+def test_embeddings_too_large_for_the_ridge_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    X, L = rng.normal(size=(40, 4)) * 1e12, rng.normal(size=(40, 3))
+    predictions = foresift.Predictions.from_arrays(np.arange(40), logits=L, embeddings=X)
+    with pytest.raises(UsageError, match="divide the embeddings by their standard deviation"):
+        foresift.select(predictions, "bait", budget=5, labeled=[0, 1], labels=[0, 1])

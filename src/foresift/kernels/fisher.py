@@ -12,13 +12,17 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import lapack
 
 from foresift.core.arrays import Values
+from foresift.core.errors import UsageError
 from foresift.core.matrices import RowMatrix
 
 Floats = npt.NDArray[np.float64]
 CELLS = 1 << 21
 """Numbers in a block: 16 MiB."""
+LEAST_CONDITION = 1e-12
+"""Reciprocal condition of a design below which its inverse has fewer than four right digits."""
 
 
 def information(probs: Floats, embeddings: RowMatrix) -> Floats:
@@ -51,13 +55,15 @@ class Design:
         embeddings: (n, d) of the candidates.
         pool: (D, D) the information F whose trace ``tr(M^-1 F)`` is to fall.
         design: (D, D) the information M at the start, positive definite.
+    Raises:
+        UsageError: the design can't be inverted in float64.
     Cost: O(n D^2 + D^3) at the start, O(n (d c^2 + c^3) + c D^2) for each change; 2 n c^2 + 2 D^2 numbers.
     Source: Ash et al. 2021, section 3 and appendix: Woodbury's identity for rank c.
     """
 
     def __init__(self, probs: Floats, embeddings: RowMatrix, *, pool: Floats, design: Floats) -> None:
         self._probs, self._embeddings, self._pool = probs, embeddings, pool
-        self._inverse = np.asarray(np.linalg.inv(design), dtype=np.float64)
+        self._inverse = _inverse(design)
         self._q = self._forms(self._inverse)
         self._r = self._forms(self._inverse @ pool @ self._inverse)
 
@@ -134,6 +140,24 @@ class Design:
         """(b, c, c) h' u[a, :, y] for a (D, c) matrix."""
         c, d = self._probs.shape[1], self._embeddings.width
         return (h @ u.reshape(c, d, c).transpose(1, 0, 2).reshape(d, c * c)).reshape(len(h), c, c)
+
+
+def _inverse(design: Floats) -> Floats:
+    """(D, D) the inverse of a symmetric positive definite matrix, by Cholesky.
+
+    Raises:
+        UsageError: fewer than four digits of the inverse would be right.
+    """
+    norm = np.abs(design).sum(axis=0).max()
+    factor, failed = lapack.dpotrf(design, lower=True)
+    condition = 0.0 if failed else lapack.dpocon(factor, norm, uplo="L")[0]
+    if not condition > LEAST_CONDITION:
+        raise UsageError(
+            f"the Fisher information can't be inverted: its largest numbers ({norm:.2g}) dwarf the ridge; divide the "
+            "embeddings by their standard deviation, or give a larger ridge"
+        )
+    lower = np.tril(lapack.dpotri(factor, lower=True)[0])
+    return np.asarray(lower + np.tril(lower, -1).T, dtype=np.float64)
 
 
 def principal(embeddings: RowMatrix, dims: int) -> Floats:

@@ -60,6 +60,33 @@ def squared_distance(x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> 
 
 
 @compiled
+def settle(
+    panel: Panel,
+    which: npt.NDArray[np.int64],
+    centres: npt.NDArray[np.float32],
+    products: npt.NDArray[np.float32],
+    norms: npt.NDArray[np.float32],
+    centre_norms: npt.NDArray[np.float32],
+    slack: float,
+) -> None:
+    """Lower the bounds of ``which`` rows to their exact distances to the nearest of m centres, where these are lower.
+
+    Args:
+        products: (len(which), m) inner products of rows and centres, both from one origin.
+        norms, centre_norms: (len(which),) and (m,) their squared lengths from there.
+        slack: relative error of a squared distance from these, beside the sum of the two norms.
+    """
+    for i in range(len(which)):
+        row = panel.rows[which[i]]
+        value = panel.upper[which[i]]
+        for j in range(len(centres)):
+            both = norms[i] + centre_norms[j]
+            if not both - 2 * products[i, j] - (slack * both + 1e-37) >= value:  # not "<": NaN is looked at
+                value = min(value, squared_distance(row, centres[j]))
+        panel.upper[which[i]] = value
+
+
+@compiled
 def _before(value: float, row: int, other: float, other_row: int) -> bool:
     return value > other or (value == other and row < other_row)
 

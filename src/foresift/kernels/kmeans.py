@@ -24,6 +24,8 @@ ROWS_A_CENTRE = 16
 """A sample holds at least so many rows for every centre."""
 TOLERANCE = 1e-4
 """Passes end when the inertia falls by less than this share."""
+MOSTLY = 0.95
+"""Where more than this share of the centres moved, all rows are compared with all of them."""
 DEPTH = 8
 """Nearest rows looked up for a centre at first; more, where other centres have taken all of them."""
 Floats = npt.NDArray[np.float32]
@@ -177,16 +179,53 @@ def _from_start(
 ) -> Clusters:
     matrix = points.matrix
     centres = matrix.take(_seeds(points, k, rng, weights))
+    distances, assignment = nearest(matrix, centres)
     previous = np.inf
     for _ in range(max_iterations):
-        distances, assignment = nearest(matrix, centres)
         inertia = float(weights @ distances)
         if previous - inertia <= TOLERANCE * inertia:
             return _lloyd(centres, assignment, inertia, approx="")
-        centres, previous = _moved(matrix, weights, distances, assignment, centres), inertia
-    distances, assignment = nearest(matrix, centres)
+        moved, previous = _moved(matrix, weights, distances, assignment, centres), inertia
+        distances, assignment = _nearest_again(matrix, centres, moved, distances, assignment)
+        centres = moved
     stopped = f"Lloyd's passes stopped after {max_iterations}, before they ended by themselves"
     return _lloyd(centres, assignment, float(weights @ distances), approx=stopped)
+
+
+def _nearest_again(
+    matrix: RowMatrix, before: Floats, centres: Floats, distances: Floats, assignment: Rows
+) -> tuple[Floats, Rows]:
+    """What :func:`nearest` gives for ``centres``, asking only for those that moved where that suffices.
+
+    A row whose own centre came no farther away can only have lost it to a centre that moved; the others
+    are compared with every centre.
+
+    Args:
+        before: (k, d) the centres that ``distances`` and ``assignment``, (n,) each, belong to.
+    """
+    has_moved = (before != centres).any(axis=1)
+    changed, own = np.flatnonzero(has_moved), np.flatnonzero(has_moved[assignment])
+    if len(changed) > MOSTLY * len(centres):
+        return nearest(matrix, centres)
+    now, which = distances.copy(), assignment.copy()
+    now[own] = _distances_to(matrix.subset(own), centres[assignment[own]])
+    stay, leave = np.flatnonzero(now <= distances), np.flatnonzero(now > distances)
+    if len(changed) and len(stay):
+        near, closest = nearest(matrix.subset(stay), centres[changed])
+        better = (near < now[stay]) | ((near == now[stay]) & (changed[closest] < which[stay]))
+        now[stay[better]], which[stay[better]] = near[better], changed[closest[better]]
+    if len(leave):
+        now[leave], which[leave] = nearest(matrix.subset(leave), centres)
+    return now, which
+
+
+def _distances_to(matrix: RowMatrix, points: Floats) -> Floats:
+    """(n,) squared distance of every row to the point of the same number, (n, d)."""
+    distances = np.empty(len(matrix), dtype=np.float32)
+    for start, stop, rows in matrix.blocks():
+        gaps = rows - points[start:stop]
+        distances[start:stop] = np.einsum("ij,ij->i", gaps, gaps)
+    return distances
 
 
 def _lloyd(centres: Floats, assignment: Rows, inertia: float, *, approx: str) -> Clusters:

@@ -84,7 +84,8 @@ class BatchBald(Strategy):
             error = 0.5 * information.resolution * np.sqrt(self.samples)
             parts.append(
                 f"gains are estimated from {self.samples} configurations of labels: "
-                f"unbiased, with a standard error of about {error:.2g} nats at most"
+                f"unbiased, with a standard error of about {error:.2g} nats at most; "
+                "drawing them again may raise a gain, so that lazy evaluation may miss the largest one"
             )
         return "; ".join(parts)
 

@@ -44,7 +44,8 @@ class UaDpp(DppStrategy):
 
     ``quality``: L = diag(q) K diag(q) with q^2 = exp(gamma u), u the score within 0 .. 1; a pick's
     probability rises with its u. gamma is lowered until every k-means stratum from which the plain
-    k-DPP expects 3 picks or more still expects 1. ``distance``: the paper's prose, exp(-D / tau) with
+    k-DPP expects 3 picks or more still expects 1 (below 10 picks there are no two strata, gamma stays as
+    asked, and the details say ``gamma_bounded: False``). ``distance``: the paper's prose, exp(-D / tau) with
     D = a max(u_i, u_j) + b (1 - cosine); up to 50,000 candidates. ``paper``: Eq. 3 as printed,
     a max(u_i, u_j) + b cosine, which is not positive semi-definite and holds at most d + 1 picks.
 
@@ -55,7 +56,8 @@ class UaDpp(DppStrategy):
         a, b: weights of uncertainty and similarity in the other two forms.
         psd: ``clip`` drops the negative eigenvalues of ``paper`` and reports their share; ``raise`` refuses.
         steps: exchanges of the Markov chain that ``distance`` takes beyond 2,000 rows; 0 = by size.
-    Cost: that of k-dpp, and twice an eigendecomposition for the strata; ``distance`` O(steps k (k + d)).
+    Cost: that of k-dpp, and up to seven more eigendecompositions while gamma is bounded; ``distance``
+        O(steps k (k + d)).
     Source: Neven and Goedemé 2022, Eq. 3 and Fig. 2; only ``form=paper,condition=none`` follows it to the letter.
     """
 
@@ -145,7 +147,7 @@ class UaDpp(DppStrategy):
 
     def _of_labeled(self, query: Query) -> Values:
         """(m,) that of the labeled rows that have predictions; none where they don't condition."""
-        if self.condition == "none" or not query.labeled_columns:
+        if self.condition == "none" or "logits" not in query.labeled_columns:
             return np.empty(0)
         logits = query.labeled_columns["logits"]
         return self._within_one(SCORES.get(self.score)(logits), logits.shape[1]) if len(logits) else np.empty(0)
@@ -162,4 +164,6 @@ class UaDpp(DppStrategy):
 def gamma_details(asked: float, bounded: Bounded) -> dict[str, Any]:
     """What became of gamma, for the receipt."""
     details: dict[str, Any] = {"gamma": bounded.gamma, "gamma_asked": asked}
-    return details if np.isinf(bounded.fewest) else {**details, "fewest_expected_of_a_stratum": bounded.fewest}
+    if np.isinf(bounded.fewest):
+        return {**details, "gamma_bounded": False}
+    return {**details, "fewest_expected_of_a_stratum": bounded.fewest}
