@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from foresift.cli import demo, embedding, inspect, learn, regions, selection, study
+from foresift.cli import demo, embedding, hardware, inspect, learn, regions, selection, study
 from foresift.core.errors import ForesiftError, UsageError
 
 _INTERRUPTED = 130
@@ -30,6 +30,7 @@ for _command in (
     *selection.COMMANDS,
     *regions.COMMANDS,
     *inspect.COMMANDS,
+    *hardware.COMMANDS,
 ):
     app.command()(_command)
 for _name, _group in study.GROUPS.items():
