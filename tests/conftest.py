@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from foresift.sources.digits import write_digits
+from postgres import Postgres, installed_programs
 
 _OPENED: list[list[str]] = []
 
@@ -97,3 +98,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"may not mount a small file system here: {mounted.stderr.strip()}")
     yield folder
     subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL server for all tests, which make databases of their own on it."""
+    server = Postgres(installed_programs())
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()

@@ -9,6 +9,7 @@ from pathlib import Path
 from foresift.core.errors import ModelError, StoreError, UsageError
 from foresift.core.generations import Generation
 from foresift.core.protocols import GridStore, PredictionStore, ShardClaims
+from foresift.core.records import Records
 from foresift.core.segmentation import SegmentationGeneration
 from foresift.sources.digest_memory import SqliteDigestMemory
 from foresift.stores.claims import FileClaims
@@ -20,8 +21,8 @@ from foresift.stores.generations import is_generation, read_generation
 class Workspace:
     """Paths below one home folder; nothing is created before it is needed.
 
-    ``cache`` may be deleted at any time: it only saves work. ``receipts``, ``pools`` and
-    ``generations`` are records.
+    ``cache`` may be deleted at any time: it only saves work. ``receipts``, ``pools``,
+    ``generations`` and ``foresift.sqlite`` are records.
     """
 
     home: Path
@@ -81,6 +82,18 @@ class Workspace:
     def claims(self, identity: str, shards: int) -> ShardClaims:
         """Claims on the shards of one pass."""
         return FileClaims(self.cache / "claims" / identity, shards)
+
+    def records(self) -> Records:
+        """Runs, labels, leases and jobs: in the database at ``$FORESIFT_DATABASE_URL``, else in a file of the folder.
+
+        Raises:
+            UsageError: the address is none of a PostgreSQL database.
+            StoreError: it can't be opened, or a newer Foresift wrote it.
+            MissingExtraError: a library is not installed.
+        """
+        from foresift.stores.records.opening import open_records
+
+        return open_records(self.home, os.environ.get("FORESIFT_DATABASE_URL", ""))
 
     def choice(self, key: str) -> Path:
         """Where the engine choice of a pool and pass is kept."""

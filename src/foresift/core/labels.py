@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from foresift.core.digests import digest_value
+from foresift.core.digests import digest_bytes
 from foresift.core.errors import LabelError
 from foresift.core.regions import Region
 from foresift.core.rounds import SampleId
@@ -68,7 +69,8 @@ class LabelRecord:
         """Digest of place, annotator, time, value and what it corrects: the same answer has the same key."""
         region = None if self.region is None else list(self.region)
         answer = [self.annotator, self.at, self.value, self.supersedes]
-        return digest_value([self.pool, self.run, self.sample_id, region, *answer])
+        key = [self.pool, self.run, self.sample_id, region, *answer]
+        return digest_bytes(json.dumps(key).encode())  # in ASCII: names of files need not be Unicode
 
 
 class Disagreement(NamedTuple):

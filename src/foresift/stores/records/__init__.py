@@ -1,0 +1,1 @@
+"""What a workspace remembers beside files: in memory, in SQLite, in PostgreSQL."""
