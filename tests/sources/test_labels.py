@@ -169,3 +169,11 @@ def test_a_spreadsheet_may_save_semicolons(tmp_path: Path) -> None:
     path.write_bytes("\ufeffid;uri;label\r\na;;Katze, klein\r\nb;;\r\n".encode())
     table = read_labels(path)
     assert (table.ids, table.labels) == (("a", "b"), ("Katze, klein", ""))
+
+
+def test_what_nobody_could_tell_is_never_trained_on(tmp_path: Path) -> None:
+    path = text_file(tmp_path, "id,label\na,cat\nb,Cannot tell\nc,cannot-tell\n")
+    pool = relabeled(TEXT, path)
+    assert pool.classes == ("cat",)
+    assert pool.labeled.tolist() == [True, False, False]
+    assert "2 rows" in pool.notes[-1]

@@ -13,8 +13,10 @@ import numpy.typing as npt
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Ids, frozen
 from foresift.core.errors import EmptyPoolError, LabelError
+from foresift.core.labels import CANNOT_TELL
 from foresift.core.protocols import Progress
 from foresift.core.samples import Pool
+from foresift.cycle.labels import spelled_value
 from foresift.sources import open_source
 from foresift.sources.labels import read_labels, resolve, resolve_ids
 
@@ -56,7 +58,7 @@ def open_pool(
 def relabeled(pool: Pool, labels_file: str | Path | None) -> Pool:
     """The pool with the labels of a file in place of its own; the pool itself without a file.
 
-    Labels of broken files are skipped; a note says how many.
+    Labels of broken files are skipped, and so are answers that say ``cannot-tell``; notes say how many.
 
     Raises:
         LabelError: no label is filled in, or the file names unknown samples or contradicts itself.
@@ -67,8 +69,12 @@ def relabeled(pool: Pool, labels_file: str | Path | None) -> Pool:
     if not table.labeled:
         raise LabelError(f"{labels_file}: no label is filled in yet in {len(table):,} rows; fill in column label")
     named = resolve(pool, table)
-    notes = _skipped(labels_file, named.skipped, "broken files")
-    return replace(pool.without_labels().with_labels(named.labels), notes=(*pool.notes, *notes))
+    told = [label for label in named.labels if spelled_value(label.value) != CANNOT_TELL]
+    notes = (
+        *_skipped(labels_file, named.skipped, "broken files"),
+        *_skipped(labels_file, len(named.labels) - len(told), "samples that nobody could tell"),
+    )
+    return replace(pool.without_labels().with_labels(told), notes=(*pool.notes, *notes))
 
 
 def labeled_part(pool: Pool, labeled_file: str | Path | None, *, own_labels: bool) -> LabeledPart:

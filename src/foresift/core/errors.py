@@ -18,6 +18,7 @@ ForesiftError
 ├── StoreError            the workspace on disk
 │   ├── DamagedRowsError  stored rows whose bits have changed; they were dropped
 │   └── StaleError        somebody else changed the record first; nothing was stored
+├── OracleError           whoever answers with labels can't be reached or understood
 ├── ContractError         a plug-in broke the contract of its kind
 └── ReplayError           a receipt that can't be recomputed, and why
 """
@@ -111,6 +112,10 @@ class DamagedRowsError(StoreError):
 
 class StaleError(StoreError):
     """Somebody else changed the record first: nothing was stored; read it again and decide anew."""
+
+
+class OracleError(ForesiftError):
+    """Nobody can be asked, or an answer can't be understood; what was answered is kept, trying again is safe."""
 
 
 class ContractError(ForesiftError):

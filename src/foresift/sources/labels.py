@@ -158,7 +158,7 @@ def _samples(pool: Pool, table: LabelTable, rows: Sequence[int]) -> list[int]:
     ``_BROKEN`` where the address is that of a quarantined file, ``_UNKNOWN`` where there is nothing.
     """
     by_id = {str(sample): row for row, sample in enumerate(pool.ids.tolist())}
-    by_uri = dict(_pool_addresses(pool)) if any(not table.ids[row] for row in rows) else {}
+    by_uri = dict(pool_addresses(pool)) if any(not table.ids[row] for row in rows) else {}
     broken = {one.uri for one in pool.quarantined}
     samples: list[int] = []
     for row in rows:
@@ -176,7 +176,8 @@ def _unknown(pool: Pool, table: LabelTable, rows: Sequence[int], samples: list[i
     )
 
 
-def _pool_addresses(pool: Pool) -> Iterator[tuple[str, int]]:
+def pool_addresses(pool: Pool) -> Iterator[tuple[str, int]]:
+    """Every address of a pool and its row; where one occurs twice, the last one counts."""
     for row, others in pool.other_uris.items():
         yield from ((uri, row) for uri in others)
     yield from ((uri, row) for row, uri in enumerate(pool.uris.tolist()))

@@ -8,12 +8,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from foresift.core.errors import DataError
 from foresift.sources.read import read, unspeakable
 
 TABLE_LIMIT_BYTES = 8 * 2**30
+BadRow: TypeAlias = Callable[[int, str], None]
+"""Told the line of a row that can't be read, and why."""
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -60,6 +62,10 @@ class Table:
             return list(values)
         return self.texts("id")
 
+    def text(self, name: str, row: int) -> str:
+        """One cell as :meth:`texts` gives it; "" if there is no such column."""
+        return self._text(name, row, self.columns[name][row]) if name in self.columns else ""
+
     def _text(self, name: str, row: int, value: Any) -> str:
         if isinstance(value, str):
             if unspeakable(value) is not None:
@@ -74,19 +80,28 @@ class Table:
         raise DataError(f"{self.place(row)}: {name} must be text or a whole number, got {value!r}")
 
 
-def read_table(path: str, *, wanted: Sequence[str]) -> Table:
+def read_table(path: str, *, wanted: Sequence[str], bad: BadRow | None = None) -> Table:
     """The wanted columns of a table file, by its suffix.
 
+    Args:
+        bad: told of rows that can't be read, which are then left out; None = the first one is an error.
     Raises:
         DataError: unknown suffix, unreadable or malformed file; names the line.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in READERS:
         raise DataError(f"{path}: expected a table ({', '.join(sorted(READERS))}), got {suffix or 'no suffix'!r}")
-    return READERS[suffix](path, wanted)
+    return READERS[suffix](path, wanted, _refusing(path) if bad is None else bad)
 
 
-def _read_csv(path: str, wanted: Sequence[str], *, delimiter: str | None = None) -> Table:
+def _refusing(path: str) -> BadRow:
+    def refuse(line: int, reason: str) -> None:
+        raise DataError(f"{path}, line {line}: {reason}")
+
+    return refuse
+
+
+def _read_csv(path: str, wanted: Sequence[str], bad: BadRow, *, delimiter: str | None = None) -> Table:
     text = _read_text(path)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter or _delimiter(text))
     rows: list[list[str]] = []
@@ -95,10 +110,8 @@ def _read_csv(path: str, wanted: Sequence[str], *, delimiter: str | None = None)
         headers = tuple(cell.strip() for cell in next(reader, []))
         for row in filter(None, reader):
             if len(row) != len(headers):
-                raise DataError(
-                    f"{path}, line {reader.line_num}: expected {len(headers)} fields"
-                    f" ({', '.join(headers)}), got {len(row)}"
-                )
+                bad(reader.line_num, f"expected {len(headers)} fields ({', '.join(headers)}), got {len(row)}")
+                continue
             rows.append(row)
             places.append(reader.line_num)
     except csv.Error as error:
@@ -115,33 +128,37 @@ def _delimiter(text: str) -> str:
     return ";" if ";" in header and "," not in header else ","
 
 
-def _read_tsv(path: str, wanted: Sequence[str]) -> Table:
-    return _read_csv(path, wanted, delimiter="\t")
+def _read_tsv(path: str, wanted: Sequence[str], bad: BadRow) -> Table:
+    return _read_csv(path, wanted, bad, delimiter="\t")
 
 
-def _read_jsonl(path: str, wanted: Sequence[str]) -> Table:
+def _read_jsonl(path: str, wanted: Sequence[str], bad: BadRow) -> Table:
     rows: list[dict[str, Any]] = []
     places: list[int] = []
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
-        if line.strip():
-            rows.append(_json_object(line, place=f"{path}, line {number}"))
+        if not line.strip():
+            continue
+        try:
+            rows.append(_json_object(line))
             places.append(number)
+        except DataError as error:
+            bad(number, str(error))
     headers = tuple(dict.fromkeys(name for row in rows for name in row))
     columns = {name: [row.get(name) for row in rows] for name in wanted if name in headers}
     return Table(path=path, headers=headers, columns=columns, places=places)
 
 
-def _json_object(line: str, *, place: str) -> dict[str, Any]:
+def _json_object(line: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: not valid JSON ({error}); expected one object a line") from None
+        raise DataError(f"not valid JSON ({error}); expected one object a line") from None
     if not isinstance(value, dict):
-        raise DataError(f'{place}: expected an object such as {{"uri": ...}}, got {line.strip()[:40]!r}')
+        raise DataError(f'expected an object such as {{"uri": ...}}, got {line.strip()[:40]!r}')
     return value
 
 
-def _read_parquet(path: str, wanted: Sequence[str]) -> Table:
+def _read_parquet(path: str, wanted: Sequence[str], _: BadRow) -> Table:
     import pyarrow
     from pyarrow import parquet
 
@@ -172,7 +189,7 @@ def _require_distinct(path: str, headers: Sequence[str]) -> None:
         raise DataError(f"{path}: column {twice!r} occurs twice; column names must be distinct")
 
 
-READERS: Mapping[str, Callable[[str, Sequence[str]], Table]] = {
+READERS: Mapping[str, Callable[[str, Sequence[str], BadRow], Table]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".jsonl": _read_jsonl,
