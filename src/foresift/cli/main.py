@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from foresift.cli import demo, embedding, hardware, inspect, labels, learn, regions, selection, study
+from foresift.cli import demo, embedding, hardware, inspect, labels, learn, regions, runs, selection, study
 from foresift.core.errors import ForesiftError, UsageError
 
 _INTERRUPTED = 130
@@ -31,9 +31,10 @@ for _command in (
     *regions.COMMANDS,
     *inspect.COMMANDS,
     *hardware.COMMANDS,
+    *runs.COMMANDS,
 ):
     app.command()(_command)
-for _name, _group in {**labels.GROUPS, **study.GROUPS}.items():
+for _name, _group in {**labels.GROUPS, **study.GROUPS, **runs.GROUPS}.items():
     app.add_typer(_group, name=_name)
 
 

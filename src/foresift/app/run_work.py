@@ -1,0 +1,191 @@
+"""The effects of a run's rounds: selections and trainings in a child process, answers from its oracle."""
+
+# ruff: noqa: A002 - a round is called a round
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foresift.app.run_answers import Answers
+from foresift.app.run_files import RunFile
+from foresift.app.run_plans import tries
+from foresift.app.run_pools import CANDIDATES, EVALUATION, RunPool
+from foresift.app.workspace import Workspace
+from foresift.core.digests import digest_value
+from foresift.core.labels import CANNOT_TELL
+from foresift.core.protocols import Progress
+from foresift.core.records import Records
+from foresift.core.rounds import Round, SampleId
+from foresift.cycle.rounds import Gathered, Picked, Trained
+from foresift.executors import Child
+from foresift.stores.files import write_text
+from foresift.stores.tables import rows_to_csv, write_rows
+
+_KEY = 16
+_TRAINING, _SELECTING = 0, 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """The :class:`foresift.cycle.rounds.Ports` of one run, in the hands of one worker."""
+
+    workspace: Workspace
+    records: Records
+    run: str
+    file: RunFile
+    pool: RunPool
+    folder: Path
+    """Of the run."""
+    child: Child
+    answers: Answers
+    progress: Progress
+    should_stop: Callable[[], bool]
+
+    def check(self) -> None:
+        """Refuse a model that can't be, before anybody labels for it.
+
+        Raises:
+            UsageError: no such architecture or generation.
+        """
+        if not self.records.rounds(self.run):
+            self._call("check", model=self.file.model, strategies=[self.file.strategy])
+
+    def select(self, round: Round) -> Picked:
+        """By what the arm's last model sees, never what the arm asked for before."""
+        before = self._before(round)
+        last = before[-1] if before else None
+        answer = self._call(
+            "select",
+            strategy=round.strategy,
+            budget=round.budget,
+            seed=seed_of(self.file.seed, round.details["turn"], _SELECTING),
+            pool=str(self._candidates(before)),
+            labeled=None if last is None else str(self.labels_file(last.details["labels"])),
+            model=None if last is None else str(self.folder / last.details["folder"]),
+            backbone=self._backbone(round),
+            guards=self.file.guards if last is not None else {},
+            engine=self.file.engine,
+        )
+        ids = tuple(answer["ids"])
+        closes_at = self.file.closing_time(datetime.now(UTC))
+        return Picked(ids=ids, receipt=answer["receipt"], closes_at=closes_at, details=answer["details"])
+
+    def gather(self, round: Round) -> Gathered:
+        """What the oracle has answered, and the labels that the arm's next model learns from."""
+        self.answers.take(round)
+        known = self.answers.known(self.asked_by(round))
+        answered = sum(sample in known for sample in round.selected)
+        labels = [(sample, value) for sample, value in known.items() if value != CANNOT_TELL]
+        reason = self.answers.why_closed(round, answered)
+        closed = bool(reason) and bool(labels)
+        key = self.keep_labels(labels) if closed else ""
+        return Gathered(closed=closed, answers=answered, labels=len(labels), key=key, reason=reason)
+
+    def train(self, round: Round) -> Trained:
+        """Train in a folder named by what decides the weights, then evaluate."""
+        asked = self._training(round)
+        folder = f"generations/{digest_value(asked)[:_KEY]}"
+        out = self.folder / folder
+        trained = self._call(
+            "train",
+            **asked,
+            pool=str(self.folder / CANDIDATES),
+            labels=str(self.labels_file(round.details["labels"])),
+            out=str(out),
+        )
+        metrics: Mapping[str, Any] = {}
+        if self.pool.evaluation_size:
+            metrics = self._call("evaluate", pool=str(self.folder / EVALUATION), model=str(out))["metrics"]
+        return Trained(generation=trained["generation"], metrics=metrics, details={"folder": folder})
+
+    def asked_by(self, round: Round) -> tuple[SampleId, ...]:
+        """Every sample that the arm of a round has asked for, the round's own included; in order."""
+        return _samples([*self._before(round), round])
+
+    def keep_labels(self, labels: Iterable[tuple[SampleId, str]]) -> str:
+        """The key under which labels are kept as a labels file; the same labels have the same key."""
+        rows = sorted(([sample, value] for sample, value in labels), key=lambda row: str(row[0]))
+        key = digest_value(rows)[:_KEY]
+        if not self.labels_file(key).is_file():
+            text = rows_to_csv([{"id": sample, "label": value} for sample, value in rows], ("id", "label"))
+            write_text(self.labels_file(key), text)
+        return key
+
+    def labels_file(self, key: str) -> Path:
+        """Where labels of a key are kept."""
+        return self.folder / "labels" / f"{key}.csv"
+
+    def _before(self, round: Round) -> list[Round]:
+        """Earlier rounds whose labels the arm of a round learns from; all of them where strategies share."""
+        own = tries(self.file, self.pool) and not (self.file.strategy == "auto" and self.file.agent == "shared")
+        return [
+            one
+            for one in self.records.rounds(self.run)
+            if one.number < round.number
+            and one.selected
+            and (not own or one.details["turn"] == 0 or one.strategy == round.strategy)
+        ]
+
+    def _candidates(self, before: Sequence[Round]) -> Path:
+        """The pool without samples that were asked for and have no label, which would be taken for unlabeled."""
+        if not before:
+            return self.folder / CANDIDATES
+        labeled = _ids_of(self.labels_file(before[-1].details["labels"]))
+        withheld = sorted({str(sample) for sample in _samples(before)} - labeled)
+        if not withheld:
+            return self.folder / CANDIDATES
+        path = self.folder / f"candidates-{digest_value(withheld)[:_KEY]}.parquet"
+        if not path.is_file():
+            write_rows(
+                path,
+                [row for row in _rows_of(self.folder / CANDIDATES) if str(row["id"]) not in withheld],
+                ("id", "uri"),
+            )
+        return path
+
+    def _backbone(self, round: Round) -> str | None:
+        """Where the backbone of a cold start lies; None where none is needed."""
+        cold = round.details["turn"] == 0 and round.strategy == "auto"
+        return str(self.folder / "backbone") if cold else None
+
+    def _training(self, round: Round) -> dict[str, Any]:
+        """What decides the weights, the labels by their key."""
+        return {
+            "model": self.file.model,
+            "key": round.details["labels"],
+            "classes": self.pool.classes,
+            "image_size": self.file.image_size,
+            "recipe": self.file.recipe,
+            "seed": seed_of(self.file.seed, round.details["turn"], _TRAINING),
+        }
+
+    def _call(self, task: str, **values: Any) -> dict[str, Any]:
+        values = {"home": str(self.workspace.home), **values}
+        return self.child.call(task, values, progress=self.progress, should_stop=self.should_stop)
+
+
+def seed_of(seed: int, turn: int, purpose: int) -> int:
+    """A seed of its own for each turn of a run, the same for all strategies of the turn."""
+    return int(np.random.SeedSequence([seed, turn, purpose]).generate_state(1)[0])
+
+
+def _samples(rounds: Iterable[Round]) -> tuple[SampleId, ...]:
+    return tuple(dict.fromkeys(sample for one in rounds for sample in one.selected))
+
+
+def _ids_of(labels: Path) -> set[str]:
+    from foresift.sources.labels import read_labels
+
+    return set(read_labels(labels).ids)
+
+
+def _rows_of(path: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows

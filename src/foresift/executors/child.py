@@ -1,0 +1,167 @@
+"""A child process that does one task after another and can be killed at any moment.
+
+Requests and replies are lines of JSON on its standard input and output. It ends by itself when its standard input
+closes, so that it never outlives whoever started it, kill -9 included.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import IO, Any
+
+from foresift.core import errors
+from foresift.core.errors import ForesiftError, StoreError
+from foresift.core.protocols import Progress, Silent
+
+LOOK_EVERY_S = 0.2
+"""How often a wait for the child looks whether it should stop."""
+_LAST_WORDS = 20
+
+
+class ChildDiedError(ForesiftError):
+    """The child ended without an answer: killed, out of memory, crashed; the task may be tried again."""
+
+
+class StoppedError(ForesiftError):
+    """Whoever waited for the task wants it no longer; the child was killed."""
+
+
+class Child:
+    """A process that is started when the first task comes, and again after it died. One task at a time.
+
+    Args:
+        command: a process that runs :func:`foresift.executors.serving.serve`.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = list(command)
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._complaints: list[str] = []
+
+    def __enter__(self) -> Child:
+        """Nothing is started yet."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Kill it."""
+        self.kill()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the running process; None while there is none."""
+        return None if self._process is None else self._process.pid
+
+    def call(
+        self,
+        task: str,
+        values: Mapping[str, Any],
+        *,
+        progress: Progress | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> dict[str, Any]:
+        """What the child answers to a task.
+
+        Raises:
+            ForesiftError: of the kind that the task raised.
+            StoppedError: ``should_stop`` said so; the child is dead.
+            ChildDiedError: it ended without an answer.
+        """
+        self._send(json.dumps({"task": task, "values": values}))
+        watched = progress or Silent()
+        while True:
+            try:
+                line = self._lines.get(timeout=LOOK_EVERY_S)
+            except queue.Empty:
+                if should_stop():
+                    self.kill()
+                    raise StoppedError(f"{task} was stopped") from None
+                continue
+            if line is None:
+                raise ChildDiedError(self._obituary(task))
+            message = json.loads(line)
+            if "progress" in message:
+                _tell(watched, *message["progress"])
+            elif "error" in message:
+                raise _error(message["kind"], message["error"])
+            else:
+                answer: dict[str, Any] = message["answer"]
+                return answer
+
+    def kill(self) -> None:
+        """End the process at once, if there is one."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+    def _send(self, line: str) -> None:
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        assert self._process is not None  # noqa: S101 - just started
+        assert self._process.stdin is not None  # noqa: S101 - a pipe
+        with contextlib.suppress(BrokenPipeError):  # its death is found when the answer is awaited
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+
+    def _start(self) -> None:
+        self.kill()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,  # Ctrl-C is for whoever started it
+            )
+        except OSError as error:
+            raise StoreError(f"can't start a process for the work: {error.strerror or error}") from None
+        self._lines, self._complaints = queue.Queue(), []
+        for pipe, take in ((self._process.stdout, self._lines.put), (self._process.stderr, self._complain)):
+            assert pipe is not None  # noqa: S101 - a pipe
+            threading.Thread(target=_pump, args=(pipe, take), daemon=True).start()
+
+    def _complain(self, line: str | None) -> None:
+        if line is not None:
+            self._complaints = [*self._complaints[1 - _LAST_WORDS :], line.rstrip()]
+
+    def _obituary(self, task: str) -> str:
+        process, self._process = self._process, None
+        code = process.wait() if process is not None else 0
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        said = next((line for line in reversed(self._complaints) if line), "")
+        why = " (out of memory?)" if code == -signal.SIGKILL else ""
+        return f"the process that did {task} {how}{why}" + (f": {said}" if said else "")
+
+
+def _pump(pipe: IO[str], take: Callable[[str | None], None]) -> None:
+    """Hand on every line, then None."""
+    with contextlib.suppress(ValueError, OSError):  # closed while it was read
+        for line in pipe:
+            take(line)
+    take(None)
+
+
+def _tell(progress: Progress, verb: str, *values: Any) -> None:
+    getattr(progress, verb)(*values)
+
+
+def _error(kind: str, text: str) -> ForesiftError:
+    """An error of the same class, where it is one of ours with a text of its own."""
+    found = getattr(errors, kind, None)
+    if isinstance(found, type) and issubclass(found, ForesiftError) and "__init__" not in vars(found):
+        return found(text)
+    return ForesiftError(text)

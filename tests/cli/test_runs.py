@@ -1,0 +1,83 @@
+"""``foresift run`` and ``foresift runs`` from the first label to the last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from commands import command
+from run_files import write_run
+
+
+@pytest.fixture(scope="module")
+def digits(digit_files: Path) -> Path:
+    return digit_files / "test"
+
+
+def test_a_run_ends_with_its_rounds_and_repeated_reports_them(digits: Path, tmp_path: Path) -> None:
+    file, home = write_run(tmp_path, digits), tmp_path / "home"
+    told = command("run", file, "--json", home=home).json
+    assert [len(one["selected"]) for one in told["rounds"]] == [10, 10, 10]
+    assert [one["labels"] for one in told["rounds"]] == [10, 20, 30]
+    assert all(0 <= one["metrics"]["top1"] <= 1 and one["metrics"]["n"] == 90 for one in told["rounds"])
+    asked = [sample for one in told["rounds"] for sample in one["selected"]]
+    assert len(set(asked)) == 30
+    assert told["state"] == "finished"
+    assert command("run", file, "--json", home=home).json == told
+
+    listed = command("runs", "list", "--json", home=home).json["runs"]
+    assert [(one["run"], one["state"], one["rounds"], one["labels"]) for one in listed] == [
+        (told["run"], "finished", 3, 30)
+    ]
+    assert command("runs", "show", told["run"][:6], "--json", home=home).json == told
+    shown = command("runs", "show", told["run"], home=home)
+    assert "finished: the budget is used up" in shown.out
+
+
+def test_a_cancelled_run_stays_so_until_it_is_resumed(digits: Path, tmp_path: Path) -> None:
+    file, home = write_run(tmp_path, digits, rounds=1), tmp_path / "home"
+    from foresift.app.runs import start_run
+    from foresift.app.workspace import Workspace
+
+    run = start_run(Workspace.open(home), file).id
+    assert command("runs", "cancel", run, "--json", home=home).json["state"] == "cancelled"
+    told = command("run", file, home=home)
+    assert "is cancelled" in told.out
+    assert f"foresift runs resume {run}" in told.out
+    assert command("runs", "resume", run, "--json", home=home).json["state"] == "finished"
+    assert "was finished already" in command("runs", "cancel", run, home=home).out
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"bugdet": 3}, "unknown key 'bugdet'; did you mean 'budget'?"),
+        ({"budget": 0}, "budget: expected a whole number of labels a round, 1 or more, got 0"),
+        ({"budget": 1000}, "budget 1000 is more than the 360 samples"),
+        ({"rounds": 40}, "400 labels in 40 rounds are more than the 360 samples"),
+        ({"strategy": "margn"}, "did you mean 'margin'?"),
+        ({"model": None}, "key model is missing"),
+        ({"pool": "nowhere"}, "no such file or folder"),
+        ({"oracle": "folder"}, "oracle: expected folders or people or files"),
+        ({"target": 92}, "target: expected none, or an accuracy above 0 and at most 1"),
+        ({"recipe": {"epoch": 3}}, "did you mean 'epochs'?"),
+        ({"control": "random", "strategy": "auto"}, "control: random compares one strategy"),
+    ],
+)
+def test_a_run_file_that_makes_no_sense_is_told_what_is_wrong(
+    digits: Path, tmp_path: Path, changed: dict[str, object], complaint: str
+) -> None:
+    answer = command("run", write_run(tmp_path, digits, **changed), home=tmp_path / "home")
+    assert answer.code == 2
+    assert complaint in answer.complaint
+    assert command("runs", "list", "--json", home=tmp_path / "home").json["runs"] == []
+
+
+def test_a_model_that_does_not_exist_fails_before_anybody_labels(digits: Path, tmp_path: Path) -> None:
+    file, home = write_run(tmp_path, digits, model="resnet88"), tmp_path / "home"
+    answer = command("run", file, home=home)
+    assert answer.code != 0
+    assert "unknown architecture 'resnet88'" in answer.err or "unknown model 'resnet88'" in answer.err
+    (listed,) = command("runs", "list", "--json", home=home).json["runs"]
+    assert (listed["state"], listed["labels"]) == ("failed", 0)
