@@ -173,7 +173,7 @@ def test_kept_checkpoints_are_members_too(small: Path, kept: Path, home: Path, t
     assert first.code == 0, first.err
     assert first.json["inferred"] == 80
     names = [member["checkpoint"] for member in first.json["receipt"]["model"]["members"]]
-    assert names == ["epoch-0001.ckpt", "epoch-0002.ckpt"]
+    assert names == ["epoch-0001.safetensors", "epoch-0002.safetensors"]
     assert select(small, [kept], "--checkpoints", "all", "--out", out, "--json", home=home).json["inferred"] == 40
     assert command("replay", out, home=home).code == 0
     shutil.rmtree(home / "cache")
@@ -183,7 +183,7 @@ def test_kept_checkpoints_are_members_too(small: Path, kept: Path, home: Path, t
 
 
 def test_the_last_checkpoint_says_what_the_generation_says(small: Path, kept: Path, home: Path) -> None:
-    from foresift.app.committee import open_members
+    from foresift.app.ensembles import open_members
     from foresift.app.passes import PassOptions, predict_pool
     from foresift.app.pools import open_pool
     from foresift.app.workspace import Workspace
@@ -212,7 +212,7 @@ def test_a_model_that_kept_no_checkpoints_says_how_to_keep_them(small: Path, mod
     answer = select(small, models[:1], "--checkpoints", "all", home=home)
     assert answer.code == 1
     assert "train it with --checkpoints" in answer.complaint
-    assert "one --model, not 2" in select(small, models[:2], "--checkpoints", "all", home=home).complaint
+    assert "or --keep-checkpoints N" in answer.complaint
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,7 @@ def test_killed_before_the_clean_up_the_generation_is_whole(
         run(model="mlp:4", recipe={"epochs": 2, "checkpoint_every_epoch": True})
     out = tmp_path / "gen"
     kept = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    epochs = ["checkpoints/epoch-0000.ckpt", "checkpoints/epoch-0001.ckpt"]
+    epochs = [f"checkpoints/epoch-000{epoch}.safetensors" for epoch in range(2)]
     assert kept == [*epochs, "generation.json", "metrics.csv", "model.safetensors"]
 
 

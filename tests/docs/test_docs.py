@@ -54,6 +54,14 @@ def test_the_start_without_labels_runs_as_it_is_printed(tmp_path: Path) -> None:
     assert "labels" in ran[1]["why"] or "balanced accuracy" in ran[1]["why"]
 
 
+def test_the_search_runs_as_it_is_printed(tmp_path: Path) -> None:
+    script = "\n".join(["set -eu", *blocks(ROOT / "docs" / "how-to" / "search-a-training-set.md", "sh")])
+    run(["bash"], tmp_path, script)
+    chosen = json.loads((tmp_path / "found" / "stage-3" / "subset.json").read_text())["size"]
+    for name in ("half", "half-cnn"):
+        assert json.loads((tmp_path / name / "generation.json").read_text())["data"]["labeled"] == chosen
+
+
 @pytest.mark.parametrize(
     "page",
     [

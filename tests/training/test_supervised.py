@@ -167,8 +167,8 @@ def test_progress_metrics_file_and_kept_epochs(run: Any, tmp_path: Path) -> None
         rows = list(csv.DictReader(file))
     assert [float(row["val_loss"]) for row in rows] == [row["val_loss"] for row in result.history]
     assert set(result.metrics) == {"train_loss", "train_top1", "val_loss", "val_top1"}
-    kept = sorted(p.name for p in tmp_path.glob("epoch-*.ckpt"))
-    assert kept == ["epoch-0000.ckpt", "epoch-0001.ckpt", "epoch-0002.ckpt"]
+    kept = sorted(p.name for p in tmp_path.glob("epoch-*"))
+    assert kept == [f"epoch-000{epoch}.safetensors" for epoch in range(3)]
     assert equal(read(tmp_path / kept[-1]), dict(net.state_dict()))
     assert not equal(read(tmp_path / kept[0]), dict(net.state_dict()))
 

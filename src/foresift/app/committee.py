@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +11,12 @@ import numpy.typing as npt
 
 from foresift.app.columns import Plan, images_of, plan, predict_needed, summed
 from foresift.app.fitted import fitted_passes, keep_in, with_fitted
-from foresift.app.models import Model, open_model, remembered_digest
+from foresift.app.models import Model
 from foresift.app.passes import PassOptions, PassResult, predict_pool
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Logits, frozen
 from foresift.core.digests import digest_value
-from foresift.core.errors import ModelError, UsageError
+from foresift.core.errors import UsageError
 from foresift.core.members import State, consensus, state_of
 from foresift.core.predictions import Column, Predictions, Producer
 from foresift.core.samples import Pool
@@ -30,43 +28,7 @@ JOINT_COLUMNS = ("members", "member-logits", "logits")
 """What several models give together; embeddings are the first one's."""
 ENSEMBLE = "ensemble of "
 """How the stage of such a column begins."""
-CHECKPOINTS = "checkpoints"
 CONSENSUS = "log of the mean probability of the members"
-
-
-def open_members(workspace: Workspace, specs: Sequence[str | Path], *, checkpoints: str = "") -> list[Model]:
-    """The models behind folders or ids, or the kept checkpoints of one of them.
-
-    Args:
-        checkpoints: ``all`` or ``last=N``; empty = the models themselves.
-    Raises:
-        UsageError: no model, one twice, several with checkpoints, or different classes.
-        ModelError: as :func:`foresift.app.models.open_model`; no checkpoint was kept.
-    """
-    if checkpoints and len(specs) != 1:
-        raise UsageError(f"--checkpoints takes the members from one training: give one --model, not {len(specs)}")
-    models = [open_model(workspace, spec) for spec in specs]
-    return check_members(_checkpoints(workspace, models[0], checkpoints) if checkpoints else models)
-
-
-def check_members(models: list[Model]) -> list[Model]:
-    """The models, once they can be members of one ensemble.
-
-    Raises:
-        UsageError: no model, one twice, or different classes.
-    """
-    if not models:
-        raise UsageError("an ensemble needs at least one model")
-    first = models[0]
-    for model in models[1:]:
-        if model.generation.classes != first.generation.classes:
-            raise UsageError(
-                f"the members of an ensemble need the same classes in the same order: {first.folder} has "
-                f"{_classes(first)}, {model.folder} has {_classes(model)}"
-            )
-    if twice := [model for model in models if Counter(one.whole_key for one in models)[model.whole_key] > 1]:
-        raise UsageError(f"{twice[-1].folder} is the same model as {twice[0].folder}; give different members")
-    return models
 
 
 def predict_models(
@@ -119,14 +81,27 @@ def predict_ensemble(
     fitted = fitted_passes(strategy, have=JOINT_COLUMNS)
     check_columns(strategy)
     names = dict.fromkeys((*model_columns(strategy.needs), *also, *(need for one in fitted for need in one.needs)))
-    run = _Run(workspace, pool, names=tuple(names), options=options)
-    for model in models:
-        run.add(model)
-    result = run.result()
+    result, producers = predict_together(workspace, pool, models, names=tuple(names), options=options)
     images = images_of(pool, result.predictions)
     keep = keep_in(workspace)
     predictions = with_fitted(result.predictions, fitted, labeled=labeled, keep=keep, images=images)
-    return replace(result, predictions=predictions), run.producers
+    return replace(result, predictions=predictions), producers
+
+
+def predict_together(
+    workspace: Workspace, pool: Pool, models: Sequence[Model], *, names: Sequence[str], options: PassOptions
+) -> tuple[PassResult, list[Producer]]:
+    """What several models say of the samples that all of them could use, and who said it.
+
+    Args:
+        names: of :data:`JOINT_COLUMNS`, or ``embeddings`` of the first model.
+    Raises:
+        ForesiftError: as :func:`foresift.app.passes.predict_pool`.
+    """
+    run = _Run(workspace, pool, names=names, options=options)
+    for model in models:
+        run.add(model)
+    return run.result(), run.producers
 
 
 def check_plan(strategy: Strategy, *, members: bool, draws: int | None = None, also: Sequence[str] = ()) -> Plan:
@@ -269,31 +244,3 @@ def _joint_producer(producers: Sequence[Producer]) -> Producer:
 
 def _same(values: Sequence[str]) -> str:
     return values[0] if len(set(values)) == 1 else "several"
-
-
-def _checkpoints(workspace: Workspace, model: Model, which: str) -> list[Model]:
-    files = sorted((model.folder / CHECKPOINTS).glob("epoch-*.ckpt"))
-    if not files:
-        raise ModelError(f"{model.folder} kept no checkpoints; train it with --checkpoints, or give several models")
-    return [_checkpoint(workspace, model, path) for path in files[-_how_many(which, len(files)) :]]
-
-
-def _how_many(which: str, there: int) -> int:
-    if which == "all":
-        return there
-    text = which.removeprefix("last=")
-    if text == which or not text.isdecimal() or not 1 <= int(text) <= there:
-        raise UsageError(f"--checkpoints {which}: expected all, or last=N with N within 1 .. {there}, those kept")
-    return int(text)
-
-
-def _checkpoint(workspace: Workspace, model: Model, path: Path) -> Model:
-    """The generation with the weights of one epoch; its further parts belong to the last one's."""
-    digest = remembered_digest(workspace, path)
-    generation = replace(model.generation, weights=digest, backbone=digest, parts={})
-    return replace(model, generation=generation, checkpoint=path)
-
-
-def _classes(model: Model) -> str:
-    classes = model.generation.classes
-    return f"{len(classes)} classes ({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})"

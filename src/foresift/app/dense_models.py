@@ -14,6 +14,7 @@ from foresift.core.segmentation import SegmentationGeneration
 from foresift.inference.decode import decoder_version
 from foresift.inference.dense_columns import DenseSubject
 from foresift.inference.dense_transform import apply_dense
+from foresift.stores.ensembles import ensemble_file
 from foresift.stores.generations import is_segmentation, read_segmentation
 
 if TYPE_CHECKING:
@@ -58,12 +59,12 @@ class DenseModel:
 
 
 def is_dense(workspace: Workspace, spec: str | Path) -> bool:
-    """Whether a folder or id names a segmentation model.
+    """Whether a folder or id names a segmentation model; the members of an ensemble are classifiers.
 
     Raises:
         ModelError: it names no model at all.
     """
-    return is_segmentation(workspace.generation_folder(spec))
+    return ensemble_file(spec) is None and is_segmentation(workspace.generation_folder(spec))
 
 
 def open_dense(workspace: Workspace, spec: str | Path) -> DenseModel:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foresift.app.models import open_model, require_head
-from foresift.app.passes import PassOptions, PassResult, predict_pool
+from foresift.app.committee import predict_together
+from foresift.app.models import require_head
+from foresift.app.passes import PassOptions, PassResult
 from foresift.app.pools import open_pool, relabeled
+from foresift.app.predicting import open_speakers
 from foresift.app.workspace import Workspace
 from foresift.core.errors import LabelError
 
@@ -33,8 +35,9 @@ class Evaluated:
 def evaluate(
     workspace: Workspace,
     data: str | Path,
-    model: str | Path,
+    model: str | Path | Sequence[str | Path],
     *,
+    checkpoints: str = "",
     labels: Path | None = None,
     options: PassOptions | None = None,
     stdin: Iterable[str] | None = None,
@@ -44,20 +47,23 @@ def evaluate(
 
     The reference engine is used unless another is asked for: a metric should not depend on it.
 
+    Args:
+        model: a generation folder or id, or an ensemble; of several members, their mean probability is measured.
+        checkpoints: ``all`` or ``last=N``: the kept checkpoints of the models instead.
     Raises:
         LabelError: no labels, or labels that are no classes of the model.
         ModelError: the generation has no head.
     """
     options = options or PassOptions(engine="torch")
-    opened = open_model(workspace, model, module=module)
-    require_head(opened, "evaluate")
+    models = open_speakers(workspace, model, checkpoints=checkpoints, module=module)
+    require_head(models[0], "evaluate")
     pool = relabeled(open_pool(workspace, data, progress=options.progress, stdin=stdin), labels)
     some = pool.take(pool.labeled)
     if not len(some):
         raise LabelError(f"{pool.name} has no labels to compare with: give class folders or --labels FILE")
-    classes = opened.generation.classes
-    codes = _codes(some.classes, classes, str(model))
-    result = predict_pool(workspace, some, opened, columns=("logits",), options=options)
+    classes = models[0].generation.classes
+    codes = _codes(some.classes, classes, str(models[0].folder))
+    result, _ = predict_together(workspace, some, models, names=("logits",), options=options)
     truth = codes[some.codes[some.rows_of(result.predictions.sample_ids)]]
     from foresift.training.metrics import evaluate as measure
 

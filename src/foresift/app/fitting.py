@@ -21,9 +21,11 @@ from foresift.app.training import Trained, TrainRequest, started_from, work_fold
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Embeddings
 from foresift.core.errors import LabelError, MissingExtraError, QuarantineError, UsageError
+from foresift.core.generations import CHECKPOINTS
 from foresift.core.samples import Pool, Quarantined
 from foresift.stores.files import disk_errors
 from foresift.stores.generations import is_generation
+from foresift.stores.subsets import read_subset
 
 try:
     from foresift.models import head_logits, replace_head, require_linear_head, save_generation, with_loss_prediction
@@ -31,6 +33,7 @@ try:
     from foresift.models.registry import pretrained_head_is_kept
     from foresift.training import ArrayImages, Recipe, evaluate, fit_head
     from foresift.training import train as train_network
+    from foresift.training.checkpoints import kept_epochs
 except ImportError as error:  # pragma: no cover - only without the extra
     raise MissingExtraError("training", "vision") from error
 
@@ -44,6 +47,8 @@ def fit(workspace: Workspace, data: str | Path, request: TrainRequest, *, stdin:
     """The generation of a request that makes sense; see :func:`foresift.app.training.train`."""
     asked = Recipe.from_dict(request.recipe)
     pool = relabeled(open_pool(workspace, data, progress=request.progress, stdin=stdin), request.labels)
+    if request.subset is not None:
+        pool = read_subset(request.subset).within(pool)
     start = start_of(workspace, pool, request, head=asked.train == "head")
     if asked.train == "head":
         return _train_head(workspace, pool, request, start, asked)
@@ -181,6 +186,8 @@ def _record(request: TrainRequest, start: Start, used: Pool, recipe: Recipe, *, 
         "labeled": len(used),
         "per_class": [counts.get(code, 0) for code in range(len(start.classes))],
     }
+    if request.subset is not None:
+        data["subset"] = read_subset(request.subset).hash
     if val is not None:
         data["val"] = {"pool": val.name, "version": val.version, "labeled": len(val)}
     return {
@@ -233,7 +240,7 @@ def _backbone_recipe(request: TrainRequest, start: Start) -> dict[str, Any]:
 def _kept_files(work: Path) -> dict[str, Path]:
     """The log and any kept checkpoints of a finished run, by where they belong in the generation."""
     kept = {path.name: path for path in work.glob("metrics.csv")}
-    return kept | {f"checkpoints/{path.name}": path for path in sorted(work.glob("epoch-*.ckpt"))}
+    return kept | {f"{CHECKPOINTS}/{path.name}": path for path in kept_epochs(work)}
 
 
 def _notes(pool: Pool, start: Start) -> tuple[str, ...]:

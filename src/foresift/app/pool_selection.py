@@ -11,8 +11,9 @@ import numpy as np
 
 from foresift.app.class_codes import Codes, label_codes, truth_codes
 from foresift.app.columns import check_model
-from foresift.app.committee import check_plan, open_members, predict_models
+from foresift.app.committee import check_plan, predict_models
 from foresift.app.engine_choice import ScoreInUse
+from foresift.app.ensembles import is_ensemble, open_members
 from foresift.app.fitted import fitted_passes, keep_in, with_fitted
 from foresift.app.guarding import HeldOut, Limits, check_groups, with_groups_of, with_held_out
 from foresift.app.models import Model
@@ -91,7 +92,7 @@ def select_from_pool(
     A strategy that needs no column reads no image of a pool with its own ids.
 
     Args:
-        model: a generation folder or id; several are the members of an ensemble.
+        model: a generation folder or id, or an ensemble; several are the members of one.
     Raises:
         UsageError: the strategy needs a model and none is given; budget out of range; models that are no ensemble.
         ForesiftError: as :func:`foresift.app.passes.predict_pool`.
@@ -103,7 +104,7 @@ def select_from_pool(
     if columns and not specs:
         asks = f"strategy {strategy.name}" if model_columns(strategy.needs) else "this guard"
         raise UsageError(f"{asks} needs {' and '.join(columns)}: give the model with --model DIR")
-    members = bool(request.checkpoints) or len(specs) > 1
+    members = bool(request.checkpoints) or len(specs) > 1 or any(map(is_ensemble, specs))
     todo = check_plan(strategy, members=members, draws=request.draws, also=model_columns(guards.needs))
     models = open_members(workspace, specs, checkpoints=request.checkpoints) if columns else []
     if members and len(models) < 2:

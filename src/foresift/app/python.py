@@ -95,48 +95,54 @@ def adopt(
 
 def predict(
     pool: Where,
-    model: Where,
+    model: Where | Sequence[Where],
     *,
+    checkpoints: str = "",
     module: nn.Module | None = None,
     engine: str = "auto",
     home: Where | None = None,
 ) -> Predictions:
     """Logits (where the model has a head) and embeddings of a pool, inferred once and kept; ``foresift predict``.
 
+    Several models give the column ``members`` too; their logits are the log of their mean probability, and the
+    embeddings those of the first.
+
     Args:
-        model: a generation folder or id.
+        model: a generation folder or id, or an ensemble; several are the members of one.
+        checkpoints: ``all`` or ``last=N``: the kept checkpoints of the models instead.
         module: your own module, for a generation that was made from one.
     Raises:
         ForesiftError: as :func:`foresift.app.passes.predict_pool`.
     """
-    from foresift.app.models import open_model
-    from foresift.app.passes import PassOptions, predict_pool
-    from foresift.app.pools import open_pool
+    from foresift.app.passes import PassOptions
+    from foresift.app.predicting import predict_whole
 
-    workspace = Workspace.open(home)
-    opened = open_model(workspace, model, module=module)
-    columns = ("logits", "embeddings") if opened.generation.has_head else ("embeddings",)
     options = PassOptions(engine=engine)
-    return predict_pool(workspace, open_pool(workspace, pool), opened, columns=columns, options=options).predictions
+    workspace = Workspace.open(home)
+    return predict_whole(workspace, pool, model, checkpoints=checkpoints, options=options, module=module).predictions
 
 
 def evaluate(
     data: Where,
-    model: Where,
+    model: Where | Sequence[Where],
     *,
+    checkpoints: str = "",
     module: nn.Module | None = None,
     labels: Where | None = None,
     home: Where | None = None,
 ) -> dict[str, Any]:
     """Accuracy, calibration and confusion of a generation on labeled images; ``foresift evaluate``.
 
+    Args:
+        model: a generation folder or id, or an ensemble; several are the members of one, measured together.
+        checkpoints: ``all`` or ``last=N``: the kept checkpoints of the models instead.
     Raises:
         LabelError: no labels, or labels that are no classes of the model.
     """
     from foresift.app.evaluating import evaluate as run
 
     file = None if labels is None else Path(labels)
-    return run(Workspace.open(home), data, model, labels=file, module=module).metrics
+    return run(Workspace.open(home), data, model, checkpoints=checkpoints, labels=file, module=module).metrics
 
 
 def replay(receipt: Where, *, home: Where | None = None) -> Selection:

@@ -13,6 +13,7 @@ from foresift.core.masks import MaskClasses
 from foresift.core.protocols import Progress, Silent
 from foresift.core.samples import Quarantined
 from foresift.sources.segmentation import masked_images
+from foresift.stores.ensembles import ensemble_file
 from foresift.stores.generations import is_generation, is_segmentation, read_segmentation
 
 
@@ -28,7 +29,9 @@ class SegmentationEvaluated:
 
 
 def is_segmentation_model(workspace: Workspace, model: str | Path) -> bool:
-    """Whether a folder or id names a segmentation model; False where it names none at all."""
+    """Whether a folder or id names a segmentation model; the members of an ensemble are classifiers."""
+    if ensemble_file(model) is not None:
+        return False
     folder = Path(model).expanduser()
     return is_segmentation(folder if is_generation(folder) else workspace.generation_folder(model))
 

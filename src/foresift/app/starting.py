@@ -105,7 +105,7 @@ def _classes(pool: Pool, request: TrainRequest, parent: Model | None, *, head: b
                 "train a new head with --train head, or another model"
             )
         return known
-    classes = request.classes or used
+    classes = request.classes or (used if request.subset is None else pool.classes)
     if len(classes) < 2:
         have = f"only {used[0]!r}" if used else "none"
         raise LabelError(f"training needs labels of at least 2 classes, {pool.name} has {have}; give more or --classes")

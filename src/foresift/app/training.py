@@ -17,6 +17,7 @@ from foresift.core.samples import Quarantined
 from foresift.sources import open_source
 from foresift.stores.files import disk_errors
 from foresift.stores.generations import is_generation, read_generation
+from foresift.stores.subsets import read_subset
 from foresift.training import Recipe
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class TrainRequest:
     """The user's own network, trained in place: for ``custom`` its last layer is as wide as there are classes;
     else ``model`` names the generation that was made from it and whose weights it is filled with."""
     labels: Path | None = None
+    subset: Path | None = None
+    """Train on these samples alone: a manifest of ``foresift search``."""
     val: str | None = None
     image_size: int | None = None
     classes: tuple[str, ...] = ()
@@ -123,6 +126,13 @@ def _refuse_nonsense(workspace: Workspace, data: str | Path, request: TrainReque
     for place in (data, request.val):
         if place not in ("-", None):
             open_source(str(place))
+    if request.subset is not None:
+        read_subset(request.subset)
+
+
+def data_of(subset: Path) -> str:
+    """Where the samples of a subset lay when it was chosen."""
+    return str(read_subset(subset).data["name"])
 
 
 def is_free(out: Path) -> bool:

@@ -9,12 +9,13 @@ import typer
 
 from foresift.cli.options import (
     Batch,
+    Checkpoints,
     Data,
     Engine,
     Home,
     Json,
     MaskLayout,
-    ModelFolder,
+    Models,
     PoolArgument,
     Split,
     Strict,
@@ -102,7 +103,8 @@ def adopt(
 
 def evaluate(
     data: Data,
-    model: ModelFolder,
+    model: Models,
+    checkpoints: Checkpoints = "",
     labels: Annotated[Path | None, typer.Option(help="CSV, JSONL or Parquet with id or uri, and label.")] = None,
     engine: Engine = "torch",
     batch: Batch = None,
@@ -118,13 +120,14 @@ def evaluate(
     from foresift.app.segmentation_evaluating import is_segmentation_model
     from foresift.app.workspace import Workspace
 
-    if is_segmentation_model(Workspace.open(home), model):
-        chosen_task("segmentation", classification={"--labels": labels, "--batch": batch}, segmentation={})
-        evaluate_masks(Workspace.open(home), data, model, split=split, layout=layout, strict=strict, as_json=as_json)
+    if is_segmentation_model(Workspace.open(home), model[0]):
+        alone = {"--labels": labels, "--batch": batch, "--checkpoints": checkpoints, "a second --model": model[1:]}
+        chosen_task("segmentation", classification=alone, segmentation={})
+        evaluate_masks(Workspace.open(home), data, model[0], split=split, layout=layout, strict=strict, as_json=as_json)
         return
     chosen_task("classification", classification={}, segmentation={"--split": split})
     options = PassOptions(engine=engine, batch=batch, strict=strict, progress=progress(quiet=as_json))
-    done = run(Workspace.open(home), data, model, labels=labels, options=options)
+    done = run(Workspace.open(home), data, model, checkpoints=checkpoints, labels=labels, options=options)
     if as_json:
         emit_json(
             {
@@ -146,7 +149,8 @@ def evaluate(
 
 def predict(
     pool: PoolArgument,
-    model: ModelFolder,
+    model: Models,
+    checkpoints: Checkpoints = "",
     out: Annotated[Path | None, typer.Option(help="Parquet file with id, uri, logits, embedding.")] = None,
     engine: Engine = "auto",
     batch: Batch = None,
@@ -160,7 +164,7 @@ def predict(
     from foresift.app.workspace import Workspace
 
     options = PassOptions(engine=engine, batch=batch, strict=strict, progress=progress(quiet=as_json))
-    done = run(Workspace.open(home), pool, model, out=out, options=options)
+    done = run(Workspace.open(home), pool, model, checkpoints=checkpoints, out=out, options=options)
     result = done.result
     if as_json:
         emit_json(

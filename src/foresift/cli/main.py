@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from foresift.cli import demo, embedding, hardware, inspect, labels, learn, regions, runs, selection, study
+from foresift.cli import demo, embedding, hardware, inspect, labels, learn, regions, runs, search, selection, study
 from foresift.core.errors import ForesiftError, UsageError
 
 _INTERRUPTED = 130
@@ -29,6 +29,7 @@ for _command in (
     *learn.COMMANDS,
     *selection.COMMANDS,
     *regions.COMMANDS,
+    *search.COMMANDS,
     *inspect.COMMANDS,
     *hardware.COMMANDS,
     *runs.COMMANDS,

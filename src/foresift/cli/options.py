@@ -19,7 +19,12 @@ Data: TypeAlias = Annotated[
 PoolArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="POOL", help="A folder of images, a manifest, or - for addresses on standard input.")
 ]
-ModelFolder: TypeAlias = Annotated[str, typer.Option("--model", help="A generation folder or id.")]
+Models: TypeAlias = Annotated[
+    list[str], typer.Option("--model", help="A generation folder or id, or an ensemble; several are an ensemble.")
+]
+Checkpoints: TypeAlias = Annotated[
+    str, typer.Option(metavar="all|last=N", help="The models' kept checkpoints as an ensemble.", show_default=False)
+]
 Engine: TypeAlias = Annotated[
     str,
     typer.Option(help="auto, torch-f32, torch-bf16, openvino-f32, openvino-bf16.", show_default=True),

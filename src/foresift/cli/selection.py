@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foresift.cli.options import Batch, Engine, Home, Json, Seed, Strict
+from foresift.cli.options import Batch, Checkpoints, Engine, Home, Json, Seed, Strict
 from foresift.cli.output import emit_json, note, notes_about_pool, percent, quarantine_json, say
 from foresift.cli.progress import progress
 from foresift.core.errors import UsageError
@@ -26,11 +26,10 @@ def select(
     budget: Annotated[int | None, typer.Option(help="Labels to buy.", show_default=False)] = None,
     strategy: Annotated[str, typer.Option(help="NAME or NAME:key=value,... (foresift strategies).")] = "margin",
     model: Annotated[
-        list[str] | None, typer.Option(help="A generation folder or id; several are an ensemble.", show_default=False)
+        list[str] | None,
+        typer.Option(help="A generation folder or id, or an ensemble; several are an ensemble.", show_default=False),
     ] = None,
-    checkpoints: Annotated[
-        str, typer.Option(metavar="all|last=N", help="The model's kept checkpoints as an ensemble.", show_default=False)
-    ] = "",
+    checkpoints: Checkpoints = "",
     draws: Annotated[
         int | None, typer.Option(min=1, help="Dropout passes of one model, for strategies that need members.")
     ] = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foresift.cli.options import Data, Home, Json, MaskLayout, Seed, Split, Strict, given
+from foresift.cli.options import Home, Json, MaskLayout, Seed, Split, Strict, given
 from foresift.cli.output import emit_json, note, notes_about_pool, quarantine_json, say
 from foresift.cli.progress import progress
 from foresift.cli.segmentation import chosen_task
@@ -22,7 +22,6 @@ CLASSES_SHOWN = 20
 
 
 def train(
-    data: Data,
     model: Annotated[
         str,
         typer.Option(
@@ -31,6 +30,14 @@ def train(
         ),
     ],
     out: Annotated[Path, typer.Option(help="New folder for the generation.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A folder of images, a manifest, or - for addresses on standard input.",
+            show_default="those of --subset",
+        ),
+    ] = "",
     labels: Annotated[Path | None, typer.Option(help="CSV, JSONL or Parquet with id or uri, and label.")] = None,
     val: Annotated[str | None, typer.Option(metavar="DATA", help="Labeled images to measure on.")] = None,
     train: Annotated[str, typer.Option("--train", metavar="all|head", help="The whole network, or its head.")] = "all",
@@ -80,6 +87,12 @@ def train(
     ] = None,
     head: Annotated[str | None, typer.Option(metavar="linear|mlp:W", help="For --train head.")] = None,
     checkpoints: Annotated[bool, typer.Option(help="Keep the weights of every epoch.")] = False,
+    keep_checkpoints: Annotated[
+        int | None, typer.Option(min=1, help="Keep the weights of so many last epochs.", show_default="none")
+    ] = None,
+    subset: Annotated[
+        Path | None, typer.Option(help="Train on the samples of this manifest alone (foresift search).")
+    ] = None,
     loss_prediction: Annotated[
         bool, typer.Option("--loss-prediction", help="Train a module that predicts the loss too, for that strategy.")
     ] = False,
@@ -120,10 +133,14 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a generation on labeled images."""
-    from foresift.app.training import TrainRequest
+    from foresift.app.training import TrainRequest, data_of
     from foresift.app.training import train as run
     from foresift.app.workspace import Workspace
 
+    if not data:
+        if subset is None:
+            raise UsageError("give the labeled images to train on: foresift train DATA --model NAME --out DIR")
+        data = data_of(subset)
     common = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -147,6 +164,8 @@ def train(
         "--augment": augment,
         "--head": head,
         "--checkpoints": checkpoints,
+        "--keep-checkpoints": keep_checkpoints,
+        "--subset": subset,
         "--loss-prediction": loss_prediction,
         "--pretrained": pretrained,
     }
@@ -178,12 +197,14 @@ def train(
         "augment": augment,
         "head": head,
         "checkpoint_every_epoch": checkpoints or None,
+        "keep_checkpoints": keep_checkpoints,
         "loss_prediction": loss_prediction or None,
     }
     request = TrainRequest(
         model=model,
         out=out,
         labels=labels,
+        subset=subset,
         val=val,
         image_size=_side(image_size),
         classes=class_names(classes or ""),

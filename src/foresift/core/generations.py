@@ -11,6 +11,8 @@ from foresift.core.digests import digest_value
 from foresift.core.errors import ModelError
 
 GENERATION_FORMAT = 1
+CHECKPOINTS = "checkpoints"
+"""The folder of weights that were kept after epochs, inside that of the generation."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -89,6 +91,8 @@ class Generation:
     """For the architecture ``custom``: what the module answers to a fixed batch, since its code is not stored."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """Digests of further files of weights beside the network's, such as ``loss-prediction.safetensors``."""
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the weights that were kept after epochs, by the name of their file below ``checkpoints``."""
     format: int = GENERATION_FORMAT
 
     @property
@@ -109,7 +113,7 @@ class Generation:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         plain = asdict(self)
-        for name in ("probe", "parts"):  # records without them keep their ids
+        for name in ("probe", "parts", "checkpoints"):  # records without them keep their ids
             if not plain[name]:
                 del plain[name]
         return plain
@@ -174,6 +178,7 @@ _KINDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "seed": (_is_integer, "an integer"),
     "metrics": _OBJECT,
     "parts": _OBJECT,
+    "checkpoints": _OBJECT,
     "foresift": _TEXT,
     "probe": (lambda value: isinstance(value, list | tuple) and all(map(_is_number, value)), "a list of numbers"),
 }

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from foresift.core.digests import DIGEST_CHARS, digest_bytes
 from foresift.core.errors import ModelError
-from foresift.core.generations import Generation, Transform
+from foresift.core.generations import CHECKPOINTS, Generation, Transform
 from foresift.core.segmentation import SegmentationGeneration
 from foresift.models import weights
 from foresift.models.embedding import MlpHead, embedding_width, head_paths, logits_width, mlp_head, replace_head
@@ -82,6 +82,11 @@ def save_generation(
         foresift=installed_version(),
         probe=probe(network, size=transform.size) if split(architecture)[0] == CUSTOM else (),
         parts={name: digest_bytes(part) for name, part in blobs.items()},
+        checkpoints={
+            Path(name).name: digest_bytes(file.read_bytes())
+            for name, file in (files or {}).items()
+            if Path(name).parent == Path(CHECKPOINTS)
+        },
     )
     tensors = {WEIGHTS_FILE: blob, **{f"{name}.safetensors": part for name, part in blobs.items()}}
     write_folder(folder, record_json(generation), tensors, files or {})
@@ -111,7 +116,7 @@ def load_checkpoint(path: Path, generation: Generation, *, module: nn.Module | N
     """
     if not path.is_file() or digest_bytes(path.read_bytes()) != generation.weights:
         raise ModelError(f"{path}: gone or changed since the selection began; run it again")
-    return weights.apply(_untrained(generation, module), weights.read_network(path), where=path).eval()
+    return weights.apply(_untrained(generation, module), weights.read(path), where=path).eval()
 
 
 def recorded_weights(folder: Path, digest: str) -> weights.StateDict:

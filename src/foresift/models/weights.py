@@ -53,12 +53,6 @@ def read(path: Path) -> StateDict:
     raise ModelError(f"{path}: expected .safetensors, .pt, .pth or .ckpt, got {path.suffix or 'no suffix'!r}")
 
 
-def read_network(path: Path) -> StateDict:
-    """The tensors of the network in a checkpoint of a training, without those of what was trained beside it."""
-    state = _torch_load(path)["state_dict"]
-    return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
-
-
 def parse(data: bytes, *, where: Path) -> StateDict:
     """The tensors in safetensors bytes; ``where`` names them in errors."""
     try:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from safetensors.torch import save as safetensors_bytes
+from torch import nn
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 RUN_KEY = "foresift_run"
@@ -26,13 +29,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         storage_options: Any | None = None,  # noqa: ARG002 -- Lightning's signature
     ) -> None:
         """Write ``checkpoint`` to ``path``."""
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.part")  # one name: a killed run's part is written over
-        with temporary.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        _write_whole(Path(path), lambda file: torch.save(checkpoint, file))
 
     def load_checkpoint(
         self,
@@ -46,25 +43,31 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class EveryEpoch(Checkpoint):
-    """After each epoch: ``last.ckpt``, the one before as ``previous.ckpt``, and on request weights per epoch."""
+    """After each epoch: its weights where they are to be kept, ``last.ckpt``, the one before as ``previous.ckpt``."""
 
-    def __init__(self, folder: Path, *, keep_all: bool) -> None:
+    def __init__(self, folder: Path, network: nn.Module, *, kept: range) -> None:
         super().__init__()
-        self._folder, self._keep_all = folder, keep_all
+        self._folder, self._network, self._kept = folder, network, kept
 
     def on_train_epoch_end(self, trainer: pl.Trainer, _module: pl.LightningModule) -> None:
         """Lightning calls this after every other end-of-epoch hook."""
+        if trainer.current_epoch in self._kept:  # first: a run that is killed after it repeats the epoch
+            blob = safetensors_bytes(_plain_weights(self._network))
+            _write_whole(epoch_file(self._folder, trainer.current_epoch), lambda file: file.write(blob))
         last = self._folder / LAST
         if last.exists():
             last.replace(self._folder / PREVIOUS)
         trainer.save_checkpoint(last)
-        if self._keep_all:
-            trainer.save_checkpoint(epoch_file(self._folder, trainer.current_epoch), weights_only=True)
 
 
 def epoch_file(folder: Path, epoch: int) -> Path:
-    """The weights of an epoch (the first is 0) under ``checkpoint_every_epoch``."""
-    return folder / f"epoch-{epoch:04d}.ckpt"
+    """The weights of an epoch (the first is 0) that is kept."""
+    return folder / f"epoch-{epoch:04d}.safetensors"
+
+
+def kept_epochs(folder: Path) -> list[Path]:
+    """The weights of all epochs that were kept, the first epoch first."""
+    return sorted(folder.glob("epoch-*.safetensors"))
 
 
 def resumable(folder: Path, *, run: str) -> Path | None:
@@ -77,3 +80,20 @@ def resumable(folder: Path, *, run: str) -> Path | None:
         if isinstance(loaded, dict) and loaded.get(RUN_KEY) == run:
             return path
     return None
+
+
+def _plain_weights(network: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of their own on the CPU, in the memory layout that the format takes."""
+    return {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in network.state_dict().items()
+    }
+
+
+def _write_whole(target: Path, write: Callable[[IO[bytes]], object]) -> None:
+    temporary = target.with_name(f".{target.name}.part")  # one name: a killed run's part is written over
+    with temporary.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(target)

@@ -111,12 +111,12 @@ class EpochModule(pl.LightningModule):
         logger.save()
 
 
-def new_trainer(network: nn.Module, folder: Path, *, epochs: int, precision: str, keep_all: bool = False) -> pl.Trainer:
+def new_trainer(network: nn.Module, folder: Path, *, epochs: int, precision: str, kept: range = range(0)) -> pl.Trainer:
     """A trainer on one device that checkpoints every epoch into ``folder`` and prints nothing.
 
     Args:
         precision: ``auto``, ``32`` or ``bf16``.
-        keep_all: keep the weights of every epoch.
+        kept: epochs whose weights stay as files of their own; the first is 0.
     """
     cuda = torch.cuda.is_available()
     return pl.Trainer(
@@ -125,7 +125,7 @@ def new_trainer(network: nn.Module, folder: Path, *, epochs: int, precision: str
         precision="bf16-mixed" if uses_bf16(network, precision, cuda=cuda) else "32-true",
         max_epochs=epochs,
         logger=CSVLogger(folder, name="", version=""),
-        callbacks=[EveryEpoch(folder, keep_all=keep_all)],
+        callbacks=[EveryEpoch(folder, network, kept=kept)],
         plugins=[AtomicCheckpointIO()],
         default_root_dir=folder,
         enable_progress_bar=False,

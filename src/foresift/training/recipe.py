@@ -53,6 +53,8 @@ class Recipe:
     """``linear`` or ``mlp:WIDTH``; used by ``train="head"``."""
     checkpoint_every_epoch: bool = False
     """Keep the weights of every epoch: members of a checkpoint ensemble."""
+    keep_checkpoints: int = 0
+    """Keep the weights of so many last epochs: members of a checkpoint ensemble."""
     loss_prediction: bool = False
     """Train a module beside the network that predicts its loss (Yoo and Kweon 2019)."""
     loss_prediction_weight: float = 1.0
@@ -72,10 +74,14 @@ class Recipe:
         _require(in_run, "warmup_epochs", "within [0, epochs)", self.warmup_epochs)
         weight = self.loss_prediction_weight
         _require(0 < weight < math.inf, "loss_prediction_weight", "a finite number above 0", weight)
+        kept = self.keep_checkpoints
+        in_run = isinstance(kept, int) and not isinstance(kept, bool) and 0 <= kept <= self.epochs
+        _require(in_run, "keep_checkpoints", f"a whole number within 0 .. epochs ({self.epochs})", kept)
+        _require(not kept or self.train == "all", "keep_checkpoints", "0 with train = head", kept)
         if self.loss_prediction:
             _require(self.train == "all", "train", "all with loss_prediction", self.train)
             _require(self.batch_size >= 2, "batch_size", "at least 2 with loss_prediction (pairs)", self.batch_size)
-            alone = not self.checkpoint_every_epoch
+            alone = not self.kept_epochs
             _require(alone, "checkpoint_every_epoch", "off with loss_prediction", self.checkpoint_every_epoch)
         head_width(self.head)
 
@@ -83,6 +89,11 @@ class Recipe:
     def peak_lr(self) -> float:
         """The learning rate, defaults filled in."""
         return self.lr if self.lr is not None else DEFAULT_LR[self.optimizer]
+
+    @property
+    def kept_epochs(self) -> range:
+        """The epochs whose weights stay; the first epoch is 0."""
+        return range(0 if self.checkpoint_every_epoch else self.epochs - self.keep_checkpoints, self.epochs)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

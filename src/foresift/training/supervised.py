@@ -17,7 +17,7 @@ from foresift.core.digests import digest_array, digest_value
 from foresift.core.errors import ModelError, UsageError
 from foresift.core.protocols import Progress, Silent
 from foresift.training.augment import augment, normalise
-from foresift.training.checkpoints import resumable
+from foresift.training.checkpoints import kept_epochs, resumable
 from foresift.training.data import ArrayImages, Batch, Codes, check_codes, loader
 from foresift.training.epochs import EpochModule, new_trainer
 from foresift.training.isolation import isolated
@@ -185,8 +185,11 @@ def _fit(
     batches = loader(images, codes, batch_size=recipe.batch_size, seed=module._seed)
     held_out = None if val is None else loader(*val, batch_size=4 * recipe.batch_size, seed=None)
     module.model.to(memory_format=torch.channels_last).train()
+    if checkpoint is None:
+        for left in kept_epochs(folder):  # of another run, which may have had more epochs
+            left.unlink()
     trainer = new_trainer(
-        module.model, folder, epochs=recipe.epochs, precision=recipe.precision, keep_all=recipe.checkpoint_every_epoch
+        module.model, folder, epochs=recipe.epochs, precision=recipe.precision, kept=recipe.kept_epochs
     )
     trainer.fit(module, batches, held_out, ckpt_path=checkpoint, weights_only=True)
 
