@@ -47,6 +47,11 @@ def select(images: Path, model: Path, home: Path, *options: object, strategy: st
     return answer
 
 
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with file.open() as lines:
+        return list(csv.DictReader(lines))
+
+
 def chosen(answer: Answer) -> dict[str, float]:
     """Scores by file and region, in pick order."""
     return {row["id"]: row["score"] for row in answer.json["selected"]}
@@ -193,6 +198,9 @@ def test_scores_of_a_model_that_looks_at_another_size_are_in_the_images_own_pixe
         (("--strategy", "entropy", "--budget", 2, "--unit", "patch", "--patch", 20), "multiple of 16"),
         (("--strategy", "entropy", "--budget", 2, "--unit", "pixel"), "unit must be one of image, patch"),
         (("--strategy", "entropy", "--budget-pixels", 100), "together with --unit patch"),
+        (("--strategy", "entropy", "--budget", 2, "--patch", 32), "--patch is the side of units and goes with --unit"),
+        (("--strategy", "entropy", "--budget", 2, "--aggregate", "top-patches:patch=20"), "--aggregate top-patches"),
+        (("--strategy", "entropy", "--budget", 2, "--embeddings-from", "x"), "no part in strategy entropy"),
         (("--strategy", "entropy", "--unit", "patch", "--budget-pixels", 9), "less than the first patch takes"),
         (("--strategy", "entropy", "--budget", 99), "within 1 .. 6"),
         (("--strategy", "entropy"), "--budget N"),
@@ -204,6 +212,108 @@ def test_what_makes_no_sense_is_refused(
     answer = command("select", images, "--model", model, *options, home=filled)
     assert answer.code == 2
     assert said in answer.complaint
+
+
+def test_messages_name_what_was_typed(model: Path, images: Path, filled: Path, tmp_path: Path) -> None:
+    out = tmp_path / "picked.csv"
+    for typed, aggregate in (("entropy", ()), ("margin", ("--aggregate", "top-patches:patch=32,top=2"))):
+        options = ("--model", model, "--strategy", typed, "--budget", 2, *aggregate, "--out", out)
+        answer = command("select", images, *options, home=filled)
+        assert f"by {' '.join((typed, *aggregate))}, seed" in answer.err
+        row = rows_of(out)[0]
+        said = command("explain", out, row["id"], home=filled)
+        assert f"by {' '.join((typed, *aggregate))}, within" in said.out
+        assert f"by {' '.join((typed, *aggregate))}, seed" in command("replay", out, home=filled).out
+        assert "aggregate:" not in answer.err + said.out
+        out.unlink()
+    answer = command(
+        "select", images, "--model", model, "--strategy", "entropy:keep=1+k-center", "--budget", 2, home=filled
+    )
+    assert "aggregate" not in answer.complaint
+
+
+@pytest.mark.parametrize("spelled", ["{id}", '"{id}', '"{id}"', "{name}#{left},{top},{width},{height}"])
+def test_a_patch_is_found_by_its_id_whatever_became_of_the_quotes(
+    spelled: str, model: Path, images: Path, filled: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "picked.csv"
+    select(images, model, filled, "--budget", 2, "--unit", "patch", "--patch", 32, "--out", out)
+    row = rows_of(out)[1]
+    name = spelled.format(**row, name=Path(row["uri"]).name)
+    assert "rank 2 of" in command("explain", out, name, home=filled).out
+
+
+def test_masks_beside_the_images_are_no_candidates(model: Path, home: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    images = write_pool(root / "images", SIZES[:3])
+    shutil.copytree(write_pool(tmp_path / "other", SIZES[3:5]), root / "masks")
+    answer = select(root, model, home, "--budget", 2)
+    assert answer.json["receipt"]["n_candidates"] == 3
+    assert f"the pool is {images}" in answer.json["notes"][0]
+    (root / "images" / "train").mkdir()
+    (root / "images" / "test").mkdir()
+    refused = command("select", root, "--model", model, "--budget", 2, home=home)
+    assert f"give one of {images / 'test'}" in refused.complaint
+
+
+def test_diverse_and_uncertain_patches(model: Path, images: Path, filled: Path) -> None:
+    patches = ("--budget", 8, "--unit", "patch", "--patch", 32)
+    answer = select(images, model, filled, *patches, strategy="ua-dpp:gamma=4")
+    receipt = answer.json["receipt"]
+    assert receipt["strategy"].startswith("ua-dpp-pixels:")
+    assert "classes=4" in receipt["strategy"]
+    assert "gamma=4.0" in receipt["strategy"]
+    maps, every = entropy_maps(images, model), select(images, model, filled, *patches[:2], *patches[2:])
+    assert len(chosen(answer)) == 8 == len(chosen(every))
+    assert set(maps) >= {row["uri"] for row in answer.json["selected"]}
+
+
+def test_auto_turns_to_uncertain_images_when_twenty_are_labeled(model: Path, home: Path, tmp_path: Path) -> None:
+    images = write_pool(tmp_path / "images", [(32, 32)] * 26)
+    options = ("--budget", 2, "--unit", "patch", "--patch", 16)
+    first = select(images, model, home, *options, strategy="auto")
+    assert first.json["receipt"]["pool"]["auto"]["ran"] == "typiclust"
+    assert "nothing is labeled yet" in first.json["receipt"]["pool"]["auto"]["why"]
+    labels = tmp_path / "labeled.csv"
+    for count, ran in ((19, "typiclust"), (20, "margin")):
+        labels.write_text("uri\n" + "".join(f"{images / f'{row}.png'}\n" for row in range(count)))
+        for unit in ((), options[2:]):
+            answer = select(images, model, home, *options[:2], *unit, "--labeled", labels, strategy="auto")
+            assert answer.json["receipt"]["pool"]["auto"]["ran"] == ran
+
+
+def test_the_first_patches_are_chosen_by_a_backbone(generation: Path, home: Path, tmp_path: Path) -> None:
+    images = write_pool(tmp_path / "images", SIZES)
+    (images / "broken.png").write_bytes(b"\x89PNG no more")
+    out, options = tmp_path / "first.csv", ("--unit", "patch", "--patch", 32, "--model", generation, "--budget", 5)
+    answer = command("select", images, "--strategy", "auto", *options, "--out", out, "--json", home=home)
+    assert answer.code == 0, answer.err
+    assert answer.json["receipt"]["pool"]["auto"]["ran"] == "typiclust"
+    assert answer.json["receipt"]["n_candidates"] == sum(-(-h // 32) * -(-w // 32) for h, w in SIZES)
+    assert [Path(row["uri"]).name for row in answer.json["quarantined"]] == ["broken.png"]
+    shutil.rmtree(home / "cache")
+    lost = command("replay", out, home=home)
+    remedy = shlex.split(lost.complaint.partition("infer them again with: ")[2])
+    assert command(*remedy[1:], home=home).code == 0
+    assert command("replay", out, home=home).code == 0
+
+
+def test_patches_are_embedded_by_a_backbone_beside_the_model(
+    generation: Path, model: Path, images: Path, home: Path, tmp_path: Path
+) -> None:
+    out, options = tmp_path / "picked.csv", ("--unit", "patch", "--patch", 32, "--embeddings-from", generation)
+    answer = select(images, model, home, "--budget", 5, *options, "--out", out, strategy="ua-dpp")
+    stages = [part["stage"] for part in answer.json["receipt"]["producers"].values()]
+    assert any(stage.startswith("crop-embeddings:patch=32") for stage in stages)
+    own = select(images, model, home, "--budget", 5, *options[:4], strategy="k-center")
+    other = select(images, model, home, "--budget", 5, *options, strategy="k-center")
+    assert list(chosen(own)) != list(chosen(other))
+    shutil.rmtree(home / "cache")
+    lost = command("replay", out, home=home)
+    while lost.code != 0:
+        remedy = shlex.split(lost.complaint.partition("infer them again with: ")[2])
+        assert command(*remedy[1:], home=home).code == 0
+        lost = command("replay", out, home=home)
 
 
 def test_the_first_patches_are_chosen_without_a_model(images: Path, home: Path, tmp_path: Path) -> None:
@@ -220,12 +330,13 @@ def test_the_first_patches_are_chosen_without_a_model(images: Path, home: Path, 
     assert 0 < sum(row["width"] * row["height"] for row in by_pixels) <= 3000
 
 
-def test_patches_need_a_segmentation_model(generation: Path, images: Path, home: Path) -> None:
+def test_scores_of_patches_need_a_segmentation_model(generation: Path, images: Path, home: Path) -> None:
     for given, why in (
-        (("--model", generation), "is a classifier"),
+        (("--model", generation), "gives embeddings only"),
         ((), "none was given"),
-        (("--strategy", "k-center"), "k-center with embeddings need a segmentation model"),
-        (("--strategy", "random", "--aggregate", "mean"), "--aggregate need a segmentation model"),
+        (("--strategy", "k-center"), "k-center with embeddings need a segmentation model or a backbone"),
+        (("--strategy", "random", "--aggregate", "mean"), "--aggregate needs a segmentation model"),
+        (("--model", generation, "--aggregate", "mean"), "is a classifier"),
     ):
         answer = command("select", images, *given, "--unit", "patch", "--budget", 2, home=home)
         assert answer.code == 2

@@ -126,6 +126,41 @@ def test_returned_masks_become_partial_masks_of_whole_images(folder: Path, tmp_p
     assert labeled == sum(pick.region.pixels for pick in picks[1:])
 
 
+def test_classes_travel_with_the_masks(folder: Path, tmp_path: Path, home: Path) -> None:
+    returned(folder, tmp_path / "masks")
+    out, arguments = tmp_path / "labeled", (folder / "patches.csv", tmp_path / "masks", "--out", tmp_path / "labeled")
+    said = command("import-masks", *arguments, home=home).err
+    assert f"next: foresift train {out} --task segmentation --model linknet:mobilenetv3_small_050 --out DIR" in said
+    known = masked_images(out).classes
+    assert known == MaskClasses(classes=("c0", "c1", "c2", "c3"), values=(0, 1, 2, 3), ignored=(255,))
+    assert "is the class 'c3'" in command("import-masks", *arguments, "--ignore-index", 3, home=home).complaint
+    assert "brings its classes" in command("import-masks", *arguments, "--classes", "2", home=home).complaint
+    (out / "classes.json").write_text('{"classes": ["a", "b"], "values": [0, 1], "ignored": []}')
+    assert "masks of other classes (a, b)" in command("import-masks", *arguments, home=home).complaint
+    (out / "classes.json").write_text('{"classes": 3}')
+    assert "expected the lists classes, values and ignored" in command("import-masks", *arguments, home=home).complaint
+
+
+def test_classes_of_a_selection_without_a_model_are_given(folder: Path, tmp_path: Path, home: Path) -> None:
+    first = tmp_path / "first.csv"
+    arguments = ("--strategy", "random", *PATCHES, "--budget", 2, "--out", first)
+    assert command("select", folder / "images", *arguments, home=home).code == 0
+    masks, out = tmp_path / "masks", tmp_path / "labeled"
+    masks.mkdir()
+    for pick in read_chosen(first):
+        Image.fromarray(np.zeros((pick.region.height, pick.region.width), dtype=np.uint8)).save(
+            masks / f"{pick.name}.png"
+        )
+    said = command("import-masks", first, masks, "--out", out, home=home).err
+    assert "--model HEAD:ENCODER --ignore-index 255 --classes NAMES --out DIR" in said
+    assert masked_images(out).classes is None
+    run("import-masks", first, masks, "--out", out, "--classes", "ground,square", home=home)
+    assert masked_images(out).classes == MaskClasses(classes=("ground", "square"), values=(0, 1), ignored=(255,))
+    returned(folder, tmp_path / "later")
+    refused = command("import-masks", folder / "patches.csv", tmp_path / "later", "--out", out, home=home)
+    assert "masks of other classes" in refused.complaint
+
+
 def test_masks_of_a_later_round_are_painted_beside_the_first(folder: Path, tmp_path: Path, home: Path) -> None:
     out = tmp_path / "labeled"
     returned(folder, tmp_path / "first", skip=3)

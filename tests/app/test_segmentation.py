@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from foresift.app.segmentation import SegmentationRequest, SegmentationTrained, dense_transform, train_segmentation
 from foresift.app.segmentation_classes import labeled_regions
@@ -78,6 +80,29 @@ def test_a_generation_goes_on_from_another(run: Run, tmp_path: Path) -> None:
     assert second.generation.mask_classes == first.generation.mask_classes
     with pytest.raises(UsageError, match="brings its classes"):
         run(model=str(first.folder), out=tmp_path / "gen3", classes="2")
+    with pytest.raises(UsageError, match="is the class '1' of"):
+        run(model=str(first.folder), out=tmp_path / "gen3", ignore_index=(1, 255))
+
+
+def test_a_generation_goes_on_with_partial_masks_of_the_same_classes(run: Run, root: Path, tmp_path: Path) -> None:
+    first = run()
+    for file in (root / "masks" / "train").iterdir():
+        values = np.array(Image.open(file))
+        values[:, :8] = 255
+        write_png(file, values)
+    with pytest.raises(EmptyPoolError, match="unknown value 255"):
+        run(model=str(first.folder), out=tmp_path / "gen2", ignore_index=None)
+    second = run(model=str(first.folder), out=tmp_path / "gen2", ignore_index=(255,))
+    assert second.generation.ignored == (9, 255)
+    plain = {"classes": ["0", "1"], "values": [0, 1], "ignored": [9, 255]}
+    (root / "classes.json").write_text(json.dumps(plain))
+    third = run(model=str(first.folder), out=tmp_path / "gen3", ignore_index=None)
+    assert third.generation.mask_classes == second.generation.mask_classes
+    fresh = run(out=tmp_path / "gen4", ignore_index=None)
+    assert fresh.generation.mask_classes == second.generation.mask_classes
+    (root / "classes.json").write_text(json.dumps({**plain, "classes": ["0", "else"]}))
+    with pytest.raises(LabelError, match="the value 1 is 'else' in the data, and '1' to"):
+        run(model=str(first.folder), out=tmp_path / "gen5", ignore_index=None)
     with pytest.raises(UsageError, match="another size"):
         run(model=str(first.folder), out=tmp_path / "gen3", ignore_index=None, image_size="9x9")
 

@@ -49,10 +49,10 @@ def test_without_a_label_it_is_typiclust_itself() -> None:
 
 @pytest.mark.parametrize(("labels", "budget", "name"), [(0, 500, "typiclust"), (0, 501, "k-dpp"), (40, 461, "k-dpp")])
 def test_beyond_the_clusters_of_typiclust_the_first_batch_is_a_dpp(labels: int, budget: int, name: str) -> None:
-    chosen_first, why = module._first(labels, budget)
+    chosen_first, why = module.first_choice(labels, budget)
     assert chosen_first.name == name
     assert str(labels + budget) in why
-    assert module._first(0, module.DPP_PICKS + 1)[0].name == "typiclust"
+    assert module.first_choice(0, module.DPP_PICKS + 1)[0].name == "typiclust"
 
 
 @pytest.mark.parametrize(("each", "name"), [(4, "typiclust"), (5, "margin")])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -11,6 +11,7 @@ from foresift.app.receipts import read_receipt
 from foresift.core.arrays import Pixels
 from foresift.core.digests import digest_bytes
 from foresift.core.errors import DataError, EmptyPoolError
+from foresift.core.masks import MaskClasses
 from foresift.core.regions import Region, split_id
 from foresift.inference.decode import decode
 from foresift.sources.read import fetch
@@ -104,8 +105,17 @@ def check_region(region: Region, pixels: Pixels, *, of: str) -> None:
 
 def classes_of(selection: Path) -> tuple[str, ...]:
     """The classes of the model that chose, where the receipt lies beside the file and names any."""
+    return tuple(model_of(selection).get("classes", ()))
+
+
+def model_of(selection: Path) -> Mapping[str, Any]:
+    """What the receipt beside a selection file says of the model; empty without receipt or model."""
     receipt = selection.with_name(selection.name + ".receipt.json")
-    if not receipt.is_file():
-        return ()
-    model: Any = read_receipt(receipt).model
-    return tuple(model.get("classes", ()))
+    return read_receipt(receipt).model if receipt.is_file() else {}
+
+
+def mask_classes_of(model: Mapping[str, Any]) -> MaskClasses | None:
+    """The classes of a segmentation model as a receipt names it, with their values in masks; None of another model."""
+    if "values" not in model:
+        return None
+    return MaskClasses(**{name: tuple(model[name]) for name in ("classes", "values", "ignored")})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from foresift.app.dense_models import DenseModel
 from foresift.app.passes import PassOptions, ignore_broken, nothing_usable, refuse_broken
 from foresift.app.workspace import Workspace
 from foresift.core.errors import DamagedRowsError, EmptyPoolError, QuarantineError, UsageError
@@ -16,12 +16,49 @@ from foresift.core.protocols import GridStore
 from foresift.core.samples import Pool, Quarantined
 from foresift.engines import REFERENCE, canonical, engine_identity
 from foresift.inference.decode import decode
-from foresift.inference.dense_columns import PatchEmbeddings, PatchGrid
-from foresift.inference.dense_pass import SHARD_IMAGES, DenseTools, run_dense_pass
+from foresift.inference.dense_pass import SHARD_IMAGES, DenseTools, Scorer, run_dense_pass
 from foresift.inference.shards import ImagePass, PassReport
 from foresift.sources.read import fetch
 
-DensePass = PatchGrid | PatchEmbeddings
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
+S_contra = TypeVar("S_contra", contravariant=True)
+
+
+class SubjectOf(Protocol[S_co]):
+    """A model as passes over images in their own size take it."""
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that the network depends on."""
+        ...
+
+    @property
+    def transform_key(self) -> str:
+        """Digest of how pixels reach the network."""
+        ...
+
+    def subject(self) -> S_co:
+        """The network, loaded."""
+        ...
+
+
+class DensePass(Protocol[S_contra]):
+    """What is stored of each image, such as :class:`foresift.inference.dense_columns.PatchGrid`."""
+
+    @property
+    def name(self) -> str:
+        """As in the store."""
+        ...
+
+    @property
+    def spelling(self) -> str:
+        """``NAME:key=value,...`` with every parameter."""
+        ...
+
+    def scorer(self, subject: S_contra) -> Scorer:
+        """What makes the row of an image."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +77,7 @@ class DenseRows:
 
 
 def dense_rows(
-    workspace: Workspace, pool: Pool, model: DenseModel, column: DensePass, *, options: PassOptions
+    workspace: Workspace, pool: Pool, model: SubjectOf[S], column: DensePass[S], *, options: PassOptions
 ) -> DenseRows:
     """A row for every usable image of a pool; a second call infers nothing.
 
@@ -64,7 +101,7 @@ def dense_rows(
         return replace(again, notes=(f"{str(damage).partition(';')[0]}; they were inferred again",))
 
 
-def producer_of(model: DenseModel, column: DensePass) -> Producer:
+def producer_of(model: SubjectOf[S], column: DensePass[S]) -> Producer:
     """The key of the rows."""
     engine, precision = engine_identity(REFERENCE)
     return Producer(
@@ -77,7 +114,9 @@ def producer_of(model: DenseModel, column: DensePass) -> Producer:
     )
 
 
-def _rows(workspace: Workspace, pool: Pool, model: DenseModel, column: DensePass, options: PassOptions) -> DenseRows:
+def _rows(
+    workspace: Workspace, pool: Pool, model: SubjectOf[S], column: DensePass[S], options: PassOptions
+) -> DenseRows:
     if not len(pool):
         raise EmptyPoolError(nothing_usable(pool, pool.quarantined))
     store, producer = workspace.grids(), producer_of(model, column)

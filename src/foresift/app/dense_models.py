@@ -1,4 +1,4 @@
-"""Segmentation models as passes over images take them."""
+"""Models as passes over images in their own size take them: segmenters, and backbones that embed patches."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foresift.app.models import check_weights
+from foresift.app.models import Model, check_weights
 from foresift.app.workspace import Workspace
+from foresift.core.arrays import Embeddings, Pixels
 from foresift.core.digests import digest_value
 from foresift.core.segmentation import SegmentationGeneration
+from foresift.inference.crop_embeddings import CropSubject
 from foresift.inference.decode import decoder_version
 from foresift.inference.dense_columns import DenseSubject
 from foresift.inference.dense_transform import apply_dense
@@ -56,6 +58,37 @@ class DenseModel:
             std=transform.std,
             resize=partial(apply_dense, transform=transform),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CropModel:
+    """A classifier's or self-taught backbone that embeds patches cut out of images."""
+
+    model: Model
+
+    @property
+    def key(self) -> str:
+        """Digest of what the embeddings depend on."""
+        return self.model.key
+
+    @property
+    def transform_key(self) -> str:
+        """Digest of how a crop reaches the network, the decoder included."""
+        return digest_value([self.model.generation.transform.digest, decoder_version()])
+
+    def subject(self) -> CropSubject:
+        """The backbone on a GPU where there is one."""
+        import torch
+
+        network = self.model.subject().network
+        device = next(network.parameters()).device
+
+        def embed(crops: Pixels) -> Embeddings:
+            with torch.inference_mode():
+                found: Embeddings = network(torch.from_numpy(crops).to(device))[1].float().cpu().numpy()
+            return found
+
+        return CropSubject(embed=embed, transform=self.model.generation.transform)
 
 
 def is_dense(workspace: Workspace, spec: str | Path) -> bool:

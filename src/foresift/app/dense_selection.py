@@ -10,61 +10,40 @@ from typing import Any
 import numpy as np
 
 from foresift.app.dense import DenseRows, dense_rows
-from foresift.app.dense_models import DenseModel, is_dense, open_dense
-from foresift.app.dense_units import of_score, patch_pool, patches, pixels_of, sized, unit_values
+from foresift.app.dense_auto import Situation, Verdict, is_auto, judged
+from foresift.app.dense_models import CropModel, DenseModel, is_dense, open_dense
+from foresift.app.dense_request import Dense
+from foresift.app.dense_units import labeled_units, of_score, patch_pool, patches, pixels_of, sized, unit_values
 from foresift.app.guarding import check_groups, with_groups_of, with_held_out
+from foresift.app.models import Model, open_model
 from foresift.app.passes import PassOptions, PassResult, refuse_broken
+from foresift.app.pixel_strategies import by_pixels
 from foresift.app.pool_selection import Job, Request, Selected, checked, describe, finish, select_from_pool
-from foresift.app.pools import LabeledPart, labeled_part, open_pool
+from foresift.app.pools import LabeledPart, labeled_part, open_pool, without_masks
 from foresift.app.selecting import check_budget
 from foresift.app.workspace import Workspace
-from foresift.core.errors import BudgetError, LabelError, MissingColumnError, UsageError
+from foresift.core.errors import BudgetError, MissingColumnError, UsageError
 from foresift.core.predictions import Column, Predictions
-from foresift.core.ranges import check_one_of
-from foresift.core.regions import split_id
-from foresift.core.registry import parse_spec
 from foresift.core.samples import Pool, Quarantined
 from foresift.engines import REFERENCE
+from foresift.inference.crop_embeddings import CropEmbeddings
 from foresift.inference.dense_columns import PatchEmbeddings, PatchGrid
 from foresift.inference.tuning import Choice
-from foresift.kernels.patch_grid import check_patch
 from foresift.scores.dense import PIXEL_SCORES
-from foresift.scores.registry import SCORES
 from foresift.selection.candidates import LABEL_NEEDS, model_columns
-from foresift.selection.registry import split_stages
-from foresift.sources.labels import read_labels
-from foresift.strategies import Strategy, parse
-from foresift.strategies.aggregate import AGGREGATES, Aggregate
+from foresift.strategies import Strategy
 
-UNITS = ("image", "patch")
 MADE = ("patch-grid", "embeddings")
 """Columns that a segmentation model gives."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dense:
-    """What a request asks of pixels; all of it left alone means none of it matters."""
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What runs, everything that it and the guards read, and what ``auto`` said of it."""
 
-    unit: str = "image"
-    patch: int = 256
-    """Side of the units in pixels, where they are patches."""
-    aggregate: str | None = None
-    """``mean``, ``max`` or ``top-patches:patch=64,top=4``: how scores of pixels become one of a unit."""
-    budget_pixels: int | None = None
-    """In place of a number of patches: so many pixels."""
-
-    def __post_init__(self) -> None:
-        check_one_of(UNITS, unit=self.unit)
-        check_patch(self.patch)
-        if self.aggregate is not None:
-            _aggregate(self.aggregate)
-        if self.budget_pixels is not None and (self.unit != "patch" or self.budget_pixels < 1):
-            raise UsageError("--budget-pixels takes 1 pixel or more, together with --unit patch")
-
-    @property
-    def asked(self) -> bool:
-        """Whether a classifier would not do."""
-        return self.unit != "image" or self.aggregate is not None
+    strategy: Strategy
+    needs: tuple[str, ...]
+    verdict: Verdict | None = None
 
 
 def select_images(
@@ -76,24 +55,28 @@ def select_images(
     model: str | Path | Sequence[str | Path] | None = None,
     stdin: Iterable[str] | None = None,
 ) -> Selected:
-    """Choose from a pool by whatever kind of model is given.
+    """Choose from a pool by whatever kind of model is given; of a root of images and masks, the images are the pool.
 
     Raises:
-        UsageError: scores of pixels or patches are asked of no model.
+        UsageError: scores of pixels are asked of no model, or of a classifier.
         ForesiftError: as :func:`foresift.app.pool_selection.select_from_pool`.
     """
+    spec, notes = without_masks(spec)
     models = [model] if isinstance(model, str | Path) else list(model or ())
     if segmenters := [one for one in models if is_dense(workspace, one)]:
         if len(models) > 1 or request.checkpoints or request.draws is not None:
             raise UsageError(f"{segmenters[0]} is a segmentation model; members of an ensemble are classifiers")
-        return select_dense(workspace, spec, request, dense, model=open_dense(workspace, segmenters[0]), stdin=stdin)
-    if dense.unit == "patch" and not models:
-        return _select_unseen(workspace, spec, request, dense, stdin)
-    if dense.asked:
-        what = "--unit patch" if dense.unit == "patch" else "--aggregate"
+        opened = open_dense(workspace, segmenters[0])
+        selected = select_dense(workspace, spec, request, dense, model=opened, stdin=stdin)
+    elif dense.unit == "patch" and len(models) < 2 and dense.aggregate is None and dense.embeddings_from is None:
+        backbone = open_model(workspace, models[0]) if models else None
+        selected = _select_patches(workspace, spec, request, dense, backbone, stdin)
+    elif dense.asked:
         given = f"{models[0]} is a classifier" if models else "none was given"
-        raise UsageError(f"{what} needs a segmentation model (--model DIR); {given}")
-    return select_from_pool(workspace, spec, request, model=model, stdin=stdin)
+        raise UsageError(f"{dense.needing} a segmentation model (--model DIR); {given}")
+    else:
+        selected = select_from_pool(workspace, spec, request, model=model, stdin=stdin)
+    return replace(selected, notes=(*notes, *selected.notes))
 
 
 def select_dense(
@@ -112,57 +95,105 @@ def select_dense(
         BudgetError: more than there is.
         ForesiftError: as :func:`foresift.app.dense.dense_rows`.
     """
-    request = replace(request, strategy=by_pixels(request.strategy, dense.aggregate))
-    strategy, needs = _asked(request, dense)
-    _check_needs(strategy, model_columns(needs))
-    pool = _opened(workspace, spec, request, needs, stdin)
+    plan = _typed(request, dense)
+    if not is_auto(request.strategy):
+        plan = _over_pixels(request, dense, model, request.strategy)
+        if dense.embeddings_from is not None and "embeddings" not in plan.needs:
+            raise UsageError(f"--embeddings-from has no part in strategy {request.strategy}, which reads no embeddings")
+    backbone = None if dense.embeddings_from is None else open_model(workspace, dense.embeddings_from)
+    pool = _opened(workspace, spec, request, plan.needs, stdin)
     grid = dense_rows(workspace, pool, model, PatchGrid(), options=request.options)
     units, notes = _units(grid, dense)
     units = replace(units, notes=(*units.notes, *notes, *grid.notes))
-    predictions, results = _columns(workspace, model, units, grid, strategy, needs, dense, request.options)
+    labeled = _labeled(units, request)
+    if is_auto(request.strategy):
+        by_patch = dense.unit == "patch"
+        now = _patches_labeled(labeled, grid.sizes, scored=True) if by_patch else _images_labeled(labeled, grid)
+        verdict = judged(request.strategy, now, budget=request.budget)
+        aggregate = dense.aggregate if verdict.uncertain else None
+        plan = _over_pixels(request, replace(dense, aggregate=aggregate), model, verdict.ran, verdict)
+    predictions, results = _columns(workspace, model, units, grid, plan, dense, backbone, request.options)
     choice = Choice(engine=REFERENCE, batch=1, reason="images in their own size")
-    made_by = {"model": _record(model), "engine": {"engine": choice.engine, "batch": choice.batch}}
-    job = _job(workspace, units, strategy, request)
-    selected = _finished(job, predictions, needs, dense, quarantined=grid.quarantined, made_by=made_by)
+    made_by = {"model": _record(model, backbone), "engine": {"engine": choice.engine, "batch": choice.batch}}
+    job = _job(workspace, units, plan.strategy, labeled, request)
+    selected = _finished(job, predictions, plan, dense, quarantined=grid.quarantined, made_by=made_by)
     result = PassResult(
         predictions=predictions, quarantined=grid.quarantined, report=_merged(results), choice=choice, notes=grid.notes
     )
     return replace(selected, result=result)
 
 
-def _select_unseen(
-    workspace: Workspace, spec: str | Path, request: Request, dense: Dense, stdin: Iterable[str] | None
+def _select_patches(
+    workspace: Workspace,
+    spec: str | Path,
+    request: Request,
+    dense: Dense,
+    backbone: Model | None,
+    stdin: Iterable[str] | None,
 ) -> Selected:
-    """Patches of a pool that no model has looked at: each image is decoded once, for its size.
+    """Patches before there is a segmentation model: by what a backbone says of each, or by none at all.
+
+    Without a backbone each image is decoded once, for its size.
 
     Raises:
-        UsageError: the strategy needs what a model makes.
+        UsageError: the strategy needs what such a model does not give.
     """
-    strategy, needs = _asked(request, dense)
-    if dense.aggregate is not None:
-        raise UsageError("--unit patch and --aggregate need a segmentation model (--model DIR); none was given")
-    if columns := model_columns(needs):
-        what = f"--unit patch and strategy {strategy.name} with {' and '.join(columns)}"
-        raise UsageError(f"{what} need a segmentation model (--model DIR); none was given")
-    pool = _opened(workspace, spec, request, needs, stdin)
-    seen, sizes = sized(pool, progress=request.options.progress)
-    if request.options.strict and seen.quarantined:
-        refuse_broken(seen.quarantined[0].uri, seen.quarantined[0].reason)
-    units = patch_pool(seen, sizes, dense.patch)
-    predictions = Predictions(sample_ids=units.ids, uris=units.uris)
-    predictions = with_groups_of(units, predictions) if "groups" in needs else predictions
-    job = _job(workspace, units, strategy, request)
-    return _finished(job, predictions, needs, dense, quarantined=seen.quarantined, made_by={})
+    plan = _typed(request, dense)
+    wanted = model_columns(plan.needs)
+    if wanted and (backbone is None or wanted != ["embeddings"]):
+        what = f"--unit patch and strategy {plan.strategy.name} with {' and '.join(wanted)}"
+        given = "none was given" if backbone is None else f"of patches, {backbone.folder} gives embeddings only"
+        kind = " or a backbone" if wanted == ["embeddings"] else ""
+        raise UsageError(f"{what} need a segmentation model{kind} (--model DIR); {given}")
+    pool = _opened(workspace, spec, request, plan.needs, stdin)
+    rows = None
+    if wanted and backbone is not None:
+        rows = _embedded(workspace, backbone, pool, dense, request.options)
+        seen, sizes, quarantined = rows.pool, rows.sizes, rows.quarantined
+    else:
+        seen, sizes = sized(pool, progress=request.options.progress)
+        quarantined = seen.quarantined
+    if request.options.strict and quarantined:
+        refuse_broken(quarantined[0].uri, quarantined[0].reason)
+    units = patch_pool(seen, sizes, dense.side)
+    labeled = _labeled(units, request)
+    if is_auto(request.strategy):
+        now = _patches_labeled(labeled, sizes, scored=False)
+        verdict = judged(request.strategy, now, budget=request.budget)
+        plan = replace(_typed(replace(request, strategy=verdict.ran), dense), verdict=verdict)
+    columns = {} if rows is None else {"embeddings": _column(rows, units)}
+    predictions = Predictions(sample_ids=units.ids, columns=columns, uris=units.uris)
+    predictions = with_groups_of(units, predictions) if "groups" in plan.needs else predictions
+    made_by: dict[str, Any] = {}
+    if rows is not None and backbone is not None:
+        made_by = {"model": _named(backbone), "engine": {"engine": REFERENCE, "batch": 1}}
+    job = _job(workspace, units, plan.strategy, labeled, request)
+    return _finished(job, predictions, plan, dense, quarantined=quarantined, made_by=made_by)
 
 
-def _asked(request: Request, dense: Dense) -> tuple[Strategy, tuple[str, ...]]:
-    """The strategy, and everything that it and the guards read; what can be refused at once was refused."""
+def _typed(request: Request, dense: Dense) -> _Plan:
+    """The strategy as it was typed; what can be refused at once was refused, in the words that were typed."""
     if dense.budget_pixels is not None:
-        request = replace(request, budget=max(1, dense.budget_pixels // dense.patch**2))
+        request = replace(request, budget=max(1, dense.budget_pixels // dense.side**2))
     strategy, guards = checked(request), request.limits.guards()
     if request.limits.reads_images:
         raise UsageError("beside a segmentation model or patches, --validation is a predictions file (.parquet)")
-    return strategy, tuple(dict.fromkeys((*strategy.needs, *guards.needs)))
+    return _Plan(strategy, tuple(dict.fromkeys((*strategy.needs, *guards.needs))))
+
+
+def _over_pixels(
+    request: Request, dense: Dense, model: DenseModel, strategy: str, verdict: Verdict | None = None
+) -> _Plan:
+    """The strategy over what a segmentation model gives.
+
+    Raises:
+        MissingColumnError: it needs something else.
+    """
+    _typed(replace(request, strategy=strategy), dense)
+    spelled = by_pixels(strategy, dense.aggregate, classes=len(model.generation.classes))
+    plan = _typed(replace(request, strategy=spelled), dense)
+    _check_needs(plan.strategy, model_columns(plan.needs))
+    return replace(plan, verdict=verdict)
 
 
 def _opened(
@@ -174,10 +205,25 @@ def _opened(
     return pool
 
 
-def _job(workspace: Workspace, units: Pool, strategy: Strategy, request: Request) -> Job:
-    labeled = labeled_part(units, None, own_labels=False)
-    if request.labeled is not None:
-        labeled = labeled_units(units, request.labeled)
+def _labeled(units: Pool, request: Request) -> LabeledPart:
+    if request.labeled is None:
+        return labeled_part(units, None, own_labels=False)
+    return labeled_units(units, request.labeled)
+
+
+def _images_labeled(labeled: LabeledPart, grid: DenseRows) -> Situation:
+    areas = np.prod(grid.sizes.astype(np.int64), axis=1)
+    known = np.isin(grid.pool.ids, labeled.ids)
+    return Situation(labeled=len(labeled.ids), images=float(areas[known].sum() / areas.mean()), scored=True)
+
+
+def _patches_labeled(labeled: LabeledPart, sizes: Any, *, scored: bool) -> Situation:
+    mean = float(np.prod(sizes.astype(np.int64), axis=1).mean())
+    pixels = int(pixels_of(labeled.ids).sum()) if len(labeled.ids) else 0
+    return Situation(labeled=len(labeled.ids), images=pixels / mean, scored=scored)
+
+
+def _job(workspace: Workspace, units: Pool, strategy: Strategy, labeled: LabeledPart, request: Request) -> Job:
     units = replace(units, notes=(*units.notes, *labeled.notes))
     guards = request.limits.guards()
     held_out = with_held_out(guards, request.limits, units, workspace=workspace, model=None, options=request.options)
@@ -187,7 +233,7 @@ def _job(workspace: Workspace, units: Pool, strategy: Strategy, request: Request
 def _finished(
     job: Job,
     predictions: Predictions,
-    needs: tuple[str, ...],
+    plan: _Plan,
     dense: Dense,
     *,
     quarantined: tuple[Quarantined, ...],
@@ -199,43 +245,15 @@ def _finished(
         request = replace(request, budget=_within_pixels(job, predictions, dense.budget_pixels))
     left = len(predictions) - int(np.isin(job.labeled.ids, predictions.sample_ids).sum())
     check_budget(request.budget, left, allow_short=request.allow_short)
-    names = [name for name in needs if name not in LABEL_NEEDS]
-    unit = {"unit": dense.unit, **({"patch": dense.patch} if dense.unit == "patch" else {})}
-    described = {**describe(job.pool, quarantined, predictions, names), **unit}
+    names = [name for name in plan.needs if name not in LABEL_NEEDS]
+    described = describe(job.pool, quarantined, predictions, names)
+    described["unit"] = dense.unit
+    if dense.unit == "patch":
+        described["patch"] = dense.side
+    if plan.verdict is not None:
+        described["auto"] = {"ran": plan.verdict.ran, "why": plan.verdict.why}
     selected = finish(replace(job, request=request), predictions, described, **made_by)
     return replace(selected, quarantined=quarantined)
-
-
-def by_pixels(spec: str, aggregate: str | None) -> str:
-    """The strategy with every score of logits in it replaced by an aggregate of that score over pixels.
-
-    Raises:
-        UsageError: ``aggregate`` is given and there is nothing to aggregate.
-    """
-    stages = [_stage_by_pixels(stage, aggregate or "mean") for stage in split_stages(spec)]
-    if aggregate is not None and stages == split_stages(spec):
-        raise UsageError(f"--aggregate goes with a score of pixels ({', '.join(PIXEL_SCORES)}), not with {spec}")
-    return "+".join(stages)
-
-
-def _stage_by_pixels(stage: str, aggregate: str) -> str:
-    name, _, pairs = stage.partition(":")
-    if name not in SCORES or SCORES.canonical(name) not in PIXEL_SCORES:
-        return stage
-    chosen = _aggregate(aggregate)
-    parameters = f"score={SCORES.canonical(name)},by={chosen.by},patch={chosen.patch},top={chosen.top}"
-    return f"{Aggregate.name}:{parameters}" + (f",{pairs}" if pairs else "")
-
-
-def _aggregate(text: str) -> Aggregate:
-    """``mean``, ``max`` or ``top-patches:patch=64,top=4`` as the strategy that ranks by it."""
-    by, parameters = parse_spec(text)
-    if by not in AGGREGATES or (parameters and by != "top-patches") or set(parameters) - {"patch", "top"}:
-        raise UsageError(f"--aggregate must be mean, max or top-patches:patch=64,top=4, got {text!r}")
-    pairs = "".join(f",{key}={value}" for key, value in parameters.items())
-    parsed = parse(f"{Aggregate.name}:by={by}{pairs}")
-    assert isinstance(parsed, Aggregate)  # noqa: S101 - it is spelled so
-    return parsed
 
 
 def _check_needs(strategy: Strategy, columns: list[str]) -> None:
@@ -256,29 +274,9 @@ def _units(grid: DenseRows, dense: Dense) -> tuple[Pool, tuple[str, ...]]:
     """The pool that is chosen from, and what to know of it."""
     if dense.unit == "image":
         return grid.pool.without_labels() if grid.pool.classes else grid.pool, ()
-    units, dropped = patches(grid.store, grid.producer, grid.pool, grid.sizes, dense.patch)
+    units, dropped = patches(grid.store, grid.producer, grid.pool, grid.sizes, dense.side)
     few = f"{dropped} patches of which less than a quarter is valid were left out"
     return units, ((few,) if dropped else ())
-
-
-def labeled_units(units: Pool, file: Path) -> LabeledPart:
-    """The units that a file names, or whose image it names.
-
-    Raises:
-        LabelError: it names none.
-    """
-    table = read_labels(file)
-    images = np.array([split_id(sample)[0] for sample in units.ids.tolist()], dtype=np.str_)
-    ids = np.array([table.ids[row] for row in table.finished if table.ids[row]], dtype=np.str_)
-    uris = np.array([table.uris[row] for row in table.finished if not table.ids[row]], dtype=np.str_)
-    named = np.isin(units.ids.astype(np.str_), ids) | np.isin(images, ids) | np.isin(units.uris, uris)
-    if not named.any():
-        raise LabelError(f"{file}: not one of its {len(table):,} rows names a sample of pool {units.name}")
-    known = np.concatenate([units.ids.astype(np.str_), images])
-    skipped = int((~np.isin(ids, known)).sum() + (~np.isin(uris, units.uris)).sum())
-    notes = (f"{skipped} rows of {file} skipped: they name nothing among the units of this pool",) if skipped else ()
-    found = units.ids[named]
-    return LabeledPart(found, np.zeros(len(found), dtype="<U1"), notes)
 
 
 def _columns(
@@ -286,25 +284,37 @@ def _columns(
     model: DenseModel,
     units: Pool,
     grid: DenseRows,
-    strategy: Strategy,
-    needs: tuple[str, ...],
+    plan: _Plan,
     dense: Dense,
+    backbone: Model | None,
     options: PassOptions,
 ) -> tuple[Predictions, list[DenseRows]]:
     """What the strategy and the guards read, of every unit."""
     columns, results = {}, [grid]
-    if "patch-grid" in needs:
-        producer = of_score(grid.producer, str(strategy.parameters_for("patch-grid")["score"]))
+    if "patch-grid" in plan.needs:
+        producer = of_score(grid.producer, str(plan.strategy.parameters_for("patch-grid")["score"]))
         values = unit_values(grid.store, producer, units.ids, units.digests)
         columns["patch-grid"] = Column(values=values, producer=producer)
-    if "embeddings" in needs:
-        wanted = PatchEmbeddings(patch=dense.patch if dense.unit == "patch" else 0)
-        rows = dense_rows(workspace, grid.pool, model, wanted, options=options)
-        values = unit_values(rows.store, rows.producer, units.ids, units.digests)
-        columns["embeddings"] = Column(values=values, producer=rows.producer)
+    if "embeddings" in plan.needs:
+        if backbone is None:
+            rows = dense_rows(workspace, grid.pool, model, PatchEmbeddings(patch=dense.embedded_side), options=options)
+        else:
+            rows = _embedded(workspace, backbone, grid.pool, dense, options)
+        columns["embeddings"] = _column(rows, units)
         results.append(rows)
     predictions = Predictions(sample_ids=units.ids, columns=columns, uris=units.uris)
-    return (with_groups_of(units, predictions) if "groups" in needs else predictions), results
+    return (with_groups_of(units, predictions) if "groups" in plan.needs else predictions), results
+
+
+def _embedded(workspace: Workspace, backbone: Model, pool: Pool, dense: Dense, options: PassOptions) -> DenseRows:
+    """Embeddings of every image, or of its patches one by one."""
+    model = CropModel(model=replace(backbone, backbone_only=True))
+    return dense_rows(workspace, pool, model, CropEmbeddings(patch=dense.embedded_side), options=options)
+
+
+def _column(rows: DenseRows, units: Pool) -> Column:
+    values = unit_values(rows.store, rows.producer, units.ids, units.digests)
+    return Column(values=values, producer=rows.producer)
 
 
 def _within_pixels(job: Job, predictions: Predictions, pixels: int) -> int:
@@ -335,12 +345,23 @@ def _at_least_one(count: int, pixels: int) -> int:
     return count
 
 
-def _record(model: DenseModel) -> dict[str, Any]:
-    return {
-        "id": model.generation.id,
+def _record(model: DenseModel, backbone: Model | None) -> dict[str, Any]:
+    """What a receipt says of the model: enough to train another one on the same classes."""
+    held = model.generation
+    named = {
+        "id": held.id,
         "folder": str(model.folder.absolute()),
-        "classes": list(model.generation.classes),
+        "architecture": held.architecture,
+        "image_size": held.transform.spelled,
+        "classes": list(held.classes),
+        "values": list(held.values),
+        "ignored": list(held.ignored),
     }
+    return named if backbone is None else {**named, "embeddings": _named(backbone)}
+
+
+def _named(backbone: Model) -> dict[str, Any]:
+    return {"id": backbone.generation.id, "folder": str(backbone.folder.absolute())}
 
 
 def _merged(results: list[DenseRows]) -> Any:

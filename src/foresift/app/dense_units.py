@@ -8,23 +8,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from foresift.app.passes import nothing_usable
+from foresift.app.pools import LabeledPart
 from foresift.core.arrays import Ids, frozen
-from foresift.core.errors import DataError, EmptyPoolError
+from foresift.core.errors import DataError, EmptyPoolError, LabelError
 from foresift.core.predictions import Producer
 from foresift.core.protocols import GridStore, Progress
 from foresift.core.regions import Region, region_id, regions_of, split_id
 from foresift.core.registry import parse_spec
 from foresift.core.samples import Pool, Quarantined
+from foresift.inference.crop_embeddings import CropEmbeddings
 from foresift.inference.decode import decode
 from foresift.inference.dense_columns import PatchEmbeddings, PatchGrid
 from foresift.kernels.patch_grid import CELL, LEAST_VALID, grid_shape
 from foresift.kernels.patch_rows import HEAD, row_width
 from foresift.scores.dense import PIXEL_SCORES
+from foresift.sources.labels import read_labels
 from foresift.sources.read import fetch
 
 _WORKERS = 4
@@ -39,7 +43,7 @@ def of_score(producer: Producer, score: str) -> Producer:
 def stored_producer(producer: Producer) -> Producer | None:
     """The producer of the stored rows behind a column; None if they are no rows of images in their own size."""
     name = parse_spec(producer.stage)[0]
-    if name not in (PatchGrid.name, PatchEmbeddings.name):
+    if name not in (PatchGrid.name, PatchEmbeddings.name, CropEmbeddings.name):
         return None
     return replace(producer, stage=producer.stage.partition(",score=")[0])
 
@@ -148,6 +152,26 @@ def pixels_of(ids: Ids) -> npt.NDArray[np.int64]:
         DataError: an id that names no region.
     """
     return np.array([_region(sample).pixels for sample in ids.tolist()], dtype=np.int64)
+
+
+def labeled_units(units: Pool, file: Path) -> LabeledPart:
+    """The units that a file names, or whose image it names.
+
+    Raises:
+        LabelError: it names none.
+    """
+    table = read_labels(file)
+    images = np.array([split_id(sample)[0] for sample in units.ids.tolist()], dtype=np.str_)
+    ids = np.array([table.ids[row] for row in table.finished if table.ids[row]], dtype=np.str_)
+    uris = np.array([table.uris[row] for row in table.finished if not table.ids[row]], dtype=np.str_)
+    named = np.isin(units.ids.astype(np.str_), ids) | np.isin(images, ids) | np.isin(units.uris, uris)
+    if not named.any():
+        raise LabelError(f"{file}: not one of its {len(table):,} rows names a sample of pool {units.name}")
+    known = np.concatenate([units.ids.astype(np.str_), images])
+    skipped = int((~np.isin(ids, known)).sum() + (~np.isin(uris, units.uris)).sum())
+    notes = (f"{skipped} rows of {file} skipped: they name nothing among the units of this pool",) if skipped else ()
+    found = units.ids[named]
+    return LabeledPart(found, np.zeros(len(found), dtype="<U1"), notes)
 
 
 def _region(sample: str) -> Region:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from foresift.app.models import Model
 from foresift.app.passes import PassOptions, PassResult, predict_pool
-from foresift.app.pools import open_pool, relabeled
+from foresift.app.pools import open_pool, relabeled, without_masks
 from foresift.app.training import is_free, taken
 from foresift.app.workspace import Workspace
 from foresift.core.errors import UsageError
@@ -111,7 +111,9 @@ def embed(
     _refuse_nonsense(request)
     from foresift.app.backbones import frozen_backbone, taught_backbone
 
+    data, notes = without_masks(data)
     pool = open_pool(workspace, data, progress=request.options.progress, stdin=stdin)
+    pool = replace(pool, notes=(*notes, *pool.notes))
     if request.train is None:
         backbone = frozen_backbone(workspace, request)
     else:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.app.named_samples import find_sample
+from foresift.app.pixel_strategies import as_typed
 from foresift.app.receipts import Scene, find_receipt, restore, select_again
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Values
@@ -113,9 +114,12 @@ def _dropped(strategy: Strategy, at: int, query: Query, receipt: Receipt) -> str
     if receipt.guards or receipt.control or not query.budget:
         return ""
     rng = generator(receipt.seed, strategy.name, labeled=query.labeled_ids)
-    for place, (name, rows) in enumerate(strategy.kept_by_stage(query, rng), start=1):
+    for place, (_, rows) in enumerate(strategy.kept_by_stage(query, rng), start=1):
         if at not in rows:
-            return f"stage {place} of {strategy.name}, {name}, kept {len(rows)} candidates and this is none of them"
+            stage = as_typed(strategy).partition(" ")[0].split("+")[place - 1].partition(":")[0]
+            return (
+                f"stage {place} of {as_typed(strategy)}, {stage}, kept {len(rows)} candidates and this is none of them"
+            )
     return ""
 
 
@@ -129,13 +133,13 @@ def _reason(
     barred = next((reason for reason, ids in selection.barred.items() if np.isin(sample, ids)), None)
     if barred is not None:
         limits = ", ".join(f"{name}={value}" for name, value in receipt.guards["limits"].items())
-        place = "" if rank is None else f"; rank {rank} of {n} by {strategy.name}"
+        place = "" if rank is None else f"; rank {rank} of {n} by {as_typed(strategy)}"
         return f"barred by the guard {barred}: {REASONS[barred]}" + (f" ({limits})" if limits else "") + place
     if rank is None:
         what = f"pick {pick} of {receipt.budget}" if pick else "not picked"
-        return f"{strategy.name} ranks nothing: {what} with seed {receipt.seed}"
+        return f"{as_typed(strategy)} ranks nothing: {what} with seed {receipt.seed}"
     inside = "within" if pick else "below"
-    return f"rank {rank} of {n} by {strategy.name}, {inside} the budget of {receipt.budget}"
+    return f"rank {rank} of {n} by {as_typed(strategy)}, {inside} the budget of {receipt.budget}"
 
 
 def _probable(scene: Scene, query: Query, at: int) -> tuple[tuple[str, float], ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from foresift.core.errors import UsageError
+from foresift.core.regions import split_id
 from foresift.core.samples import Quarantined
 from foresift.stores.pools import Snapshot
 
@@ -18,13 +19,16 @@ _LEAST_CHARS = 6
 def find_sample(snapshot: Snapshot, sample: str) -> int | Quarantined:
     """The row that ``sample`` names, or the quarantined file.
 
-    The first of these that names anything decides: an id or address, the beginning of an id, a file name. O(n).
+    The first of these that names anything decides: an id or address, the beginning of an id, a file name; of a
+    region its image's file name and the rectangle, ``street.jpg#0,64,32,32``. Quotes that a CSV file puts around an id
+    with commas are no part of it. O(n).
 
     Raises:
         UsageError: nothing of that name, or several.
     """
-    for way in (_by_id_or_address, _by_beginning, _by_file_name):
-        found = way(snapshot, sample)
+    name = sample.removeprefix('"').removesuffix('"')
+    for way in (_by_id_or_address, _by_beginning, _by_file_name, _by_region):
+        found = way(snapshot, name)
         if len(found) == 1:
             return found[0]
         if found:
@@ -56,6 +60,17 @@ def _by_file_name(snapshot: Snapshot, sample: str) -> list[int | Quarantined]:
         return []
     rows = np.flatnonzero(np.char.endswith(snapshot.uris, f"/{sample}"))
     return [*rows.tolist(), *_broken(snapshot, lambda uri: uri.endswith(f"/{sample}"))]
+
+
+def _by_region(snapshot: Snapshot, sample: str) -> list[int | Quarantined]:
+    image, region = split_id(sample)
+    if region is None:
+        return []
+    places = np.char.endswith(snapshot.ids.astype(np.str_), f"#{region}")
+    address = str(Path(image).absolute())
+    named = (snapshot.uris == address) | np.char.endswith(snapshot.uris, f"/{image}")
+    rows: list[int] = np.flatnonzero(places & named).tolist()
+    return [*rows]
 
 
 def _broken(snapshot: Snapshot, named: Callable[[str], bool]) -> list[Quarantined]:

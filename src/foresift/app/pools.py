@@ -19,6 +19,8 @@ from foresift.core.samples import Pool
 from foresift.cycle.labels import spelled_value
 from foresift.sources import open_source
 from foresift.sources.labels import read_labels, resolve, resolve_ids
+from foresift.sources.read import local_path
+from foresift.sources.segmentation import images_beside_masks
 
 
 class LabeledPart(NamedTuple):
@@ -53,6 +55,18 @@ def open_pool(
         why = f"only broken files, the first {broken[0].uri}: {broken[0].reason}" if broken else "no images"
         raise EmptyPoolError(f"{pool.name}: {why}; expected a folder of images, a manifest or a list of addresses")
     return pool
+
+
+def without_masks(spec: str | Path) -> tuple[str | Path, tuple[str, ...]]:
+    """The pool to choose from, and a note where that is a part of what was given: masks are no images to label.
+
+    Raises:
+        UsageError: a root of images and masks in several splits.
+    """
+    folder = None if spec == "-" else images_beside_masks(Path(local_path(str(spec))))
+    if folder is None:
+        return spec, ()
+    return folder, (f"{spec} holds masks beside its images; the pool is {folder}",)
 
 
 def relabeled(pool: Pool, labels_file: str | Path | None) -> Pool:

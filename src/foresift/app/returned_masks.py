@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from foresift.app.chosen import Chosen, read_chosen
+from foresift.app.chosen import Chosen, mask_classes_of, model_of, read_chosen
+from foresift.app.segmentation_classes import class_list
 from foresift.core.errors import DataError, LabelError, UsageError
-from foresift.core.masks import MAX_VALUE, MaskValues
+from foresift.core.masks import MAX_VALUE, MaskClasses, MaskValues
 from foresift.core.regions import Region
 from foresift.inference.decode import decode
 from foresift.inference.masks import decode_mask
 from foresift.sources.read import fetch
-from foresift.stores.files import disk_errors, write_atomically
+from foresift.sources.segmentation import CLASSES_FILE, classes_beside
+from foresift.stores.files import disk_errors, write_atomically, write_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,31 +34,65 @@ class Imported:
     """Picks that have a mask now."""
     missing: int
     """Picks that have none yet."""
+    classes: MaskClasses | None
+    """What the values mean, as ``classes.json`` beside the masks says; None where nobody has said so."""
+    model: Mapping[str, Any]
+    """What the receipt says of the model that chose; empty if none did."""
 
 
-def import_masks(selection: Path, folder: Path, out: Path, *, ignored: int = 255) -> Imported:
+def import_masks(selection: Path, folder: Path, out: Path, *, ignored: int = 255, classes: str = "") -> Imported:
     """Paint every returned mask into the mask of its image below ``out``; images are linked to, not copied.
 
     A file is named like the crop that was exported, and is as large as the region; or like its image, and is as
-    large as that. Masks of earlier rounds in ``out`` stay, and are painted over where regions meet.
+    large as that. Masks of earlier rounds in ``out`` stay, and are painted over where regions meet. The classes of
+    the model that chose, or those that are given, go with the masks as ``classes.json``, so that what is trained
+    on them reads other masks of the same classes too.
 
     Args:
         folder: PNG files of class numbers.
         ignored: the value of pixels that nobody labeled.
+        classes: of a selection that no segmentation model made: a file of names, a number, or names with commas.
     Raises:
+        UsageError: the ignored value is a class, or classes that contradict the model's.
         LabelError: a file that belongs to no pick, or not one file.
         DataError: a mask of another size, or one that can't be read; nothing is written for its image.
     """
     if not 0 <= ignored <= MAX_VALUE:
         raise UsageError(f"the ignored value must be within 0 .. {MAX_VALUE}, got {ignored}")
-    picks = read_chosen(selection)
+    picks, model = read_chosen(selection), model_of(selection)
+    known = _classes(out, mask_classes_of(model), classes, ignored)
     files = _files(folder)
     of = _owners(picks, files, folder)
     painted = 0
     for uri, own in of.items():
         _paint(uri, own, out, ignored)
         painted += len(own)
-    return Imported(out=out, images=len(of), regions=painted, missing=len(picks) - painted)
+    if known is not None:
+        write_json(out / CLASSES_FILE, asdict(known))
+    return Imported(out=out, images=len(of), regions=painted, missing=len(picks) - painted, classes=known, model=model)
+
+
+def _classes(out: Path, of_model: MaskClasses | None, asked: str, ignored: int) -> MaskClasses | None:
+    """What the values mean: to the model that chose, as asked, or as it was in earlier rounds.
+
+    Raises:
+        UsageError: the value of unlabeled pixels is a class.
+        LabelError: other classes than those of earlier rounds.
+    """
+    if asked and of_model is not None:
+        raise UsageError("the model that chose brings its classes; leave --classes out")
+    known, before = of_model, classes_beside(out)
+    if asked:
+        known = MaskClasses.numbered(class_list(asked), ignored=(ignored,))
+    if known is None:
+        return before
+    if ignored in known.values:
+        name = known.classes[known.values.index(ignored)]
+        raise UsageError(f"--ignore-index {ignored} is the class {name!r}; choose a value that is none")
+    if before is not None and (before.classes, before.values) != (known.classes, known.values):
+        raise LabelError(f"{out} holds masks of other classes ({', '.join(before.classes[:5])}); choose a new --out")
+    earlier = () if before is None else before.ignored
+    return replace(known, ignored=tuple(sorted({*known.ignored, *earlier, ignored})))
 
 
 def _files(folder: Path) -> dict[str, Path]:

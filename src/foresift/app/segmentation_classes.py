@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 from foresift.app.segmentation import SegmentationRequest
@@ -29,15 +30,40 @@ def classes_asked_for(
         LabelError: fewer than two classes occur.
     """
     if held is not None:
-        if request.classes or request.ignore_index not in (None, held.ignored):
-            raise UsageError(f"{request.model} brings its classes and ignore index; leave these options out")
-        return held.mask_classes
+        return _of_parent(held.mask_classes, listing.classes, request)
     if not request.classes and listing.classes is not None:
         return _as_laid_out(listing.classes, request.ignore_index)
     ignored = request.ignore_index or ()
     if not request.classes:
         return MaskClasses.present(values_present(listing, progress=request.progress), ignored=ignored)
-    return MaskClasses.numbered(_names(request.classes), ignored=ignored)
+    return MaskClasses.numbered(class_list(request.classes), ignored=ignored)
+
+
+def refuse_other_classes(there: MaskClasses | None, known: MaskClasses, model: str) -> None:
+    """A value that both the data and a model give a name must stand for the same class.
+
+    Raises:
+        LabelError: names the value and both classes.
+    """
+    if there is None:
+        return
+    named = dict(zip(known.values, known.classes, strict=True))
+    for value, name in zip(there.values, there.classes, strict=True):
+        if named.get(value, name) != name:
+            raise LabelError(f"the value {value} is {name!r} in the data, and {named[value]!r} to {model}")
+
+
+def _of_parent(known: MaskClasses, there: MaskClasses | None, request: SegmentationRequest) -> MaskClasses:
+    """The classes of a parent; values that mean nothing to it may be ignored beside its own."""
+    if request.classes or (request.ignore_index == () and known.ignored):
+        raise UsageError(f"{request.model} brings its classes and what it ignores; leave these options out")
+    refuse_other_classes(there, known, request.model)
+    asked = request.ignore_index or ()
+    if taken := [value for value in asked if value in known.values]:
+        name = known.classes[known.values.index(taken[0])]
+        raise UsageError(f"--ignore-index {taken[0]} is the class {name!r} of {request.model}")
+    laid_out = () if there is None else (value for value in there.ignored if value not in known.values)
+    return replace(known, ignored=tuple(sorted({*known.ignored, *asked, *laid_out})))
 
 
 def labeled_regions(path: Path, images: Sequence[str]) -> Regions:
@@ -91,8 +117,12 @@ def _by_end(images: Sequence[str]) -> dict[str, list[str]]:
     return named
 
 
-def _names(text: str) -> list[str]:
-    """The class names of ``--classes``: a file with one a line, a number of classes, or names with commas."""
+def class_list(text: str) -> list[str]:
+    """The class names of ``--classes``: a file with one a line, a number of classes, or names with commas.
+
+    Raises:
+        UsageError: nothing of the kind.
+    """
     if text.isdecimal():
         return [str(code) for code in range(min(int(text), MAX_CLASSES + 1))]
     if Path(text).is_file():

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foresift.app.segmentation_classes import refuse_other_classes
 from foresift.app.segmentation_images import usable_images
 from foresift.app.workspace import Workspace
-from foresift.core.errors import LabelError, QuarantineError
-from foresift.core.masks import MaskClasses
+from foresift.core.errors import QuarantineError
 from foresift.core.protocols import Progress, Silent
 from foresift.core.samples import Quarantined
 from foresift.sources.segmentation import masked_images
@@ -56,7 +56,7 @@ def evaluate_segmentation(
     folder = workspace.generation_folder(model)
     generation = read_segmentation(folder)
     listing = masked_images(root, split, layout=layout)
-    _refuse_other_classes(listing.classes, generation.mask_classes, str(model))
+    refuse_other_classes(listing.classes, generation.mask_classes, str(model))
     images = usable_images(listing, generation.mask_classes, generation.transform, progress=progress or Silent())
     if strict and images.quarantined:
         raise QuarantineError(f"--strict: {images.quarantined[0].uri}: {images.quarantined[0].reason}")
@@ -67,13 +67,3 @@ def evaluate_segmentation(
     return SegmentationEvaluated(
         metrics=metrics, classes=generation.classes, quarantined=images.quarantined, notes=images.notes
     )
-
-
-def _refuse_other_classes(there: MaskClasses | None, known: MaskClasses, model: str) -> None:
-    """A value that both give a name must stand for the same class."""
-    if there is None:
-        return
-    named = dict(zip(known.values, known.classes, strict=True))
-    for value, name in zip(there.values, there.classes, strict=True):
-        if named.get(value, name) != name:
-            raise LabelError(f"the value {value} is {name!r} in the data, and {named[value]!r} to {model}")

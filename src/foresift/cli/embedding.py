@@ -113,7 +113,8 @@ def _say(done: Any, out: Path, pool: str) -> None:
     say(f"{count:,} embeddings of width {generation.embedding_width}: {report.inferred:,} inferred")
     say(f"written to {out}")
     place = f"{shlex.quote(pool)} --model {shlex.quote(str(backbone.model.folder))}"
-    say(f"next: foresift select {place} --strategy auto --budget N --out to_label.csv")
+    unit = " --unit patch" if generation.data.get("crops") else ""
+    say(f"next: foresift select {place}{unit} --strategy auto --budget N --out to_label.csv")
 
 
 COMMANDS = (embed,)

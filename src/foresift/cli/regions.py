@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from foresift.cli.options import Home, Json
 from foresift.cli.output import emit_json, note, say
+
+if TYPE_CHECKING:
+    from foresift.app.returned_masks import Imported
 
 SelectionFile = Annotated[Path, typer.Argument(metavar="SELECTION", help="A file that foresift select wrote.")]
 
@@ -43,22 +46,36 @@ def import_masks(
     masks: Annotated[Path, typer.Argument(metavar="MASKS", help="Folder of PNG masks, one a crop or one an image.")],
     out: Annotated[Path, typer.Option(help="Folder for images/ and masks/; may hold those of earlier rounds.")],
     ignored: Annotated[int, typer.Option("--ignore-index", help="Value of pixels that nobody labeled.")] = 255,
+    classes: Annotated[
+        str,
+        typer.Option(
+            help="Of a selection without a segmentation model: names, comma-separated, a file of them, or a number.",
+            show_default="the model's",
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Paint returned masks into masks of whole images; what nobody labeled is ignored."""
     from foresift.app.returned_masks import import_masks as run
 
-    done = run(selection, masks, out, ignored=ignored)
+    done = run(selection, masks, out, ignored=ignored, classes=classes)
     if as_json:
         emit_json(
             {"out": str(done.out), "images": done.images, "regions": done.regions, "missing": done.missing},
         )
         return
     say(f"{done.regions:,} of {done.regions + done.missing:,} picks have a mask, in {done.images:,} images of {out}")
-    note(
-        f"next: foresift train {shlex.quote(str(out))} --task segmentation --ignore-index {ignored}"
-        " --model HEAD:ENCODER --out DIR"
-    )
+    note(f"next: {_training(done, out, ignored)}")
+
+
+def _training(done: Imported, out: Path, ignored: int) -> str:
+    """The command that trains on what came back: with the classes and the size of the model that chose."""
+    options = ["--task", "segmentation", "--model", done.model.get("architecture", "HEAD:ENCODER")]
+    if size := done.model.get("image_size"):
+        options += ["--image-size", size]
+    if done.classes is None:
+        options += ["--ignore-index", str(ignored), "--classes", "NAMES"]
+    return shlex.join(["foresift", "train", str(out), *options, "--out", "DIR"])
 
 
 def heatmap(

@@ -50,14 +50,20 @@ def select(
     control: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the budget to draw at random, for unbiased estimates.")
     ] = 0.0,
-    unit: Annotated[str, typer.Option(help="image or patch, of a segmentation model.")] = "image",
-    patch: Annotated[int, typer.Option(help="Side of a patch in pixels, a multiple of 16.")] = 256,
+    unit: Annotated[str, typer.Option(help="image or patch: what people label masks of.")] = "image",
+    patch: Annotated[
+        int | None, typer.Option(help="With --unit patch: its side in pixels, a multiple of 16.", show_default="256")
+    ] = None,
     aggregate: Annotated[
         str | None,
         typer.Option(help="Of a score of pixels: mean, max or top-patches:patch=64,top=4.", show_default="mean"),
     ] = None,
     budget_pixels: Annotated[
         int | None, typer.Option(help="With --unit patch, in place of --budget: so many pixels.")
+    ] = None,
+    embeddings_from: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="A backbone to embed with beside a segmentation model.", show_default=False),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write .csv, .jsonl or .parquet instead of printing CSV.")] = None,
     engine: Engine = "auto",
@@ -70,7 +76,8 @@ def select(
     as_json: Json = False,
 ) -> None:
     """Choose what people should label next."""
-    from foresift.app.dense_selection import Dense, select_images
+    from foresift.app.dense_request import Dense
+    from foresift.app.dense_selection import select_images
     from foresift.app.guarding import Limits
     from foresift.app.passes import PassOptions
     from foresift.app.pool_selection import Request, row_columns, select_from_predictions
@@ -85,7 +92,9 @@ def select(
         raise UsageError("give --budget, the number of labels, or --budget-pixels, the pixels of patches; not both")
     if budget is None and budget_pixels is None:
         raise UsageError("give the number of labels to buy with --budget N (or pixels of patches, --budget-pixels N)")
-    dense = Dense(unit=unit, patch=patch, aggregate=aggregate, budget_pixels=budget_pixels)
+    dense = Dense(
+        unit=unit, patch=patch, aggregate=aggregate, budget_pixels=budget_pixels, embeddings_from=embeddings_from
+    )
     request = Request(
         strategy=strategy,
         budget=1 if budget is None else budget,
@@ -107,7 +116,9 @@ def select(
     workspace = Workspace.open(home)
     if predictions is not None:
         if dense.asked:
-            raise UsageError("--unit and --aggregate read images; beside --predictions leave them out")
+            raise UsageError(
+                "--unit, --aggregate and --embeddings-from read images; beside --predictions leave them out"
+            )
         chosen = select_from_predictions(workspace, predictions, request)
     else:
         chosen = select_images(workspace, str(pool), request, dense, model=model)
@@ -135,7 +146,7 @@ def replay(
         ids = done.selection.sample_ids.tolist()
         emit_json({"same": True, "receipt": done.receipt.id, "n": len(ids), "ids": ids})
         return
-    say(f"the same {len(done.selection):,} ids by {done.receipt.strategy}, seed {done.receipt.seed}")
+    say(f"the same {len(done.selection):,} ids by {_spoken(done.receipt.strategy)}, seed {done.receipt.seed}")
 
 
 def explain(
@@ -178,11 +189,14 @@ def _summary(chosen: Selected, out: Path | None) -> None:
     selection: Selection = chosen.selection
     receipt = selection.receipt
     short = ", all there are" if receipt.short else ""
-    note(f"selected {len(selection):,} of {receipt.n_candidates:,} by {receipt.strategy}, seed {receipt.seed}{short}")
+    how = _spoken(receipt.strategy)
+    note(f"selected {len(selection):,} of {receipt.n_candidates:,} by {how}, seed {receipt.seed}{short}")
     if members := receipt.model.get("members"):
         note(f"{len(members)} members; logits are the {receipt.model['logits']}")
     if "why" in receipt.details:
         note(f"{receipt.details['ran']} ran: {receipt.details['why']}")
+    if "auto" in receipt.pool:
+        note(f"{receipt.pool['auto']['ran']} ran: {receipt.pool['auto']['why']}")
     for line in _guards_and_control(selection):
         note(line)
     if chosen.result is not None:
@@ -197,6 +211,16 @@ def _summary(chosen: Selected, out: Path | None) -> None:
             f"next: fill in the label column of {out}, then: "
             f"foresift train POOL --labels {shlex.quote(str(out))} --model NAME --out DIR"
         )
+
+
+def _spoken(spelled: str) -> str:
+    """A strategy of a receipt, scores of pixels as they were typed."""
+    from foresift.app.pixel_strategies import as_typed
+    from foresift.strategies import parse
+
+    strategy = parse(spelled)
+    typed = as_typed(strategy)
+    return spelled if typed == strategy.name else typed
 
 
 def _guards_and_control(selection: Selection) -> list[str]:

@@ -43,6 +43,13 @@ class DenseTransform:
         """40 hexadecimal characters."""
         return digest_value(asdict(self))
 
+    @property
+    def spelled(self) -> str:
+        """``WIDTHxHEIGHT``, a share such as ``50%``, or "" where images keep their sizes."""
+        if self.size is not None:
+            return f"{self.size[1]}x{self.size[0]}"
+        return "" if self.scale == 1 else f"{100 * self.scale:g}%"
+
     def target(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the input that an image of this size becomes."""
         if self.size is not None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Protocol
 
 from foresift.core.digests import digest_bytes
-from foresift.core.errors import DataError, EmptyPoolError, MissingPathError, UnknownNameError
+from foresift.core.errors import DataError, EmptyPoolError, MissingPathError, UnknownNameError, UsageError
 from foresift.core.masks import MaskClasses, MaskValues
 from foresift.core.samples import Quarantined
 from foresift.sources.folder import FolderSource
 from foresift.sources.identity import Listing
 from foresift.sources.read import fetch, local_path
+
+CLASSES_FILE = "classes.json"
+"""In a root of ``images/`` and ``masks/``: what the values in the masks mean."""
 
 DecodeMask = Callable[[bytes], MaskValues]
 """Bytes of a mask file -> (h, w) values; decoding is the caller's to bring."""
@@ -73,6 +77,8 @@ class Layout:
     """(root, split or "") -> the listing."""
     looks: str
     """What a root of this layout holds, for the error that names all of them."""
+    images: str = ""
+    """The folder below the root that holds its images, beside one that holds masks; "" = masks are no image files."""
 
 
 def masked_images(root: str | Path, split: str = "", *, layout: str = "auto") -> MaskedListing:
@@ -95,6 +101,25 @@ def masked_images(root: str | Path, split: str = "", *, layout: str = "auto") ->
     if not listing.images and not listing.quarantined:
         raise EmptyPoolError(f"{listing.name}: holds no image with a mask")
     return listing
+
+
+def images_beside_masks(root: Path) -> Path | None:
+    """The folder of the images alone of a root that holds masks too; None where no mask could be taken for an image.
+
+    Raises:
+        UsageError: the images lie in several splits, of which not all may be meant.
+    """
+    if not root.is_dir():
+        return None
+    layout = next((one for one in layouts() if one.images and one.marks(root)), None)
+    if layout is None:
+        return None
+    folder = root / layout.images
+    splits = _splits(folder)
+    if len(splits) > 1:
+        given = ", ".join(str(folder / split) for split in splits)
+        raise UsageError(f"{root} holds images with masks in {len(splits)} splits; give one of {given}")
+    return folder
 
 
 def layouts() -> tuple[Layout, ...]:
@@ -141,7 +166,7 @@ def part_of(folder: Path, split: str) -> Path:
     Raises:
         MissingPathError: no such split, or several and none was chosen.
     """
-    splits = sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    splits = _splits(folder)
     if split:
         if split not in splits:
             raise MissingPathError(f"{folder} has no split {split!r} (has: {', '.join(splits) or 'none'})")
@@ -150,6 +175,10 @@ def part_of(folder: Path, split: str) -> Path:
     if splits and not loose:
         raise MissingPathError(f"{folder} has the splits {', '.join(splits)}; choose one with --split")
     return folder
+
+
+def _splits(folder: Path) -> list[str]:
+    return sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
 def files_in(folder: Path) -> Listing:
@@ -188,11 +217,29 @@ def _pairs(root: Path, split: str) -> MaskedListing:
         str(image_part),
         images.uris,
         lambda image: masks.get(_stem(image, image_part), ""),
+        classes=classes_beside(root),
         broken=images.quarantined,
     )
     if spare := len(masks) - len(listing.images):
         return replace(listing, notes=(f"{spare:,} masks in {mask_part} belong to no image",))
     return listing
+
+
+def classes_beside(root: Path) -> MaskClasses | None:
+    """What ``classes.json`` of a root says of the values in its masks; None without the file.
+
+    Raises:
+        DataError: not such a file.
+    """
+    path = root / CLASSES_FILE
+    if not path.is_file():
+        return None
+    try:
+        plain = json.loads(fetch(str(path)))
+        parts = {name: tuple(plain[name]) for name in ("classes", "values", "ignored")}
+        return MaskClasses(**parts)
+    except (ValueError, TypeError, KeyError, UsageError) as error:
+        raise DataError(f"{path}: expected the lists classes, values and ignored: {error}") from None
 
 
 def _stem(path: str, folder: Path) -> str:
@@ -204,4 +251,5 @@ PAIRS = Layout(
     marks=lambda root: (root / "images").is_dir() and (root / "masks").is_dir(),
     read=_pairs,
     looks="images/<split>/ and masks/<split>/",
+    images="images",
 )

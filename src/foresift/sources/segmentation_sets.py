@@ -129,18 +129,21 @@ CITYSCAPES = Layout(
     marks=lambda root: (root / "leftImg8bit").is_dir() and (root / "gtFine").is_dir(),
     read=_cityscapes,
     looks="leftImg8bit/<split>/ and gtFine/<split>/ (Cityscapes)",
+    images="leftImg8bit",
 )
 VOC = Layout(
     name="voc",
     marks=lambda root: (root / "JPEGImages").is_dir() and (root / "SegmentationClass").is_dir(),
     read=_voc,
     looks="JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/<split>.txt (Pascal VOC)",
+    images="JPEGImages",
 )
 ADE20K = Layout(
     name="ade20k",
     marks=lambda root: (root / "images").is_dir() and (root / "annotations").is_dir() and not _has_json(root),
     read=_ade20k,
     looks="images/<split>/ and annotations/<split>/ (ADE20K)",
+    images="images",
 )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from foresift.core.arrays import Values
 from foresift.core.queries import Query
@@ -62,8 +63,12 @@ class Aggregate(ByValue):
     def values(self, query: Query) -> Values:
         """(n,) the aggregate of every candidate."""
         blocks = query.matrix("patch-grid").blocks()
-        values = [each_row(rows, self._value) for _, _, rows in blocks]
+        values = [self.of_rows(rows) for _, _, rows in blocks]
         return np.concatenate([np.empty(0), *values])
+
+    def of_rows(self, packed: npt.NDArray[np.floating]) -> Values:
+        """(n,) the aggregate of each row of a column ``patch-grid``."""
+        return each_row(packed, self._value)
 
     def _value(self, cells: Cells) -> Grid:
         if self.by == "top-patches":

@@ -110,7 +110,7 @@ class Auto(Strategy):
             chosen, reason = self._later(query.budget)
             seen = query.plus("logits", _logits(query, known, standard))
         else:
-            chosen, reason = _first(len(known.codes), query.budget)
+            chosen, reason = first_choice(len(known.codes), query.budget)
             seen = query
         picks = chosen.pick(seen.seen_by(chosen.needs), rng)
         ran = {"ran": chosen.spelled(), "why": f"{verdict.why}; {reason}", **verdict.figures}
@@ -175,8 +175,8 @@ def cross_validated(known: Known, standard: Standard, rng: np.random.Generator) 
     return balanced_accuracy(predicted, codes)
 
 
-def _first(labels: int, budget: int) -> tuple[Strategy, str]:
-    """What runs before the rule holds."""
+def first_choice(labels: int, budget: int) -> tuple[Strategy, str]:
+    """What runs before the rule holds, and why this one."""
     most, clusters = TypiClust().max_clusters, labels + budget
     if clusters <= most:
         return parse("typiclust"), f"typical samples of {budget} of {clusters} clusters"
