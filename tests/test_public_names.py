@@ -22,12 +22,19 @@ NAMES = {
     "adopt",
     "control_estimates",
     "evaluate",
+    "evaluate_segmentation",
     "explain",
+    "export",
+    "heatmap",
+    "import_masks",
     "predict",
     "replay",
     "score",
     "select",
+    "select_pool",
+    "sheet",
     "train",
+    "train_segmentation",
 }
 
 

@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from foresift.app.python import adopt, evaluate, explain, predict, replay, train
+    from foresift.app.python_pixels import (
+        evaluate_segmentation,
+        export,
+        heatmap,
+        import_masks,
+        select_pool,
+        sheet,
+        train_segmentation,
+    )
     from foresift.app.selecting import score, select
     from foresift.core.errors import ForesiftError
     from foresift.core.generations import Generation
@@ -39,6 +48,13 @@ _HOMES = {
     "train": "foresift.app.python",
     "score": "foresift.app.selecting",
     "select": "foresift.app.selecting",
+    "evaluate_segmentation": "foresift.app.python_pixels",
+    "export": "foresift.app.python_pixels",
+    "heatmap": "foresift.app.python_pixels",
+    "import_masks": "foresift.app.python_pixels",
+    "select_pool": "foresift.app.python_pixels",
+    "sheet": "foresift.app.python_pixels",
+    "train_segmentation": "foresift.app.python_pixels",
 }
 
 __all__ = [
@@ -54,12 +70,19 @@ __all__ = [
     "adopt",
     "control_estimates",
     "evaluate",
+    "evaluate_segmentation",
     "explain",
+    "export",
+    "heatmap",
+    "import_masks",
     "predict",
     "replay",
     "score",
     "select",
+    "select_pool",
+    "sheet",
     "train",
+    "train_segmentation",
 ]
 
 
