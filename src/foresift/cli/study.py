@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 from textwrap import fill
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from foresift.cli.options import Json
 from foresift.cli.output import emit_json, say
 from foresift.cli.progress import progress
+
+if TYPE_CHECKING:
+    from foresift.studies.mask_report import Comparison
 
 WIDTH = 100
 
@@ -35,6 +38,53 @@ def strategies(
     from foresift.studies.strategy_report import verdicts, write
 
     comparison = run(out, preset=preset, data=data, only=only or (), progress=progress(quiet=as_json))
+    files = write(comparison, out)
+    if as_json:
+        emit_json({**asdict(comparison), "verdicts": verdicts(comparison), "files": [str(file) for file in files]})
+        return
+    for sentence in verdicts(comparison):
+        say(fill(sentence, WIDTH))
+    say(f"written in {comparison.seconds:.0f} s:")
+    for file in files:
+        say(f"  {file}")
+
+
+@app.command()
+def patches(
+    out: Annotated[Path, typer.Option(help="Folder for the page, the picture and every finished cell.")] = Path(
+        "study-patches"
+    ),
+    data: Annotated[Path | None, typer.Option(help="Folder with camvid.", show_default="$FORESIFT_DATA")] = None,
+    preset: Annotated[str, typer.Option(help="cpu, paper or smoke.")] = "cpu",
+    only: Annotated[list[str] | None, typer.Option(help="An arm, such as entropy-patches; may be repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Whole images against patches on CamVid, at equal labeled area."""
+    from foresift.studies.patches import run
+
+    _masks(run(out, preset=preset, data=data, only=only or (), progress=progress(quiet=as_json)), out, as_json=as_json)
+
+
+@app.command()
+def defects(
+    out: Annotated[Path, typer.Option(help="Folder for the page, the picture and every finished cell.")] = Path(
+        "study-defects"
+    ),
+    data: Annotated[Path | None, typer.Option(help="Folder with neu-seg.", show_default="$FORESIFT_DATA")] = None,
+    preset: Annotated[str, typer.Option(help="cpu, scoring, paper or smoke.")] = "cpu",
+    only: Annotated[list[str] | None, typer.Option(help="An arm, such as mean; may be repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Mean entropy against the most uncertain patches on NEU-Seg: small defects found, and mIoU."""
+    from foresift.studies.defects import run
+
+    _masks(run(out, preset=preset, data=data, only=only or (), progress=progress(quiet=as_json)), out, as_json=as_json)
+
+
+def _masks(comparison: Comparison, out: Path, *, as_json: bool) -> None:
+    """Write and say what came of a study of masks."""
+    from foresift.studies.mask_report import verdicts, write
+
     files = write(comparison, out)
     if as_json:
         emit_json({**asdict(comparison), "verdicts": verdicts(comparison), "files": [str(file) for file in files]})
