@@ -59,7 +59,7 @@ def test_a_cancelled_run_stays_so_until_it_is_resumed(digits: Path, tmp_path: Pa
         ({"strategy": "margn"}, "did you mean 'margin'?"),
         ({"model": None}, "key model is missing"),
         ({"pool": "nowhere"}, "no such file or folder"),
-        ({"oracle": "folder"}, "oracle: expected folders or people or files"),
+        ({"oracle": "folder"}, "unknown oracle 'folder'; did you mean 'folders'?"),
         ({"target": 92}, "target: expected none, or an accuracy above 0 and at most 1"),
         ({"recipe": {"epoch": 3}}, "did you mean 'epochs'?"),
         ({"control": "random", "strategy": "auto"}, "control: random compares one strategy"),

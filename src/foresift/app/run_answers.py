@@ -3,81 +3,152 @@
 # ruff: noqa: A002 - a round is called a round
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from foresift.app.run_files import RunFile
-from foresift.app.run_pools import TRUTH
-from foresift.core.labels import LabelRecord
+import numpy as np
+
+from foresift.app.oracles import gather, inbox, open_oracle
+from foresift.app.run_files import FOLDERS, RunFile
+from foresift.app.run_pools import CANDIDATES, TRUTH, RunPool, table_rows
+from foresift.app.workspace import Workspace
+from foresift.core.errors import OracleError
+from foresift.core.oracles import Inquiry, Oracle, Question
 from foresift.core.records import Records
-from foresift.core.rounds import Round, SampleId
+from foresift.core.rounds import Round, Run, SampleId
+from foresift.core.samples import Pool
+from foresift.cycle.labels import Standing, Terms, Verdict, standing, training_labels, verdicts, why_closed
+
+CURSOR = "cursor"
+"""Where a closed round keeps how far the oracle had been read."""
+
+
+class Taken(NamedTuple):
+    """What there is to learn from, and whether to wait for more."""
+
+    standing: Standing
+    labels: list[tuple[SampleId, str]]
+    """Of all samples that were asked about, and of those that came with a label unasked."""
+    closed: str
+    """Why the round need not wait any longer; "" while it should."""
+    cursor: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
+class RunAnswers:
     """The labels of one run, as its records hold them and its oracle brings them."""
 
+    workspace: Workspace
     records: Records
-    run: str
-    pool: str
-    """Its name."""
+    run: Run
+    pool: RunPool
     file: RunFile
     folder: Path
     """Of the run."""
-    _truth: dict[Any, str] = field(default_factory=dict)
+    now: Callable[[], str]
+    note: Callable[[str], None]
+    """Told of answers that were refused, and of an oracle that can't be reached."""
 
-    def take(self, round: Round) -> None:
-        """Store what the oracle says of a round's samples; what is known stays as it is."""
-        if self.file.oracle != "folders":
-            return
-        truth = self._classes()
-        self.records.add_labels(
-            LabelRecord(
-                sample_id=sample,
-                value=truth[sample],
-                pool=self.pool,
-                run=self.run,
-                round=round.number,
-                annotator="truth",
-                cost=self.file.label_price,
-                source="folders",
-            )
-            for sample in round.selected
-        )
+    def take(self, round: Round, asked: Sequence[SampleId]) -> Taken:
+        """Ask for a round's samples, store every answer that has come, and judge.
 
-    def known(self, samples: Sequence[SampleId]) -> dict[SampleId, str]:
-        """What is answered of these samples, ``cannot-tell`` included."""
-        found = self.records.labels(run=self.run)
-        wanted = set(samples)
-        return {one.sample_id: one.value for one in found if one.sample_id in wanted}
-
-    def why_closed(self, round: Round, answered: int) -> str:
-        """Why a round need not wait any longer; "" while it should."""
-        if answered >= len(round.selected):
-            return "every sample is answered"
-        if self.file.quota is not None and answered >= self.file.quota:
-            return f"{answered} answers, the quota of {self.file.quota} is reached"
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        if round.closes_at is not None and now >= round.closes_at:
-            return f"its date {round.closes_at} is over, {len(round.selected) - answered} samples have no answer"
-        return ""
+        Args:
+            asked: samples whose labels count, those of the round included.
+        """
+        cursor = self._collect(round)
+        found = self._verdicts([*asked, *self._brought_along()])
+        now = standing(round.selected, found)
+        closed = why_closed(now, quota=self.file.quota, closes_at=round.closes_at, at=self.now())
+        labels = [(one.sample_id, one.value) for one in training_labels(found)]
+        return Taken(now, labels, closed if labels else "", cursor)
 
     def missing(self, rounds: Sequence[Round]) -> str:
-        """What a run waits for, and how to give it."""
+        """What a run waits for, and how to give it, in one line."""
         waiting = [one for one in rounds if one.state == "labeling"]
-        numbers = ", ".join(str(one.number) for one in waiting)
-        asked = tuple(dict.fromkeys(sample for one in waiting for sample in one.selected))
-        known = self.known(asked)
-        open_ = sum(sample not in known for sample in asked)
-        return f"round {numbers} waits for {open_} labels: foresift labels import FILE --run {self.run}"
+        found = self._verdicts([sample for one in waiting for sample in one.selected])
+        open_ = {sample for one in waiting for sample in one.selected} - set(found)
+        number = waiting[0].number if waiting else len(rounds)
+        which = f"round {number}" if len(waiting) < 2 else f"rounds {', '.join(str(one.number) for one in waiting)}"
+        return f"{which} waits for {len(open_):,} labels: {self._how(number)}"
 
-    def _classes(self) -> dict[Any, str]:
-        if not self._truth:
-            import pyarrow.parquet as pq
+    def _how(self, number: int) -> str:
+        again = f"then foresift runs resume {self.run.id}"
+        if self.file.oracle.partition(":")[0] == "files":
+            folder = inbox(self.workspace, self.run.id)
+            return f"fill in column label of {folder / f'round-{number}.csv'} or drop files beside it, {again}"
+        return f"foresift label {self.run.id}/{number}, or foresift labels import FILE --run {self.run.id}; {again}"
 
-            table = pq.read_table(self.folder / TRUTH)
-            self._truth.update(zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True))
-        return self._truth
+    def _collect(self, round: Round) -> str:
+        """The cursor after everything that the oracle has to say is stored."""
+        inquiry = self._inquiry(round)
+        since = self._since()
+        try:
+            self._oracle.send(inquiry)
+            gathered = gather(self.records, self._oracle, inquiry, self._terms(), since=since)
+        except OracleError as error:  # people can be asked again; what was answered is kept
+            self.note(str(error))
+            return since
+        for refusal in gathered.refused:
+            self.note(f"not taken: {refusal}")
+        return gathered.cursor
+
+    def _since(self) -> str:
+        """Where the oracle was read to when the last round closed; reading again from there loses nothing."""
+        if self.file.oracle == FOLDERS:  # it answers a question the moment it is asked
+            return ""
+        kept = [str(one.details[CURSOR]) for one in self.records.rounds(self.run.id) if CURSOR in one.details]
+        return kept[-1] if kept else ""
+
+    def _terms(self) -> Terms:
+        rounds = self.records.rounds(self.run.id)
+        asked: dict[SampleId, int] = {}
+        for one in rounds:
+            for sample in one.selected:
+                asked.setdefault(sample, one.number)
+        closed = {one.number for one in rounds if one.state in ("training", "done")}
+        return Terms(asked=asked, closed=closed, classes=tuple(self.pool.classes), price=self.file.label_price)
+
+    def _verdicts(self, samples: Sequence[SampleId]) -> dict[SampleId, Verdict]:
+        wanted = set(samples)
+        current = self.records.labels(run=self.run.id)
+        return verdicts(one for one in current if one.sample_id in wanted)
+
+    def _brought_along(self) -> list[SampleId]:
+        """Samples of the pool that nobody asked about and that were labeled all the same: free labels."""
+        given = [one.sample_id for one in self.records.labels(run=self.run.id) if one.round is None]
+        known = self._pool.rows_of(given) >= 0 if given else []
+        return [sample for sample, is_known in zip(given, known, strict=True) if is_known]
+
+    def _inquiry(self, round: Round) -> Inquiry:
+        rows = self._pool.rows_of(np.asarray(round.selected))
+        uris = self._pool.uris[rows].tolist()
+        questions = tuple(
+            Question(sample_id=sample, uri=uri, rank=rank)
+            for rank, (sample, uri) in enumerate(zip(round.selected, uris, strict=True), start=1)
+        )
+        return Inquiry(
+            run=self.run.id,
+            pool=self.run.pool,
+            round=round.number,
+            questions=questions,
+            classes=tuple(self.pool.classes),
+        )
+
+    @cached_property
+    def _oracle(self) -> Oracle:
+        return open_oracle(self.workspace, self.records, self.file.oracle, run=self.run, pool=self._pool)
+
+    @cached_property
+    def _pool(self) -> Pool:
+        """What may be chosen, with its labels only where they are the truth."""
+        truth = self.folder / TRUTH
+        rows = table_rows(truth if truth.is_file() else self.folder / CANDIDATES)
+        return Pool.from_columns(
+            self.run.pool,
+            [row["id"] for row in rows],
+            uris=[row["uri"] for row in rows],
+            labels=[row.get("label") for row in rows],
+        )

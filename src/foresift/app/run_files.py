@@ -13,6 +13,7 @@ from typing import Any
 
 from foresift.core.digests import digest_value
 from foresift.core.errors import ForesiftError, StoreError, UnknownNameError, UsageError
+from foresift.oracles.registry import parse as parse_oracle
 from foresift.stores.files import disk_errors
 from foresift.strategies import parse
 from foresift.training import Recipe
@@ -22,7 +23,8 @@ FIFTH = "fifth"
 FIFTH_IN_WORDS = "a stratified fifth"
 """How the default is described where run files are; as a value it means the same."""
 NONE = "none"
-ORACLES = ("folders", "people", "files")
+FOLDERS = "folders"
+"""The oracle that knows the truth and answers at once."""
 AGENTS = ("pshea", "shared", "fixed")
 ARMS = (
     "core-set",
@@ -47,7 +49,7 @@ class RunFile:
     pool: str
     """A folder, a manifest or a prefix of addresses."""
     oracle: str
-    """``folders``: class folders are the truth; ``people``; ``files``."""
+    """``folders``: class folders are the truth; ``people``; ``files``; any other, as it is spelled."""
     model: str
     """An architecture, or a generation to start from."""
     strategy: str
@@ -223,6 +225,12 @@ def _strategy(value: object) -> str | None:
     return spec
 
 
+def _oracle(value: object) -> str | None:
+    if (spec := _text(value)) is not None:
+        parse_oracle(spec)
+    return spec
+
+
 def _one_of(*choices: str) -> Callable[[object], str | None]:
     return lambda value: value if isinstance(value, str) and value in choices else None
 
@@ -323,7 +331,7 @@ def _control(value: object) -> bool | None:
 
 _CHECKS: Mapping[str, tuple[Callable[[object], Any], str]] = {
     "pool": (_text, "a folder, a manifest or a prefix of addresses"),
-    "oracle": (_one_of(*ORACLES), " or ".join(ORACLES)),
+    "oracle": (_oracle, "folders, people, files, or another oracle with its settings"),
     "model": (_text, "an architecture (foresift models) or the folder of a generation"),
     "strategy": (_strategy, "auto, NAME or NAME:key=value,... (foresift strategies)"),
     "rounds": (_whole(1), "a whole number of 1 or more"),
@@ -363,7 +371,7 @@ def _refuse_contradictions(run: RunFile) -> None:
         raise UsageError("control needs an evaluation set to compare on; give evaluation: FOLDER, or leave it out")
     if run.control and run.strategy in ("auto", "random"):
         raise UsageError(f"control: random compares one strategy with random choice; leave it out with {run.strategy}")
-    if run.oracle == "folders" and (run.quota is not None or run.closes is not None):
+    if run.oracle == FOLDERS and (run.quota is not None or run.closes is not None):
         raise UsageError("quota and closes are for rounds that wait; with oracle: folders leave them out")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.app.pools import open_pool
-from foresift.app.run_files import FIFTH, NONE, RunFile
+from foresift.app.run_files import FIFTH, FOLDERS, NONE, RunFile
 from foresift.app.workspace import Workspace
 from foresift.core.errors import BudgetError, LabelError
 from foresift.core.protocols import Progress, Silent
@@ -65,7 +65,7 @@ def run_pool(workspace: Workspace, folder: Path, run: RunFile, *, progress: Prog
     write_rows(folder / CANDIDATES, _rows(candidates), ("id", "uri", *_group(candidates)))
     if evaluation is not None:
         write_rows(folder / EVALUATION, _rows(evaluation), ("id", "uri", "label"))
-    if run.oracle == "folders":
+    if run.oracle == FOLDERS:
         write_rows(folder / TRUTH, _rows(candidates), ("id", "uri", "label"))
     write_json(record, asdict(found))  # last: what it speaks of is there
     return found
@@ -112,7 +112,7 @@ def _candidates(run: RunFile, pool: Pool, evaluation: Pool | None) -> tuple[Pool
             notes.append(f"{int(held_out.sum())} images are in the evaluation set as well; they are never chosen")
     elif run.evaluation == FIFTH:
         notes.append("the pool has no labels to hold out a fifth of: nothing is measured; give evaluation: FOLDER")
-    if run.oracle == "folders":
+    if run.oracle == FOLDERS:
         keep &= pool.labeled
         if not keep.any():
             raise LabelError(f"{pool.name} has no class folders to answer; use oracle: people or oracle: files")
@@ -146,3 +146,11 @@ def _rows(pool: Pool) -> list[dict[str, Any]]:
 
 def _group(pool: Pool) -> Sequence[str]:
     return ("group",) if pool.groups is not None else ()
+
+
+def table_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of one of a run's tables."""
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows

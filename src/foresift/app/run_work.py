@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from foresift.app.run_answers import Answers
+from foresift.app.run_answers import CURSOR, RunAnswers
 from foresift.app.run_files import RunFile
 from foresift.app.run_plans import tries
-from foresift.app.run_pools import CANDIDATES, EVALUATION, RunPool
+from foresift.app.run_pools import CANDIDATES, EVALUATION, RunPool, table_rows
 from foresift.app.workspace import Workspace
 from foresift.core.digests import digest_value
-from foresift.core.labels import CANNOT_TELL
 from foresift.core.protocols import Progress
 from foresift.core.records import Records
 from foresift.core.rounds import Round, SampleId
@@ -42,7 +41,7 @@ class Effects:
     folder: Path
     """Of the run."""
     child: Child
-    answers: Answers
+    answers: RunAnswers
     progress: Progress
     should_stop: Callable[[], bool]
 
@@ -77,14 +76,15 @@ class Effects:
 
     def gather(self, round: Round) -> Gathered:
         """What the oracle has answered, and the labels that the arm's next model learns from."""
-        self.answers.take(round)
-        known = self.answers.known(self.asked_by(round))
-        answered = sum(sample in known for sample in round.selected)
-        labels = [(sample, value) for sample, value in known.items() if value != CANNOT_TELL]
-        reason = self.answers.why_closed(round, answered)
-        closed = bool(reason) and bool(labels)
-        key = self.keep_labels(labels) if closed else ""
-        return Gathered(closed=closed, answers=answered, labels=len(labels), key=key, reason=reason)
+        taken = self.answers.take(round, self._asked_by(round))
+        return Gathered(
+            closed=bool(taken.closed),
+            answers=taken.standing.bought,
+            labels=len(taken.labels),
+            key=self._keep_labels(taken.labels) if taken.closed else "",
+            reason=taken.closed,
+            details={CURSOR: taken.cursor},
+        )
 
     def train(self, round: Round) -> Trained:
         """Train in a folder named by what decides the weights, then evaluate."""
@@ -103,11 +103,11 @@ class Effects:
             metrics = self._call("evaluate", pool=str(self.folder / EVALUATION), model=str(out))["metrics"]
         return Trained(generation=trained["generation"], metrics=metrics, details={"folder": folder})
 
-    def asked_by(self, round: Round) -> tuple[SampleId, ...]:
+    def _asked_by(self, round: Round) -> tuple[SampleId, ...]:
         """Every sample that the arm of a round has asked for, the round's own included; in order."""
         return _samples([*self._before(round), round])
 
-    def keep_labels(self, labels: Iterable[tuple[SampleId, str]]) -> str:
+    def _keep_labels(self, labels: Iterable[tuple[SampleId, str]]) -> str:
         """The key under which labels are kept as a labels file; the same labels have the same key."""
         rows = sorted(([sample, value] for sample, value in labels), key=lambda row: str(row[0]))
         key = digest_value(rows)[:_KEY]
@@ -143,7 +143,7 @@ class Effects:
         if not path.is_file():
             write_rows(
                 path,
-                [row for row in _rows_of(self.folder / CANDIDATES) if str(row["id"]) not in withheld],
+                [row for row in table_rows(self.folder / CANDIDATES) if str(row["id"]) not in withheld],
                 ("id", "uri"),
             )
         return path
@@ -182,10 +182,3 @@ def _ids_of(labels: Path) -> set[str]:
     from foresift.sources.labels import read_labels
 
     return set(read_labels(labels).ids)
-
-
-def _rows_of(path: Path) -> list[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    return rows

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from foresift.app.leases import Held
-from foresift.app.run_answers import Answers
+from foresift.app.run_answers import RunAnswers
 from foresift.app.run_files import RunFile, read_run_file
 from foresift.app.run_plans import make_plan
-from foresift.app.run_pools import RunPool, run_pool
+from foresift.app.run_pools import CANDIDATES, RunPool, run_pool, table_rows
 from foresift.app.run_tasks import command
 from foresift.app.run_work import Effects
 from foresift.app.workspace import Workspace
 from foresift.core.errors import ForesiftError, StaleError, StoreError, UsageError
 from foresift.core.jobs import Event
 from foresift.core.protocols import Progress, Silent
-from foresift.core.records import Records
+from foresift.core.records import PoolSample, Records
 from foresift.core.rounds import Round, Run
 from foresift.cycle.runs import Step, advance_run
 from foresift.executors import Child, ChildDiedError, StoppedError
@@ -57,8 +57,10 @@ def start_run(workspace: Workspace, file: str | Path | RunFile, *, watch: Watch 
     run = asked.identity(name)
     pool = run_pool(workspace, run_folder(workspace, run), asked, progress=(watch or Watch()).progress)
     make_plan(asked, pool)
-    added = Run(id=run, config=asked.to_dict(), pool=pool.name, pool_version=pool.version, created_at=_now())
+    config = {**asked.to_dict(), "classes": pool.classes}  # as far as anybody knows them
+    added = Run(id=run, config=config, pool=pool.name, pool_version=pool.version, created_at=_now())
     records = workspace.records()
+    _remember_samples(records, pool.name, run_folder(workspace, run))
     try:
         return records.add_run(added)
     except StaleError:  # added by an earlier version, whose configuration has other keys
@@ -155,7 +157,16 @@ class _Worker:
             pool=pool,
             folder=folder,
             child=child,
-            answers=Answers(records=records, run=run.id, pool=pool.name, file=file, folder=folder),
+            answers=RunAnswers(
+                workspace=workspace,
+                records=records,
+                run=run,
+                pool=pool,
+                file=file,
+                folder=folder,
+                now=_now,
+                note=watch.note,
+            ),
             progress=watch.progress,
             should_stop=self._unwanted,
         )
@@ -226,6 +237,12 @@ def _stored(records: Records, run: str, state: str, *, reason: str = "") -> Run:
             return records.change_run(replace(current, state=state, reason=reason))
         except StaleError:  # look again: it may be over now
             continue
+
+
+def _remember_samples(records: Records, pool: str, folder: Path) -> None:
+    """Keep ids and addresses, so that labels find their samples without anybody opening the pool again."""
+    rows = table_rows(folder / CANDIDATES)
+    records.add_samples(pool, (PoolSample(id=row["id"], uri=row["uri"]) for row in rows))
 
 
 def _count_done(rounds: Sequence[Round]) -> int:

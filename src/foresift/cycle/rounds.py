@@ -37,7 +37,8 @@ class Gathered:
     key: str = ""
     """Names exactly these labels, which are kept under it: a training repeated later learns from the same ones."""
     reason: str = ""
-    """Where to answer, or why the round closed early."""
+    """Why the round closed."""
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,13 @@ def _label(round: Round, ports: Ports) -> Round | None:
         state="training",
         partial=round.partial or early,
         reason=gathered.reason if early else "",
-        details={**round.details, "labels": gathered.key, "answers": gathered.answers, "trained_on": gathered.labels},
+        details={
+            **round.details,
+            **gathered.details,
+            "labels": gathered.key,
+            "answers": gathered.answers,
+            "trained_on": gathered.labels,
+        },
     )
 
 
