@@ -119,8 +119,8 @@ class RunAnswers:
     def _brought_along(self) -> list[SampleId]:
         """Samples of the pool that nobody asked about and that were labeled all the same: free labels."""
         given = [one.sample_id for one in self.records.labels(run=self.run.id) if one.round is None]
-        known = self._pool.rows_of(given) >= 0 if given else []
-        return [sample for sample, is_known in zip(given, known, strict=True) if is_known]
+        rows = self._pool.rows_of(given).tolist()
+        return [sample for sample, row in zip(given, rows, strict=True) if row >= 0]
 
     def _inquiry(self, round: Round) -> Inquiry:
         rows = self._pool.rows_of(np.asarray(round.selected))

@@ -59,7 +59,7 @@ def run_pool(workspace: Workspace, folder: Path, run: RunFile, *, progress: Prog
         size=len(candidates),
         evaluation_size=0 if evaluation is None else len(evaluation),
         classes=_classes(run, pool, evaluation),
-        notes=[*pool.notes, *map(str, pool.conflicts), *notes],
+        notes=[*pool.notes, *map(str, pool.conflicts), *notes, *_thrift(run)],
     )
     _check_budgets(run, found)
     write_rows(folder / CANDIDATES, _rows(candidates), ("id", "uri", *_group(candidates)))
@@ -135,6 +135,17 @@ def _check_budgets(run: RunFile, found: RunPool) -> None:
             f"{run.most_labels:,} labels in {run.rounds} rounds are more than the {found.size:,} samples that can be "
             "chosen; lower rounds, budget or max_labels"
         )
+
+
+def _thrift(run: RunFile) -> list[str]:
+    """What to know of a trial whose budget does not last for one round."""
+    left, each = run.most_labels - run.budget, run.budget * len(run.strategies)
+    if not run.tries or run.control or run.agent != "pshea" or left >= each:
+        return []
+    return [
+        f"{len(run.strategies)} strategies buy {run.budget} labels each in a round, {each} in all, and max_labels "
+        f"leaves {left}: nothing is decided by them; raise max_labels, name fewer strategies, or use agent: shared"
+    ]
 
 
 def _rows(pool: Pool) -> list[dict[str, Any]]:

@@ -175,9 +175,13 @@ class _Worker:
         """Steps until the run is over or waits."""
         self._tried(self._effects.check)
         done = _count_done(self._records.rounds(self._run))
+        decided = _count_decided(self._records.run(self._run))
         while not self._held.lost:
             step = self._tried(self._step)
             rounds = self._records.rounds(self._run)
+            for line in filter(None, _decisions(step.run)[decided:]):
+                self._watch.note(line)
+            decided = _count_decided(step.run)
             if _count_done(rounds) > done:
                 done = _count_done(rounds)
                 self._watch.done(step.run, rounds)
@@ -247,6 +251,20 @@ def _remember_samples(records: Records, pool: str, folder: Path) -> None:
 
 def _count_done(rounds: Sequence[Round]) -> int:
     return sum(one.state == "done" for one in rounds)
+
+
+def _count_decided(run: Run) -> int:
+    return 0 if run.trial is None else len(run.trial["decisions"])
+
+
+def _decisions(run: Run) -> list[str]:
+    """What an agent decided, in lines; "" where a round says it already."""
+    decided = [] if run.trial is None else run.trial["decisions"]
+    told = ("eliminate", "keep", "draw", "skip")
+    return [
+        " ".join(filter(None, (one["action"], one["strategy"]))) + f": {one['reason']}" if one["action"] in told else ""
+        for one in decided
+    ]
 
 
 def _now() -> str:

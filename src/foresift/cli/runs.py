@@ -176,8 +176,9 @@ class _Lines:
         left = f"; {each:.1f} s a round" + ("" if self.file.tries else f", {each * self._left(done):.0f} s left")
         accuracy = f", top-1 {percent(last.metrics['top1'])}" if "top1" in last.metrics else ""
         why = f" ({last.details['ran']})" if "ran" in last.details else ""
+        number = last.details.get("turn", last.number - 1) + 1
         note(
-            f"round {last.number} of {self.file.rounds}: {len(last.selected)} by {last.strategy}{why}, "
+            f"round {number} of {self.file.rounds}: {len(last.selected)} by {last.strategy}{why}, "
             f"{last.details.get('trained_on', 0):,} labels{accuracy}{left}"
         )
 
