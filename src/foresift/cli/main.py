@@ -11,7 +11,20 @@ from typing import Annotated, Any
 
 import typer
 
-from foresift.cli import demo, embedding, hardware, inspect, labels, learn, regions, runs, search, selection, study
+from foresift.cli import (
+    demo,
+    embedding,
+    hardware,
+    inspect,
+    labeling,
+    labels,
+    learn,
+    regions,
+    runs,
+    search,
+    selection,
+    study,
+)
 from foresift.core.errors import ForesiftError, UsageError
 
 _INTERRUPTED = 130
@@ -28,6 +41,7 @@ for _command in (
     *embedding.COMMANDS,
     *learn.COMMANDS,
     *selection.COMMANDS,
+    *labeling.COMMANDS,
     *regions.COMMANDS,
     *search.COMMANDS,
     *inspect.COMMANDS,

@@ -14,6 +14,7 @@ import numpy as np
 
 from foresift.core.arrays import Ids, frozen
 from foresift.core.errors import DataError, LabelError
+from foresift.core.labels import CANNOT_TELL
 from foresift.core.samples import Label, Pool
 from foresift.sources.read import absolute, fetch, printable
 from foresift.sources.tables import Table, read_table
@@ -145,7 +146,7 @@ def resolve_ids(pool: Pool, table: LabelTable) -> NamedIds:
     said: dict[int, set[str]] = {}
     for row, sample in zip(rows, samples, strict=True):
         if sample >= 0:
-            said.setdefault(sample, set()).add(table.labels[row])
+            said.setdefault(sample, set()).add(table.labels[row] if table.labels[row] != CANNOT_TELL else "")
     found = sorted(said)
     labels = tuple("".join(said[sample]) if len(said[sample]) == 1 else "" for sample in found)
     skipped = samples.count(_UNKNOWN) + samples.count(_BROKEN)

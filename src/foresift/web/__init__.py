@@ -1,0 +1,1 @@
+"""Browser pages over the same calls as the commands; everything they need comes with the package."""
