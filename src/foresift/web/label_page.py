@@ -169,6 +169,7 @@ class LabelPage:
             _button("Skip", ("→",), "move", 1)
         with _box("dl", "facts"):
             self._facts = [_Fact(name) for name in ("rank", "score", "chosen by", "image", "answer")]
+        self._small = _box("img", "small", alt="the same in small", draggable="false")
 
     def _show_progress(self, view: View) -> None:
         n = len(self._desk)
@@ -185,6 +186,7 @@ class LabelPage:
         _set(self._image, {"src": self._address(view.at)})
         self._part.set_visibility(one.region is not None)
         _set(self._part, {"src": self._address(view.at, "part") if one.region is not None else ""})
+        _set(self._small, {"src": self._address(view.at, "small")})
         for name, button in zip(self._desk.labeling.classes, self._classes, strict=True):
             _mark(button, chosen=name == view.answer)
         _mark(self._tell, chosen=view.answer == CANNOT_TELL)
