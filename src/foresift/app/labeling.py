@@ -14,6 +14,7 @@ from foresift.core.errors import DataError, EmptyPoolError, MissingPathError, Us
 from foresift.core.labels import CANNOT_TELL
 from foresift.core.queries import Receipt
 from foresift.core.regions import Region, split_id
+from foresift.cycle.labels import spelled_value
 from foresift.sources.labels import read_labels
 from foresift.stores.files import write_atomically
 from foresift.stores.sheets import LabelSheet
@@ -106,7 +107,7 @@ def checked_classes(classes: Sequence[str], *, said: Sequence[str] = ()) -> tupl
     names = [name.strip() for name in classes]
     if CANNOT_TELL in names:
         raise UsageError(f"{CANNOT_TELL} is what a person says of no class; leave it out of --classes")
-    used = sorted({label for label in said if label and label != CANNOT_TELL})
+    used = sorted({label for label in said if label and spelled_value(label) != CANNOT_TELL})
     every = tuple(dict.fromkeys(name for name in (*names, *used) if name))
     if len(every) < 2:
         raise UsageError(
