@@ -14,6 +14,7 @@ import typer
 from foresift.cli import (
     demo,
     embedding,
+    fleet,
     hardware,
     inspect,
     labeling,
@@ -49,7 +50,7 @@ for _command in (
     *runs.COMMANDS,
 ):
     app.command()(_command)
-for _name, _group in {**labels.GROUPS, **study.GROUPS, **runs.GROUPS}.items():
+for _name, _group in {**labels.GROUPS, **study.GROUPS, **runs.GROUPS, **fleet.GROUPS}.items():
     app.add_typer(_group, name=_name)
 
 

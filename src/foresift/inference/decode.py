@@ -81,6 +81,22 @@ def decode(data: bytes, *, min_side: int | None = None) -> Pixels:
         raise ShortMemoryError("too large for the memory that is free now; tried again next time") from None
 
 
+def decode_with_pillow(data: bytes, *, min_side: int | None = None) -> Pixels:
+    """What :func:`decode` gives, by Pillow alone: for devices without simplejpeg.
+
+    Both decode JPEG with libjpeg-turbo; where their builds differ, so may a pixel, by a level or two.
+
+    Raises:
+        DecodeError, ShortMemoryError: as :func:`decode`.
+    """
+    if not data:
+        raise DecodeError("zero bytes long")
+    try:
+        return _decode_with_pillow(data, min_side or 0)
+    except MemoryError:
+        raise ShortMemoryError("too large for the memory that is free now; tried again next time") from None
+
+
 @functools.cache
 def decoder_version() -> str:
     """Names and versions of everything that can change a pixel; part of every store key."""
@@ -133,12 +149,14 @@ def _from_inks(inks: Pixels) -> Pixels:
     return ((inks[..., :3] * black + 127) // 255).astype(np.uint8)
 
 
-def _decode_with_pillow(data: bytes) -> Pixels:
+def _decode_with_pillow(data: bytes, min_side: int = 0) -> Pixels:
     silence_pillow()
     kind = "image"
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             kind = image.format or kind
+            if min_side:
+                image.draft(None, (min_side, min_side))  # of JPEG alone: 1/2, 1/4 or 1/8 of its sides
             with room_for(*image.size):
                 image.load()
                 return _upright_rgb(image)

@@ -23,7 +23,7 @@ def load(data: bytes, transform: Transform) -> Pixels:
     Raises:
         DecodeError: as :func:`foresift.inference.decode.decode`.
     """
-    return apply(decode(data, min_side=_SPARE * shorter_side(transform)), transform)
+    return apply(decode(data, min_side=decoded_side(transform)), transform)
 
 
 def apply(pixels: Pixels, transform: Transform) -> Pixels:
@@ -51,6 +51,11 @@ def source_box(height: int, width: int, transform: Transform) -> tuple[float, fl
     side = min(height, width) * transform.crop_share
     left, top = (width - side) / 2, (height - side) / 2
     return left, top, left + side, top + side
+
+
+def decoded_side(transform: Transform) -> int:
+    """Pixels that both sides of a decoded JPEG keep at least."""
+    return _SPARE * shorter_side(transform)
 
 
 def shorter_side(transform: Transform) -> int:

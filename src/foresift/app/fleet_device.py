@@ -1,0 +1,371 @@
+"""``foresift fleet run``: frames in, hits out, under an upload budget. Needs onnxruntime, NumPy and Pillow alone.
+
+The same file runs on a device from an exported folder, where there is no torch and no command line of ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from foresift.core.arrays import Pixels
+from foresift.core.digests import digest_bytes
+from foresift.core.errors import DataError, ForesiftError, NonFiniteError, UnknownNameError
+from foresift.core.hits import AT_DAYS_END, AT_ONCE, Hit, checked_name
+from foresift.core.protocols import Outputs
+from foresift.engines.onnx import OnnxEngine
+from foresift.inference.decode import decode_with_pillow
+from foresift.inference.transform import decoded_side
+from foresift.lineage.fleet import MODEL, RECORD, Fleet
+from foresift.lineage.nearness import RecentFrames
+from foresift.lineage.uploads import Quota, UploadController
+from foresift.scores.registry import Score
+from foresift.scores.uncertainty import entropy, least_confidence, margin, ratio
+from foresift.sources.frames import frames
+from foresift.sources.read import fetch
+from foresift.stores.files import read_json
+from foresift.stores.spool import Spool, read_hit
+
+DEVICE_SCORES: Mapping[str, Score] = {one.name: one for one in (entropy, least_confidence, margin, ratio)}
+"""What a device can compute: scores of one model's logits."""
+BY_CLOCK, BY_FILE = "clock", "file"
+_SAVE_EVERY = 512
+"""Frames after which the state is written even when nothing was sent."""
+_BROKEN_LISTED = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRun:
+    """One call of a device."""
+
+    folder: Path
+    """Written by ``foresift fleet export``."""
+    spool: Path
+    device: str = ""
+    """Its name in receipts; the host's by default."""
+    quota_per_day: int | None = None
+    """In place of the exported one."""
+    day: str = BY_CLOCK
+    """Which day a frame belongs to: ``clock``, ``file`` (its modification time), or a name for all of them. UTC."""
+    upload: Path | None = None
+    """A folder to move hits to whenever it is there, such as a share; else they wait in the spool."""
+    batch: int = 8
+    """Frames of equal size a call of the model."""
+    keep_open: bool = False
+    """The day goes on after these frames: what is held stays held."""
+    threads: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class DeviceReport:
+    """What became of the frames of one call."""
+
+    device: str
+    fleet: str
+    frames: int = 0
+    """Frames that were scored."""
+    sent: int = 0
+    held: int = 0
+    """Candidates that wait for the end of the day."""
+    repeats: int = 0
+    """Frames that look like one that was kept a moment ago."""
+    broken: int = 0
+    lost: int = 0
+    """Candidates whose bytes were gone when the day ended."""
+    uploaded: int = 0
+    days: dict[str, int] = field(default_factory=dict)
+    """Hits of each day so far, earlier calls included."""
+    reasons: list[str] = field(default_factory=list)
+    """Of the first broken frames."""
+
+
+class _Frame(NamedTuple):
+    uri: str
+    data: bytes
+    pixels: Pixels
+    day: str
+
+
+def open_fleet(folder: Path) -> Fleet:
+    """The record of an exported folder.
+
+    Raises:
+        ModelError: no such folder, or a record that was changed.
+    """
+    return Fleet.from_dict(read_json(folder / RECORD))
+
+
+def run_device(job: DeviceRun, spec: str, *, stdin: Iterable[str] | None = None) -> DeviceReport:
+    """Score frames and send the day's most informative ones; memory does not grow with their number.
+
+    Args:
+        spec: a folder of frames, a manifest, or ``-``.
+    Raises:
+        ModelError: the folder's model is not the one of its record.
+        DataError: no such frames.
+        StoreError: the spool can't be written; what was sent stays sent.
+    """
+    fleet = open_fleet(job.folder)
+    if fleet.score not in DEVICE_SCORES:
+        raise UnknownNameError("score of a device", fleet.score, DEVICE_SCORES)
+    device = _Device(job, fleet)
+    device.run(frames(spec, stdin=stdin))
+    return device.report
+
+
+class _Device:
+    """One device while it runs."""
+
+    def __init__(self, job: DeviceRun, fleet: Fleet) -> None:
+        self._job = job
+        self._fleet = fleet
+        self._name = checked_name("device", job.device or socket.gethostname().partition(".")[0] or "device")
+        self._quota = Quota(per_day=job.quota_per_day or fleet.quota_per_day)
+        self._engine = OnnxEngine(job.folder / MODEL, digest=fleet.model, threads=job.threads)
+        self._score = DEVICE_SCORES[fleet.score]
+        self._side = decoded_side(fleet.transform)
+        self._spool = Spool(job.spool)
+        self._day = ""
+        self._recent = RecentFrames(min_distance=fleet.min_distance)
+        self._controller, self._held, self._sent, self._days = self._remembered()
+        self.report = DeviceReport(device=self._name, fleet=fleet.id)
+
+    def run(self, paths: Iterable[str]) -> None:
+        """Every frame, then the end of the day unless it is kept open."""
+        try:
+            for batch in self._batches(paths):
+                outputs = self._engine(np.stack([frame.pixels for frame in batch]))
+                for frame, score, embedding in zip(batch, self._scored(outputs), outputs.embeddings, strict=True):
+                    self._decide(frame, score, embedding)
+            if self._day and not self._job.keep_open:
+                self._close()
+        finally:
+            self._save()
+        self._forward()
+        self.report.held = len(self._held)
+        self.report.days = dict(self._days)
+
+    def _scored(self, outputs: Outputs) -> list[float]:
+        values: list[float] = self._score(outputs.logits).tolist()
+        return values
+
+    def _batches(self, paths: Iterable[str]) -> Iterator[list[_Frame]]:
+        """Frames of equal size, as many as a call takes."""
+        batch: list[_Frame] = []
+        for frame in self._decoded(paths):
+            if batch and (len(batch) == self._job.batch or frame.pixels.shape != batch[0].pixels.shape):
+                yield batch
+                batch = []
+            batch.append(frame)
+        if batch:
+            yield batch
+
+    def _decoded(self, paths: Iterable[str]) -> Iterator[_Frame]:
+        for path in paths:
+            try:
+                data = fetch(path)
+                yield _Frame(path, data, decode_with_pillow(data, min_side=self._side), self._day_of(path))
+            except DataError as error:
+                self.report.broken += 1
+                if len(self.report.reasons) < _BROKEN_LISTED:
+                    self.report.reasons.append(f"{path}: {error}")
+
+    def _day_of(self, path: str) -> str:
+        if self._job.day not in (BY_CLOCK, BY_FILE):
+            return checked_name("day", self._job.day)
+        when = datetime.now(UTC) if self._job.day == BY_CLOCK else datetime.fromtimestamp(os.stat(path).st_mtime, UTC)  # noqa: PTH116
+        return when.date().isoformat()
+
+    def _decide(self, frame: _Frame, score: float, embedding: npt.NDArray[np.float32]) -> None:
+        if frame.day != self._day:
+            self._begin(frame.day)
+        self.report.frames += 1
+        if not np.isfinite(score):
+            raise NonFiniteError(f"the model's answer for {frame.uri} is not finite; export another model")
+        if self._controller.wants(score):
+            self._consider(frame, score, embedding)
+        else:
+            self._controller.pass_by(score)
+        if self.report.frames % _SAVE_EVERY == 0:
+            self._save()
+            self._forward()
+
+    def _consider(self, frame: _Frame, score: float, embedding: npt.NDArray[np.float32]) -> None:
+        """A frame that would be sent or held, unless it repeats one."""
+        digest = digest_bytes(frame.data)
+        if self._repeats(digest, score, embedding):
+            self.report.repeats += 1
+            self._controller.pass_by(score)
+            return
+        verdict = self._controller.offer(digest, score)
+        hit = self._hit(frame, digest, score)
+        if verdict.action != "drop":
+            self._recent.keep(digest, embedding)
+        if verdict.action == "send":
+            self._send(hit, frame.data)
+            self._save()
+        elif verdict.action == "hold":
+            self._held[digest] = hit
+            self._spool.hold(_held_name(hit), frame.data)
+        self._release(verdict.released)
+
+    def _repeats(self, digest: str, score: float, embedding: npt.NDArray[np.float32]) -> bool:
+        """Whether a frame repeats one that was kept; a held one gives way to a better view of the same scene."""
+        known = digest if digest in self._held or digest in self._sent else self._recent.near(embedding)
+        if known is None:
+            return False
+        held = self._controller.score_of(known)
+        if held is None or held >= score:
+            return True
+        self._controller.withdraw(known)
+        self._release((known,))
+        return False
+
+    def _begin(self, day: str) -> None:
+        if self._day:
+            self._close()
+        self._day = checked_name("day", day)
+        waiting = [read_hit(path) for path in self._spool.waiting()]
+        # A hit that was written just before the power failed counts, although the state does not know of it.
+        written = [hit.number for hit in waiting if hit.device == self._name and hit.day == day]
+        self._days[day] = max([self._days.get(day, 0), *written])
+        self._controller.sent = self._days[day]
+
+    def _close(self) -> None:
+        """Fill the quota with the best of what was held."""
+        for key in self._controller.close_day():
+            hit = self._held.pop(key)
+            data = self._spool.held(_held_name(hit), hit.digest)
+            if data is None:
+                self.report.lost += 1
+            else:
+                self._send(hit, data, why=AT_DAYS_END)
+            self._spool.release((_held_name(hit),))
+        self._release(tuple(self._held))
+        self._sent.clear()
+        self._day = ""
+        self._save()
+
+    def _send(self, hit: Hit, data: bytes, *, why: str = AT_ONCE) -> None:
+        self._days[self._day] += 1
+        numbered = Hit(**{**asdict(hit), "day": self._day, "number": self._days[self._day], "why": why})
+        self._spool.send(numbered, data)
+        self._sent.add(hit.digest)
+        self.report.sent += 1
+
+    def _release(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self._recent.forget(key)
+        self._spool.release(_held_name(self._held.pop(key)) for key in keys if key in self._held)
+
+    def _hit(self, frame: _Frame, digest: str, score: float) -> Hit:
+        return Hit(
+            fleet=self._fleet.id,
+            generation=self._fleet.generation,
+            device=self._name,
+            day=frame.day,
+            number=1,  # given when it is sent
+            quota=self._quota.per_day,
+            digest=digest,
+            size_bytes=len(frame.data),
+            suffix=Path(frame.uri).suffix.lower()[:9],
+            uri=frame.uri,
+            score=score,
+            score_name=self._fleet.score,
+            why=AT_DAYS_END,
+            seen=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def _forward(self) -> None:
+        if self._job.upload is not None:
+            self.report.uploaded += self._spool.forward(self._job.upload)
+
+    def _save(self) -> None:
+        self._spool.remember(
+            {
+                "fleet": self._fleet.id,
+                "day": self._day,
+                "days": dict(sorted(self._days.items())[-366:]),
+                "controller": self._controller.to_dict(),
+                "held": {key: hit.to_dict() for key, hit in self._held.items()},
+                "sent": sorted(self._sent),
+            }
+        )
+
+    def _remembered(self) -> tuple[UploadController, dict[str, Hit], set[str], dict[str, int]]:
+        """What this device knew when it last ran; another exported model begins with its own calibration."""
+        state = self._spool.state()
+        days = {str(day): int(count) for day, count in state.get("days", {}).items()}
+        if state.get("fleet") != self._fleet.id:
+            self._spool.release_others(())
+            scores = np.asarray(self._fleet.calibration)
+            fresh = UploadController.calibrated(self._quota, scores, expected=self._fleet.frames_per_day)
+            return fresh, {}, set(), days
+        self._day = str(state["day"])
+        controller = UploadController.from_dict(self._quota, state["controller"])
+        held = {key: Hit.from_dict(plain) for key, plain in state["held"].items()}
+        sent = set(state["sent"]) | {read_hit(path).digest for path in self._spool.waiting()}
+        # What was sent or released between the last record and a power cut is no candidate any more.
+        for key in [key for key, hit in held.items() if key in sent or self._spool.held(_held_name(hit), key) is None]:
+            controller.withdraw(key)
+            del held[key]
+        self._spool.release_others(_held_name(hit) for hit in held.values())
+        return controller, held, sent, days
+
+
+def default_batch(spec: str) -> int:
+    """Frames a call: of a live stream each is decided when it comes."""
+    return 1 if spec == "-" else 8
+
+
+def _held_name(hit: Hit) -> str:
+    return f"{hit.digest}{hit.suffix}"
+
+
+def main(arguments: Sequence[str], *, write: Callable[[str], object] = sys.stdout.write) -> int:
+    """The command of an exported folder: one JSON object on standard output, errors as one line; the exit code."""
+    given = _parser().parse_args(arguments)
+    job = DeviceRun(
+        folder=given.folder,
+        spool=given.spool,
+        device=given.device,
+        quota_per_day=given.quota_per_day,
+        day=given.day,
+        upload=given.upload,
+        batch=given.batch or default_batch(given.frames),
+        keep_open=given.keep_open,
+        threads=given.threads,
+    )
+    try:
+        report = run_device(job, given.frames)
+    except ForesiftError as error:
+        sys.stderr.write(f"fleet run: {' '.join(str(error).split())}\n")
+        return 1
+    write(json.dumps(asdict(report)) + "\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="run.py", description="Score frames under an upload budget.")
+    parser.add_argument("folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("frames", help="a folder of frames, a .csv or .jsonl file with a column uri, or -")
+    parser.add_argument("--spool", type=Path, required=True, help="folder for hits, candidates and the state")
+    parser.add_argument("--quota-per-day", type=int, help="in place of the exported one")
+    parser.add_argument("--device", default="", help="name in receipts (default: the host's)")
+    parser.add_argument("--day", default=BY_CLOCK, help="clock, file, or a name for all of these frames")
+    parser.add_argument("--upload", type=Path, help="folder to move hits to whenever it is there")
+    parser.add_argument("--batch", type=int, default=0, help="frames a call (default: 8; 1 for -)")
+    parser.add_argument("--keep-open", action="store_true", help="the day goes on after these frames")
+    parser.add_argument("--threads", type=int, default=0, help="of one call (default: one a core)")
+    return parser
