@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LABEL_STUDIO ?= .label-studio
+LABEL_STUDIO_STAMP := $(LABEL_STUDIO)/.installed
 
-.PHONY: help demo test check format docs bench bench-strategies study-strategies install clean
+.PHONY: help demo test check label-studio format docs bench bench-strategies study-strategies install clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -29,6 +31,14 @@ check: $(STAMP)  ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+$(LABEL_STUDIO_STAMP): tests/label_studio/requirements.txt
+	test -x $(LABEL_STUDIO)/bin/python || $(PYTHON) -m venv $(LABEL_STUDIO)
+	$(LABEL_STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/label_studio/requirements.txt
+	touch $(LABEL_STUDIO_STAMP)
+
+label-studio: $(LABEL_STUDIO_STAMP)  ## a Label Studio server of its own for the tests of that oracle (about 1 GB)
+	@echo "now: export FORESIFT_LABEL_STUDIO=$(abspath $(LABEL_STUDIO))/bin/label-studio; make test"
+
 format: $(STAMP)  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -47,4 +57,4 @@ study-strategies: $(STAMP)  ## every strategy against random on CIFAR-10 and Cal
 	$(BIN)/foresift study strategies --out study-strategies
 
 clean:  ## remove .venv and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(LABEL_STUDIO) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

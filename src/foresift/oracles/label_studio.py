@@ -72,6 +72,7 @@ class Project:
         self._desk = desk
         token = read_token(settings.token_env, settings.token_file)
         self._client = Client(settings.url, token, timeout_s=settings.timeout)
+        self._there: set[SampleId] = set()
         self._root = str(Path(settings.root).expanduser().absolute()) if settings.root else ""
 
     def send(self, inquiry: Inquiry) -> None:
@@ -83,8 +84,10 @@ class Project:
         """
         project = self._found() or self._made(inquiry)
         self._offer_classes(project, inquiry)
-        there = set(self._sent(project["id"]))
-        fresh = [one for one in inquiry.questions if one.sample_id not in there]
+        if self._there.issuperset(one.sample_id for one in inquiry.questions):
+            return
+        self._there = set(self._sent(project["id"]))
+        fresh = [one for one in inquiry.questions if one.sample_id not in self._there]
         self._serve(project["id"], fresh)
         for batch in self._batches(fresh, inquiry):
             self._client.send("POST", f"/api/projects/{project['id']}/import", batch)

@@ -9,7 +9,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from pathlib import Path
@@ -98,16 +98,13 @@ class Client:
     def _call(self, method: str, path: str, body: bytes | None = None) -> Any:
         try:
             return self._request(method, path, body, self._authorization())
-        except urllib.error.HTTPError as error:
-            if error.code == _REFUSED[0] and self._access:  # access tokens last for minutes: get another
-                self._access = ""
-                return self._last_try(method, path, body)
-            raise self._no(error, method, path) from None
-
-    def _last_try(self, method: str, path: str, body: bytes | None) -> Any:
+        except _NoError as error:
+            if error.code != _REFUSED[0] or not self._access:
+                raise self._no(error, method, path) from None
+        self._access = ""  # access tokens last for minutes: get another
         try:
             return self._request(method, path, body, self._authorization())
-        except urllib.error.HTTPError as error:
+        except _NoError as error:
             raise self._no(error, method, path) from None
 
     def _authorization(self) -> str:
@@ -128,8 +125,9 @@ class Client:
             with self._opener.open(request, timeout=self._timeout_s) as answer:
                 self.now = _date(answer.headers.get("Date", ""))
                 return json.loads(answer.read())
-        except urllib.error.HTTPError:
-            raise
+        except urllib.error.HTTPError as error:
+            with error:
+                raise _NoError(error.code, error.read(400)) from None
         except (OSError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error or type(error).__name__
             raise OracleError(
@@ -138,15 +136,22 @@ class Client:
         except ValueError:
             raise OracleError(f"{self.url}{path} answers with no JSON; is it a Label Studio server?") from None
 
-    def _no(self, error: urllib.error.HTTPError, method: str, path: str) -> OracleError:
+    def _no(self, error: _NoError, method: str, path: str) -> OracleError:
         if error.code in _REFUSED:
             return OracleError(f"Label Studio at {self.url} refuses the token ({error.code}); give a valid one")
         if 300 <= error.code < 400:
             return OracleError(f"{self.url} sends elsewhere ({error.code}); give its final address as url")
-        detail = " ".join(error.read(400).decode("utf-8", "replace").split())
-        return OracleError(
-            f"Label Studio at {self.url} answers {error.code} to {method} {path.split('?')[0]}: {detail}"
-        )
+        detail = " ".join(error.detail.decode("utf-8", "replace").split())
+        asked = f"{method} {path.partition('?')[0]}"
+        return OracleError(f"Label Studio at {self.url} answers {error.code} to {asked}: {detail}")
+
+
+class _NoError(Exception):
+    """An answer that is none: its code, and how it begins."""
+
+    def __init__(self, code: int, detail: bytes) -> None:
+        super().__init__(code)
+        self.code, self.detail = code, detail
 
 
 def _is_personal(token: str) -> bool:
@@ -166,6 +171,6 @@ def _date(text: str) -> str:
 
 
 def shifted(time: str, seconds: float) -> str:
-    """A time in ISO 8601, so many seconds later."""
-    moved = datetime.fromisoformat(time).timestamp() + seconds
-    return datetime.fromtimestamp(moved, UTC).isoformat().replace("+00:00", "Z")
+    """A time in ISO 8601, so many seconds later; always with microseconds, without which the server takes none."""
+    moved = datetime.fromisoformat(time) + timedelta(seconds=seconds)
+    return moved.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

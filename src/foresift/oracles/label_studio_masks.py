@@ -15,6 +15,8 @@ from foresift.core.errors import DataError
 UNLABELED = 255
 """The value of pixels that nobody drew on."""
 _CHANNELS = 4
+_WORD = 8
+_MOST_PIXELS = 1 << 28
 
 
 def drawn_mask(result: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> bytes:
@@ -30,6 +32,8 @@ def drawn_mask(result: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> b
         raise DataError(f"masks from Label Studio hold at most {UNLABELED} classes, got {len(classes)}")
     try:
         height, width = int(drawn[0]["original_height"]), int(drawn[0]["original_width"])
+        if not 0 < height * width <= _MOST_PIXELS:
+            raise ValueError(f"an image of {width} x {height} pixels")
         mask = np.full((height, width), UNLABELED, dtype=np.uint8)
         for one in drawn:
             mask[_area(one, height, width)] = _number(_labels(one)[0], classes)
@@ -55,7 +59,7 @@ def _number(name: str, classes: Sequence[str]) -> int:
 def _area(one: Mapping[str, Any], height: int, width: int) -> npt.NDArray[np.bool_]:
     """(h, w) the pixels of a drawing."""
     if "rle" in one["value"]:
-        flat = unpacked(bytes(one["value"]["rle"]))
+        flat = unpacked(bytes(one["value"]["rle"]), height * width * _CHANNELS)
         return flat.reshape(height, width, _CHANNELS)[..., -1] > 0
     corners = [(x * width / 100, y * height / 100) for x, y in one["value"]["points"]]
     image = Image.new("1", (width, height))
@@ -63,18 +67,21 @@ def _area(one: Mapping[str, Any], height: int, width: int) -> npt.NDArray[np.boo
     return np.asarray(image)
 
 
-def unpacked(data: bytes) -> npt.NDArray[np.uint8]:
-    """Bytes of a run-length code as Label Studio's brush writes it.
+def unpacked(data: bytes, count: int) -> npt.NDArray[np.uint8]:
+    """(count,) bytes of a run-length code as Label Studio's brush writes it.
 
     The stream is of bits, the highest of each byte first: the number of values (32), bits a value less 1 (5), four
     lengths less 1 (4 each). Then, until all values are there: 1 if a run follows, 0 for values one by one; which of
     the four lengths its count less 1 has (2); the count; and the value of the run, or the values.
 
     Raises:
-        ValueError: the stream ends early, or holds more than it says.
+        ValueError: it holds another number of values, or no bytes; or it ends early.
     """
     bits = _Bits(data)
-    count, word = bits.take(32), bits.take(5) + 1
+    if (held := bits.take(32)) != count:
+        raise ValueError(f"a brush of {held} values, expected {count}")
+    if (word := bits.take(5) + 1) != _WORD:
+        raise ValueError(f"values of {word} bits, expected {_WORD}")
     sizes = [bits.take(4) + 1 for _ in range(4)]
     out = np.empty(count, dtype=np.uint8)
     at = 0
