@@ -62,6 +62,14 @@ def test_the_search_runs_as_it_is_printed(tmp_path: Path) -> None:
         assert json.loads((tmp_path / name / "generation.json").read_text())["data"]["labeled"] == chosen
 
 
+def test_a_run_that_waits_for_files_goes_on_as_it_is_printed(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "how-to" / "label-with-people.md").read_text()
+    waiting = page[page.index("## In a run: any tool that writes files") : page.index("## Label Studio")]
+    script = "\n".join(["set -eu", *(text for language, text in BLOCK.findall(waiting) if language == "sh")])
+    run(["bash"], tmp_path, script)
+    assert len((tmp_path / "labels.csv").read_text().splitlines()) == 21
+
+
 @pytest.mark.parametrize(
     "page",
     [

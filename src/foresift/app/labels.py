@@ -9,6 +9,8 @@ from typing import Any
 
 from foresift.app.answers import SUFFIXES, AnswerReader
 from foresift.app.pools import open_pool
+from foresift.app.run_pools import kept_pool
+from foresift.app.runs import run_folder
 from foresift.app.sample_names import SampleNames
 from foresift.app.workspace import Workspace
 from foresift.core.errors import LabelError, MissingPathError, UsageError
@@ -81,7 +83,7 @@ def import_labels(workspace: Workspace, records: Records, job: Import) -> Import
     run = chosen_run(records, job.run)
     rounds = records.rounds(run.id)
     files = _files(job.source)
-    inquiry = _inquiry(records, run, rounds, job.round)
+    inquiry = _inquiry(workspace, records, run, rounds, job.round)
     found = _read(workspace, records, run, inquiry, files, job.annotator)
     admitted = admit(found.labels, _terms(rounds))
     refused = (*found.refused, *admitted.refused, *_not_asked(admitted.labels, job.round))
@@ -147,7 +149,7 @@ def _may_answer(path: Path, folder: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file() and not hidden
 
 
-def _inquiry(records: Records, run: Run, rounds: Sequence[Round], number: int | None) -> Inquiry:
+def _inquiry(workspace: Workspace, records: Records, run: Run, rounds: Sequence[Round], number: int | None) -> Inquiry:
     """Everything that was asked so far, as far as the records know the samples.
 
     Raises:
@@ -165,8 +167,16 @@ def _inquiry(records: Records, run: Run, rounds: Sequence[Round], number: int | 
         pool=run.pool,
         round=number or len(rounds),
         questions=questions,
-        classes=tuple(run.config.get("classes") or ()),
+        classes=_classes(workspace, run),
     )
+
+
+def _classes(workspace: Workspace, run: Run) -> tuple[str, ...]:
+    """What may be answered: the classes of the run's configuration, else those it found; none where nobody knows."""
+    if given := run.config.get("classes"):
+        return tuple(given)
+    found = kept_pool(run_folder(workspace, run.id))
+    return () if found is None else tuple(found.classes)
 
 
 def _read(

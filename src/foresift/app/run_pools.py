@@ -47,9 +47,8 @@ def run_pool(workspace: Workspace, folder: Path, run: RunFile, *, progress: Prog
         LabelError: class folders are to answer, and there are none; or an evaluation set without labels.
         BudgetError: more labels than there are samples.
     """
-    record = folder / _RECORD
-    if record.is_file():
-        return RunPool(**read_json(record))
+    if (kept := kept_pool(folder)) is not None:
+        return kept
     pool = open_pool(workspace, run.pool, progress=progress or Silent())
     evaluation = _evaluation(workspace, run, pool)
     candidates, notes = _candidates(run, pool, evaluation)
@@ -67,8 +66,14 @@ def run_pool(workspace: Workspace, folder: Path, run: RunFile, *, progress: Prog
         write_rows(folder / EVALUATION, _rows(evaluation), ("id", "uri", "label"))
     if run.oracle == FOLDERS:
         write_rows(folder / TRUTH, _rows(candidates), ("id", "uri", "label"))
-    write_json(record, asdict(found))  # last: what it speaks of is there
+    write_json(folder / _RECORD, asdict(found))  # last: what it speaks of is there
     return found
+
+
+def kept_pool(folder: Path) -> RunPool | None:
+    """The pool of the run that has this folder; None while it has none."""
+    record = folder / _RECORD
+    return RunPool(**read_json(record)) if record.is_file() else None
 
 
 def fifth(pool: Pool) -> npt.NDArray[np.bool_]:
