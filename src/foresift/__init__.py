@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         train_segmentation,
     )
     from foresift.app.selecting import score, select
+    from foresift.client import Client
     from foresift.core.errors import ForesiftError
     from foresift.core.generations import Generation
     from foresift.core.predictions import Predictions
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
     from foresift.core.samples import Pool, Sample
     from foresift.selection.control import control_estimates
     from foresift.selection.guards import Guards
+    from foresift.service.server import Server
 
     __version__: str
 
 _HOMES = {
+    "Client": "foresift.client",
+    "Server": "foresift.service.server",
     "ForesiftError": "foresift.core.errors",
     "Generation": "foresift.core.generations",
     "Guards": "foresift.selection.guards",
@@ -58,6 +62,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Client",
     "ForesiftError",
     "Generation",
     "Guards",
@@ -66,6 +71,7 @@ __all__ = [
     "Receipt",
     "Sample",
     "Selection",
+    "Server",
     "__version__",
     "adopt",
     "control_estimates",

@@ -17,6 +17,7 @@ from foresift.app.workspace import Workspace
 from foresift.core.arrays import Logits, frozen
 from foresift.core.digests import digest_value
 from foresift.core.errors import UsageError
+from foresift.core.generations import RANDOM_WEIGHTS
 from foresift.core.members import State, consensus, state_of
 from foresift.core.predictions import Column, Predictions, Producer
 from foresift.core.samples import Pool
@@ -147,6 +148,7 @@ def model_record(model: Model) -> dict[str, Any]:
         "id": model.generation.id if model.checkpoint is None else read_generation(model.folder).id,
         "folder": str(model.folder.absolute()),
         "classes": list(model.generation.classes),
+        **({"untrained": True} if model.generation.recipe.get("start") == RANDOM_WEIGHTS else {}),
         **kept,
     }
 

@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import foresift
+from foresift import core
 
+PACKAGE = Path(str(core.__file__)).parents[1]
 ENTRY = "foresift.app.fleet_device"
 REQUIREMENTS = ("numpy", "onnxruntime", "pillow")
 _RUN = '''"""Score frames under an upload budget: python run.py FRAMES --spool DIR (see --help)."""
@@ -27,7 +28,7 @@ raise SystemExit(main([str(HERE), *sys.argv[1:]]))
 
 def write_device_package(folder: Path) -> None:
     """``run.py``, ``requirements.txt`` and the modules that it needs, under ``device``."""
-    root = Path(foresift.__file__).parent.parent
+    root = PACKAGE.parent
     for file in modules():
         target = folder / "device" / file.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +55,7 @@ def _file(name: str) -> Path | None:
     """Where a module lies; None for what is no module of ours."""
     if name.partition(".")[0] != "foresift":
         return None
-    path = Path(foresift.__file__).parent.joinpath(*name.split(".")[1:])
+    path = PACKAGE.joinpath(*name.split(".")[1:])
     return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
 
 

@@ -24,6 +24,7 @@ from foresift.cli import (
     runs,
     search,
     selection,
+    service,
     study,
 )
 from foresift.core.errors import ForesiftError, UsageError
@@ -48,9 +49,10 @@ for _command in (
     *inspect.COMMANDS,
     *hardware.COMMANDS,
     *runs.COMMANDS,
+    *service.COMMANDS,
 ):
     app.command()(_command)
-for _name, _group in {**labels.GROUPS, **study.GROUPS, **runs.GROUPS, **fleet.GROUPS}.items():
+for _name, _group in {**labels.GROUPS, **study.GROUPS, **runs.GROUPS, **fleet.GROUPS, **service.GROUPS}.items():
     app.add_typer(_group, name=_name)
 
 

@@ -185,6 +185,12 @@ def pretrained_head_is_kept(name: str, *, classes: int) -> bool:
     return not head and published_classes(_timm_bare(backbone)) == classes
 
 
+def pretrained_classes(name: str) -> int:
+    """How many classes the published weights of an architecture have; 0 where their last layer is missing."""
+    backbone, _ = split(canonical(name))
+    return published_classes(_timm_bare(backbone))
+
+
 def describe() -> list[Description]:
     """Our own architectures and plug-ins', sorted by name; builds nothing of timm and fills no memory."""
     return [_describe(name) for name in ARCHITECTURES.names()]

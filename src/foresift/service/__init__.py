@@ -1,0 +1,1 @@
+"""The server: one application layer, HTTP over it."""

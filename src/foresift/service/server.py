@@ -1,0 +1,155 @@
+"""``foresift.Server``: a configuration, listening."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from foresift.core.errors import MissingExtraError, UsageError
+from foresift.wire.config import Settings, read_settings
+
+LOOPBACK = "127.0.0.1"
+START_S = 30.0
+
+
+class Server:
+    """A server from one YAML file.
+
+    ``start`` returns when requests are answered; use it as a context manager, or ``stop`` it, or ``wait``.
+    """
+
+    def __init__(self, config_path: str | Path | None = None, *, settings: Settings | None = None) -> None:
+        """Read the configuration; nothing listens yet.
+
+        Raises:
+            UsageError: the file is not as expected.
+        """
+        if (config_path is None) == (settings is None):
+            raise UsageError("give a server either config_path= or settings=")
+        self.settings = read_settings(config_path) if config_path is not None else settings or Settings()
+        self.base = Path(config_path).absolute().parent if config_path is not None else Path.cwd()
+        self.notes: list[str] = []
+        self._listening: list[tuple[Any, threading.Thread]] = []
+        self._application: Any = None
+        self.http_urls: list[str] = []
+
+    @classmethod
+    def start_by_config(cls, path: str | Path) -> Server:
+        """A started server; as ALaaS spells it."""
+        return cls(config_path=path).start()
+
+    def start(self) -> Server:
+        """Listen; returns itself once requests are answered.
+
+        Raises:
+            UsageError: a port is taken, or the strategy is unknown.
+        """
+        if self._listening:
+            return self
+        try:
+            from foresift.service.application import Application
+            from foresift.service.http import http_app
+        except ImportError as error:
+            raise MissingExtraError("the server", "server") from error
+        self._application = Application(self.settings, base=self.base)
+        host, token = self._host(), self.settings.auth.token
+        app = http_app(self._application, token=token)
+        try:
+            for at, port in enumerate(self.settings.http_ports):
+                self._listen(app, host, port, required=at == 0)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Answer what was asked, then end; running jobs are cancelled."""
+        for server, thread in self._listening:
+            server.should_exit = True
+            thread.join(timeout=START_S)
+        self._listening, self.http_urls = [], []
+        if self._application is not None:
+            self._application.close()
+            self._application = None
+
+    def wait(self) -> None:
+        """Until :meth:`stop`, or an interrupt."""
+        for _, thread in self._listening:
+            while thread.is_alive():
+                thread.join(timeout=0.5)
+
+    def __enter__(self) -> Server:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _host(self) -> str:
+        host = self.settings.server.host
+        if _is_loopback(host) or self.settings.auth.token or self.settings.auth.tokens:
+            return host
+        self.notes.append(
+            f"no token is configured: listening on {LOOPBACK} instead of {host} (auth.token, auth.tokens)"
+        )
+        return LOOPBACK
+
+    def _listen(self, app: Any, host: str, port: int, *, required: bool) -> None:
+        import uvicorn
+
+        try:
+            listener = _bound(host, port)
+        except OSError as error:
+            if required:
+                raise UsageError(
+                    f"{host}:{port} can't be listened on ({error.strerror}); free it or name another port"
+                ) from None
+            self.notes.append(f"port {port} is taken ({error.strerror}); HTTP is served on the other port alone")
+            return
+        files = {
+            "ssl_certfile": self._path(self.settings.server.tls_certificate),
+            "ssl_keyfile": self._path(self.settings.server.tls_key),
+        }
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            lifespan="off",
+            timeout_graceful_shutdown=10,
+            **{name: str(path) for name, path in files.items() if path},
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True, name="foresift-http")
+        thread.start()
+        self._listening.append((server, thread))
+        while not server.started and thread.is_alive():
+            thread.join(timeout=0.02)
+        scheme = "https" if self.settings.server.tls_certificate else "http"
+        self.http_urls.append(f"{scheme}://{host}:{listener.getsockname()[1]}")
+
+    def _path(self, given: str | None) -> Path | None:
+        return None if given is None else self.base / Path(given).expanduser()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(1024)
+    except OSError:
+        listener.close()
+        raise
+    return listener

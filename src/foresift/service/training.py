@@ -1,0 +1,55 @@
+"""A training in a child process, which a cancel really ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from foresift.app.workspace import Workspace
+from foresift.core.errors import ForesiftError, ModelError
+from foresift.core.generations import Generation
+from foresift.service.jobs import CancelledJobError, Work
+from foresift.stores.generations import read_generation
+from foresift.wire.messages import TrainRequest
+
+LOOK_S = 0.2
+OPTIONS = {"epochs": "--epochs", "train": "--train", "lr": "--lr", "batch_size": "--batch-size", "augment": "--augment"}
+"""Fields of a recipe that a request may set, and how the command spells them."""
+
+
+def train_in_child(
+    workspace: Workspace, manifest: Path, labels: Path, asked: TrainRequest, out: Path, work: Work
+) -> Generation:
+    """The generation in ``out``, trained by ``foresift train`` in a process of its own.
+
+    Raises:
+        UsageError: a field of the recipe that can't be set here.
+        ModelError: the training failed; its last line says why.
+    """
+    arguments = [sys.executable, "-m", "foresift.cli", "train", str(manifest), "--labels", str(labels)]
+    arguments += ["--model", asked.model, "--out", str(out), "--seed", str(asked.seed), "--home", str(workspace.home)]
+    for field, value in asked.recipe.items():
+        if field not in OPTIONS:
+            raise ForesiftError(f"recipe.{field} can't be set here (known: {', '.join(sorted(OPTIONS))})")
+        arguments += [OPTIONS[field], str(value)]
+    work.start("training", 1)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:  # noqa: S603 - ours
+        said = _watch(child, work)
+    if child.returncode:
+        raise ModelError(f"the training failed: {(said.strip().splitlines() or ['no message'])[-1]}")
+    work.advance(1)
+    return read_generation(out)
+
+
+def _watch(child: subprocess.Popen[str], work: Work) -> str:
+    """What the child said at its end; killed if the job is cancelled."""
+    while True:
+        try:
+            return child.communicate(timeout=LOOK_S)[1]
+        except subprocess.TimeoutExpired:
+            if work.stop.is_set():
+                child.kill()
+                child.communicate()
+                raise CancelledJobError("cancelled; the training was stopped") from None

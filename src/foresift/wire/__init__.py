@@ -1,0 +1,1 @@
+"""What server and client agree on: the configuration file and the messages. No torch."""
