@@ -6,12 +6,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
+
+from pydantic import BaseModel
 
 from foresift.core.errors import ForesiftError, MissingExtraError
 from foresift.wire.messages import GenerationView, JobView, LabelsView, PoolView, SelectionView
 
+Answer = TypeVar("Answer", bound=BaseModel)
 DEFAULT_POOL = "default"
 WAIT_S = 20.0
 """One long poll."""
@@ -174,7 +177,7 @@ class Client:
     def _cancel(self, job: str) -> JobView:
         return self._ask("DELETE", f"/v1/jobs/{job}", JobView, None)
 
-    def _ask(self, method: str, path: str, kind: Any, body: Any) -> Any:
+    def _ask(self, method: str, path: str, kind: type[Answer], body: dict[str, Any] | None) -> Answer:
         import httpx
 
         try:

@@ -111,16 +111,13 @@ class Server:
                 ) from None
             self.notes.append(f"port {port} is taken ({error.strerror}); HTTP is served on the other port alone")
             return
-        files = {
-            "ssl_certfile": self._path(self.settings.server.tls_certificate),
-            "ssl_keyfile": self._path(self.settings.server.tls_key),
-        }
         config = uvicorn.Config(
             app,
             log_level="warning",
             lifespan="off",
             timeout_graceful_shutdown=10,
-            **{name: str(path) for name, path in files.items() if path},
+            ssl_certfile=self._path(self.settings.server.tls_certificate),
+            ssl_keyfile=self._path(self.settings.server.tls_key),
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True, name="foresift-http")
@@ -131,8 +128,8 @@ class Server:
         scheme = "https" if self.settings.server.tls_certificate else "http"
         self.http_urls.append(f"{scheme}://{host}:{listener.getsockname()[1]}")
 
-    def _path(self, given: str | None) -> Path | None:
-        return None if given is None else self.base / Path(given).expanduser()
+    def _path(self, given: str | None) -> str | None:
+        return None if given is None else str(self.base / Path(given).expanduser())
 
 
 def _is_loopback(host: str) -> bool:
