@@ -23,8 +23,9 @@ _USERS = ("postgres", "nobody")
 class Postgres:
     """A server that is started and stopped at will; its data stay until :meth:`remove`."""
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, *, settings: tuple[str, ...] = ("fsync=off",)) -> None:
         self._programs = programs
+        self._settings = [word for setting in (*settings, "listen_addresses=127.0.0.1") for word in ("-c", setting)]
         self._folder = Path(tempfile.mkdtemp(prefix="fs-pg-"))
         self._folder.chmod(0o755)
         self._as = _unprivileged(self._folder)
@@ -40,10 +41,9 @@ class Postgres:
     def start(self) -> None:
         """Start it and wait until it answers."""
         command = [self._programs / "postgres", "-D", self._data, "-p", str(self._port), "-k", self._folder]
-        settings = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"]
         log = (self._folder / "log").open("ab")
         with log:
-            self._server = subprocess.Popen([*command, *settings], stdout=log, stderr=log, cwd="/", **self._as)
+            self._server = subprocess.Popen([*command, *self._settings], stdout=log, stderr=log, cwd="/", **self._as)
         deadline = time.monotonic() + _READY_S
         while True:
             try:

@@ -93,7 +93,12 @@ class Workspace:
         """
         from foresift.stores.records.opening import open_records
 
-        return open_records(self.home, os.environ.get("FORESIFT_DATABASE_URL", ""))
+        return open_records(self.home, self.database_url)
+
+    @property
+    def database_url(self) -> str:
+        """Address of the database of the records; "" = a file of the folder."""
+        return os.environ.get("FORESIFT_DATABASE_URL", "")
 
     def choice(self, key: str) -> Path:
         """Where the engine choice of a pool and pass is kept."""

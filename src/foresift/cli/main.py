@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from foresift.cli import (
+    backups,
     demo,
     embedding,
     fleet,
@@ -47,6 +48,7 @@ for _command in (
     *regions.COMMANDS,
     *search.COMMANDS,
     *inspect.COMMANDS,
+    *backups.COMMANDS,
     *hardware.COMMANDS,
     *runs.COMMANDS,
     *service.COMMANDS,

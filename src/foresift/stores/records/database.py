@@ -58,6 +58,18 @@ class Database:
         """
         return self._do(work, "IMMEDIATE")
 
+    def snapshot(self, work: Callable[[Connection], T]) -> T:
+        """What ``work`` finds in the database as it is at one moment, however long it takes.
+
+        Raises:
+            StoreError: as :meth:`read`.
+        """
+        with explained(self.url), self._connection("DEFERRED") as connection:
+            if not self.is_file:  # where every transaction is a snapshot
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                return work(connection)
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All work of this thread inside is stored at the end, or, if an error leaves, nothing of it."""
@@ -162,7 +174,7 @@ def alone(connection: Connection, name: str) -> None:
 
 def _engine(url: URL, busy_s: float) -> Engine:
     if url.get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": busy_s})
+        engine = create_engine(url, max_overflow=-1, connect_args={"timeout": busy_s})
         event.listen(engine, "connect", _prepare_file)
         event.listen(engine, "begin", _begin)
         return engine

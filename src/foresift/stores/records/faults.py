@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from foresift.core.errors import StoreError
 
@@ -20,11 +22,16 @@ _PRIMARY = 0xFF
 _SERVER = {
     "53100": "the disk of {where} is full; free some space and run the same command again: nothing done is lost",
     "28P01": "{where} refuses the user or the password; check FORESIFT_DATABASE_URL",
-    "28000": "{where} refuses the user; check FORESIFT_DATABASE_URL",
+    "28000": "{where} refuses the user or the password; check FORESIFT_DATABASE_URL",
     "3D000": "{where} does not exist; create it (createdb NAME) or check FORESIFT_DATABASE_URL",
     "42501": "the user of {where} may not do this; grant it all rights on the database",
 }
 """PostgreSQL's codes."""
+_AT_THE_DOOR = {
+    "28000": re.compile(r"FATAL:.*(role .* does not exist|password authentication|pg_hba\.conf)"),
+    "3D000": re.compile(r"FATAL:.*database .* does not exist"),
+}
+"""What a server says to those whom it does not let in; the library keeps the words, but not the codes."""
 
 
 class WentAwayError(Exception):
@@ -42,7 +49,7 @@ def explained(url: URL) -> Iterator[None]:
         yield
     except WentAwayError as error:
         raise StoreError(explain(error.__cause__ or error, url)) from error
-    except SQLAlchemyError as error:
+    except (DBAPIError, PoolTimeout) as error:
         raise StoreError(explain(error, url)) from error
 
 
@@ -53,7 +60,7 @@ def explain(error: BaseException, url: URL) -> str:
     if isinstance(cause, sqlite3.Error):
         return _explain_file(cause, Path(url.database or ""), said)
     where = f"the database {url.render_as_string(hide_password=True)}"
-    code = getattr(cause, "sqlstate", None)
+    code = _code(cause)
     if code in _SERVER:
         return _SERVER[code].format(where=where)
     if is_away(error):
@@ -65,9 +72,15 @@ def is_away(error: BaseException) -> bool:
     """Whether a server can't be reached or broke off, so that trying again may help."""
     if not isinstance(error, DBAPIError) or isinstance(error.orig, sqlite3.Error):
         return False
-    code = getattr(error.orig, "sqlstate", None)
+    code = _code(error.orig)
     # 08: connection lost; 57P: shutting down, starting up; no code: nobody answers.
-    return error.connection_invalidated or str(code)[:2] == "08" or str(code)[:3] == "57P" or code is None
+    return error.connection_invalidated or not code or code.startswith(("08", "57P"))
+
+
+def _code(error: BaseException | None) -> str:
+    """PostgreSQL's code of an error; "" where nobody answered."""
+    said = str(error)
+    return getattr(error, "sqlstate", None) or next((c for c, words in _AT_THE_DOOR.items() if words.search(said)), "")
 
 
 def _explain_file(error: sqlite3.Error, path: Path, said: str) -> str:

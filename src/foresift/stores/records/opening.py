@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from foresift.core.errors import MissingExtraError
 from foresift.core.records import Records
 from foresift.stores.files import disk_errors
+
+if TYPE_CHECKING:
+    from foresift.stores.records.database import Database
 
 FILE = "foresift.sqlite"
 """Name of the file in the workspace's folder."""
@@ -22,14 +28,54 @@ def open_records(home: Path, url: str = "") -> Records:
         StoreError: it can't be opened, or was written by a newer Foresift.
         MissingExtraError: a library is missing.
     """
-    try:
+    with _needed():
+        from foresift.stores.records.sql import SqlRecords
+    return SqlRecords(_open(home, url))
+
+
+def copy_records(home: Path, url: str, target: Path) -> dict[str, int]:
+    """Write all records, as they are at one moment, to a SQLite file; returns how many there are by kind.
+
+    Raises:
+        StoreError: they can't be read, or the file not be written; and as :func:`open_records`.
+    """
+    with closing(_open(home, url)) as database:
+        from foresift.stores.records.copies import write_copy
+
+        return write_copy(database, target)
+
+
+def restore_records(home: Path, url: str, source: Path) -> dict[str, int]:
+    """Bring the records of such a file, which may be changed, into an empty workspace: all or none.
+
+    Raises:
+        UsageError: there are records already.
+        StoreError: the file is damaged or of a newer Foresift; and as :func:`open_records`.
+    """
+    with closing(_open(home, url)) as database:
+        from foresift.stores.records.copies import read_copy
+
+        return read_copy(source, database)
+
+
+def _open(home: Path, url: str) -> Database:
+    with _needed():
         from foresift.stores.records.database import Database, address_of, file_address
         from foresift.stores.records.migrating import upgrade
-        from foresift.stores.records.sql import SqlRecords
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("keeping runs and labels", "runs") from error
     with disk_errors(home):
         home.mkdir(parents=True, exist_ok=True)
     database = Database(address_of(url) if url else file_address(home / FILE))
-    upgrade(database)
-    return SqlRecords(database)
+    try:
+        upgrade(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+@contextmanager
+def _needed() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("keeping runs and labels", "runs") from error
