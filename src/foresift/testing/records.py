@@ -217,6 +217,7 @@ def events_without_gaps(case: StoreCase) -> None:
     found = case.first.events("r")
     hold([event.number for event in found] == list(range(1, 9)), "events", f"numbers {found}")
     hold({event.values["n"] for event in found} == set(range(8)), "events", "an event is lost")
+    hold(len(case.first.events("s")) == 8, "events", "an event of the other run is lost")
     hold(case.second.events("r", after=3, limit=2) == found[3:5], "events", "not the next page")
     hold(case.first.events("nobody") == (), "events", "events of nobody")
 

@@ -49,7 +49,7 @@ def explained(url: URL) -> Iterator[None]:
         yield
     except WentAwayError as error:
         raise StoreError(explain(error.__cause__ or error, url)) from error
-    except (DBAPIError, PoolTimeout) as error:
+    except (DBAPIError, PoolTimeout, sqlite3.Error) as error:
         raise StoreError(explain(error, url)) from error
 
 
