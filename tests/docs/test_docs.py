@@ -70,6 +70,12 @@ def test_a_run_that_waits_for_files_goes_on_as_it_is_printed(tmp_path: Path) -> 
     assert len((tmp_path / "labels.csv").read_text().splitlines()) == 21
 
 
+def test_the_backup_runs_as_it_is_printed(tmp_path: Path) -> None:
+    script = "\n".join(["set -eu", *blocks(ROOT / "docs" / "how-to" / "keep-a-workspace-safe.md", "sh")])
+    run(["bash"], tmp_path, script)
+    assert (tmp_path / "restored" / "foresift.sqlite").is_file()
+
+
 @pytest.mark.parametrize(
     "page",
     [

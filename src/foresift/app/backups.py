@@ -21,8 +21,9 @@ from foresift.stores.records.opening import FILE, copy_records, restore_records
 
 FORMAT = 1
 _ABOUT = "backup.json"
-_FOLDERS = ("receipts", "pools", "generations")
-"""Beside the records; of generations where they lie, not the weights."""
+_KEPT = ("receipts/**/*", "pools/**/*", "generations/**/*", "runs/*/*")
+"""Beside the records; of generations where they lie and of runs the pool that they saw, not the weights."""
+_FOLDERS = tuple(pattern.split("/")[0] for pattern in _KEPT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,7 @@ def _pack(target: Path, about: Mapping[str, Any], files: Mapping[str, Path]) -> 
 
 def _files(home: Path) -> list[PurePosixPath]:
     """Files of the folders that are kept, relative to ``home``; those that are still being written are not."""
-    found = (path for name in _FOLDERS for path in sorted((home / name).rglob("*")))
+    found = (path for pattern in _KEPT for path in sorted(home.glob(pattern)))
     files = [PurePosixPath(path.relative_to(home).as_posix()) for path in found if path.is_file()]
     return [path for path in files if not path.name.startswith(".")]
 
