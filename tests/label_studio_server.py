@@ -21,7 +21,7 @@ VARIABLE = "FORESIFT_LABEL_STUDIO"
 """Environment variable: the command ``label-studio`` of an installation of its own (``make label-studio``)."""
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 OWNER = "owner@example.org"
-_READY_S = 500
+_READY_S = 800
 
 
 class LabelStudioServer:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from commands import command
 from foresift.app.oracles import gather
+from foresift.app.workspace import Workspace
 from foresift.core.errors import OracleError, UsageError
 from foresift.core.labels import CANNOT_TELL
 from foresift.core.oracles import SEGMENTATION, Desk, Inquiry, Question
@@ -21,7 +23,7 @@ from foresift.stores.records.memory import MemoryRecords
 from label_studio_server import OWNER, TOKEN, LabelStudioServer, image_of
 from oracle_desks import desk
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 CLASSES = ("cat", 'dog & "puppy"', "cow")
 _RUNS = iter(range(1_000_000))
 
@@ -285,3 +287,24 @@ def test_without_classes_it_says_what_to_give(scene: Scene) -> None:
         scene.project().send(scene.inquiry(classes=()))
     scene.project(classes="yes|no").send(scene.inquiry(classes=()))
     assert len(scene.tasks) == 3
+
+
+def test_a_run_waits_for_label_studio_and_goes_on(
+    label_studio: LabelStudioServer, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", TOKEN)
+    home = tmp_path / "home"
+    (tmp_path / "run.yaml").write_text(
+        f"pool: {pool}\noracle: label-studio:url={label_studio.url},classes=even|odd\nmodel: mlp:4\nstrategy: random\n"
+        "rounds: 1\nbudget: 4\nevaluation: none\nrecipe: {epochs: 1}\n"
+    )
+    waiting = command("run", tmp_path / "run.yaml", "--json", home=home).json
+    (run,) = Workspace.open(home).records().runs(state="waiting")
+    tasks = label_studio.tasks(run.id)
+    assert [task["meta"]["foresift"]["sample_id"] for task in tasks] == waiting["rounds"][0]["selected"]
+    for task in tasks[:3]:
+        label_studio.choose(task, "even" if int(Path(task["data"]["uri"]).name[0]) % 2 == 0 else "odd")
+    label_studio.annotate(tasks[3], [], was_cancelled=True)
+    done = command("run", tmp_path / "run.yaml", "--json", home=home).json
+    assert (done["rounds"][0]["labels"], done["rounds"][0]["selected"]) == (3, waiting["rounds"][0]["selected"])
+    assert Workspace.open(home).records().run(run.id).state == "finished"
