@@ -12,6 +12,7 @@ import typer
 from foresift.cli.options import Json
 from foresift.cli.output import emit_json, say
 from foresift.cli.progress import progress
+from foresift.cli.surrogates import surrogates
 
 if TYPE_CHECKING:
     from foresift.studies.mask_report import Comparison
@@ -95,5 +96,7 @@ def _masks(comparison: Comparison, out: Path, *, as_json: bool) -> None:
     for file in files:
         say(f"  {file}")
 
+
+app.command()(surrogates)
 
 GROUPS = {"study": app}

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from foresift.app.fitted import fitted_passes
 from foresift.core.about import foresift_version
@@ -30,6 +29,7 @@ from foresift.core.predictions import Column, Predictions
 from foresift.core.protocols import Progress, Silent
 from foresift.stores.files import write_json
 from foresift.strategies import STRATEGIES, Strategy, parse, spelling
+from foresift.studies.embeddings import cached_embeddings
 from foresift.studies.image_sets import ImageSet, data_folder, image_set, scaled
 from foresift.studies.learners import STUDY, CnnLearner, HeadLearner, Learned, Learner
 from foresift.training.columns import FitInputs
@@ -287,36 +287,8 @@ def _learners(images: ImageSet, size: Preset, folder: Path, progress: Progress) 
     """Both learners, on embeddings that are trained once and kept; and what these are worth."""
     from foresift.training.self_supervised import MONITORED, neighbour_accuracy
 
-    pool, test = _embeddings(images, size, folder, progress)
+    pool, test = cached_embeddings(images, backbone=size.backbone, epochs=size.epochs, folder=folder, progress=progress)
     some = np.arange(0, len(pool), max(1, len(pool) // MONITORED))
     head = HeadLearner(images=images, embeddings=pool, test_embeddings=test)
     cnn = CnnLearner(images=images, cold=pool, folder=folder, architecture=size.cnn, steps=size.cnn_steps)
     return [head, cnn], neighbour_accuracy(pool[some], images.codes[some])
-
-
-def _embeddings(
-    images: ImageSet, size: Preset, folder: Path, progress: Progress
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    kept = folder / f"embeddings-{images.name}-{size.backbone}-{size.epochs}.npz"
-    if not kept.exists():
-        pool, test = _embed(images, size, folder, progress)
-        temporary = kept.with_suffix(".tmp.npz")
-        np.savez(temporary, pool=pool, test=test)
-        temporary.replace(kept)
-    with np.load(kept, allow_pickle=False) as arrays:
-        return arrays["pool"], arrays["test"]
-
-
-def _embed(images: ImageSet, size: Preset, folder: Path, progress: Progress) -> tuple[Any, Any]:
-    from foresift.models import Backbone, build
-    from foresift.training.data import ArrayImages
-    from foresift.training.self_supervised import SimClr, embed, train_simclr
-
-    network = build(size.backbone, classes=2, image_size=images.transform.size, seed=0)
-    backbone = Backbone(network)
-    pool = ArrayImages.from_array(images.pixels, images.transform, identity=images.name)
-    recipe = SimClr(epochs=size.epochs, batch_size=256, lr=2e-3)
-    scratch = folder / f"simclr-{images.name}-{size.backbone}"
-    train_simclr(backbone, pool, recipe=recipe, seed=0, folder=scratch, labels=images.codes, progress=progress)
-    test = ArrayImages.from_array(images.test_pixels, images.transform)
-    return embed(backbone, pool), embed(backbone, test)

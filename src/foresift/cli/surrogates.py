@@ -1,0 +1,80 @@
+"""``foresift study surrogates``: does it matter who chose the labels?"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from textwrap import fill
+from typing import Annotated
+
+import typer
+
+from foresift.cli.options import Json
+from foresift.cli.output import emit_json, note, say
+from foresift.cli.progress import progress
+
+WIDTH = 100
+
+
+def surrogates(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG.yml]", help="Values that differ from the preset's.")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="digits, cifar10, caltech101, camvid, paper-cityscapes, paper-ade20k or paper-imagenet.",
+            show_default="digits",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the pages, pictures and every finished cell.")] = Path(
+        "study-surrogates"
+    ),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with the image sets; digits need none.", show_default="$FORESIFT_DATA")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes, a seed in each.", show_default="one a processor")
+    ] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Train a little, say how long it will take.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Does it matter who chose the labels: every model chooses for every other, and against random."""
+    from foresift.studies.surrogate_config import protocols
+    from foresift.studies.surrogate_estimate import estimates
+    from foresift.studies.surrogate_report import write
+    from foresift.studies.surrogate_text import summaries, verdicts
+    from foresift.studies.surrogates import run
+
+    chosen, processes = protocols(preset, config), workers or os.cpu_count() or 1
+    name = preset or (config.stem if config else "digits")
+    for protocol in chosen:
+        for cut in protocol.cut:
+            note(f"not as in the paper: {cut}")
+    if estimate:
+        found = estimates(out, chosen, data=data, workers=processes, progress=progress(quiet=as_json))
+        if as_json:
+            emit_json({"estimates": [asdict(one) for one in found]})
+            return
+        for one in found:
+            say(one.sentence)
+        return
+    study = run(out, chosen, name=name, data=data, workers=processes, progress=progress(quiet=as_json))
+    files = write(study, out)
+    if as_json:
+        emit_json(
+            {
+                "name": study.name,
+                "seconds": study.seconds,
+                "tables": summaries(study),
+                "verdicts": verdicts(study),
+                "files": [str(file) for file in files],
+            }
+        )
+        return
+    for sentence in verdicts(study):
+        say(fill(sentence, WIDTH))
+    say(f"written in {study.seconds:.0f} s:")
+    for file in files:
+        say(f"  {file}")

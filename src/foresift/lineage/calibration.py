@@ -1,0 +1,99 @@
+"""Predicted gains beside realised ones: whether the prediction is worth anything shows after a few rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from foresift.core.errors import UsageError
+from foresift.lineage.suitability import Interval, bootstrapped, rank_correlation
+
+LEAST_ROWS = 4
+"""Pairs below which no rank correlation is told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What was predicted of a pair, and what came of it."""
+
+    surrogate: str
+    deployment: str
+    score: str
+    predicted: float
+    """U, a rank correlation."""
+    low: float
+    high: float
+    pilot: float | None = None
+    """Mean gain of the rehearsals, where there were any."""
+    realised: float | None = None
+    """Gain over random with as many labels, in the metric's own unit; None while nobody knows."""
+    when: str = ""
+    """ISO 8601 with the time zone."""
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Forecast:
+        """Inverse of ``dataclasses.asdict``.
+
+        Raises:
+            UsageError: names missing or unknown.
+        """
+        try:
+            return cls(**plain)
+        except TypeError as error:
+            raise UsageError(f"not a row of the calibration log: {error}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How well predictions ranked what happened."""
+
+    rows: int
+    """Forecasts whose outcome is known."""
+    correlation: Interval | None
+    """Spearman of predicted and realised gains over them; None for too few."""
+    right_sign: float | None
+    """Share of them whose predicted and realised gains have the same sign."""
+
+
+def latest(forecasts: Iterable[Forecast]) -> list[Forecast]:
+    """One forecast for every (surrogate, deployment, score, time): a later row replaces the first."""
+    kept: dict[tuple[str, ...], Forecast] = {}
+    for one in forecasts:
+        kept[one.surrogate, one.deployment, one.score, one.when] = one
+    return list(kept.values())
+
+
+def open_forecast(forecasts: Sequence[Forecast], *, surrogate: str, deployment: str, score: str) -> Forecast:
+    """The last forecast of a pair whose outcome is not known yet.
+
+    Raises:
+        UsageError: there is none.
+    """
+    wanted = (surrogate, deployment, score)
+    found = [one for one in latest(forecasts) if (one.surrogate, one.deployment, one.score) == wanted]
+    waiting = [one for one in found if one.realised is None]
+    if not waiting:
+        raise UsageError(
+            f"no prediction of {surrogate} choosing for {deployment} by {score} waits for its outcome; make one with "
+            "foresift suitability"
+        )
+    return waiting[-1]
+
+
+def calibration(forecasts: Iterable[Forecast], *, seed: int = 0) -> Calibration:
+    """How well the forecasts whose outcome is known ranked and signed it."""
+    known = [(one.predicted, one.realised) for one in latest(forecasts) if one.realised is not None]
+    if not known:
+        return Calibration(rows=0, correlation=None, right_sign=None)
+    predicted, realised = np.array(known, dtype=np.float64).T
+    ranked = None
+    if len(known) >= LEAST_ROWS:
+        ranked = bootstrapped(rank_correlation, predicted, realised, rng=np.random.default_rng([seed, 43]))
+    return Calibration(
+        rows=len(known),
+        correlation=ranked,
+        right_sign=float((np.sign(predicted) == np.sign(realised)).mean()),
+    )
