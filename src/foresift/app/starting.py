@@ -143,12 +143,12 @@ def _from_architecture(pool: Pool, request: TrainRequest, classes: tuple[str, ..
 
 def _first_transform(pool: Pool, request: TrainRequest) -> Transform:
     if not request.pretrained:
-        return Transform(size=request.image_size or _default_size(request.model, pool))
+        return Transform(size=request.image_size or default_size(request.model, pool))
     published = pretrained_transform(request.model)
     return replace(published, size=request.image_size or published.size)
 
 
-def _default_size(model: str, pool: Pool) -> int:
+def default_size(model: str, pool: Pool) -> int:
     """Small square images keep their size in our small networks; everything else is 224 px."""
     if canonical(model).partition("+")[0].partition(":")[0] not in ARCHITECTURES:
         return DEFAULT_SIZE

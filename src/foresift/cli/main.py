@@ -27,6 +27,7 @@ from foresift.cli import (
     selection,
     service,
     study,
+    suitability,
 )
 from foresift.core.errors import ForesiftError, UsageError
 
@@ -50,6 +51,7 @@ for _command in (
     *inspect.COMMANDS,
     *backups.COMMANDS,
     *hardware.COMMANDS,
+    *suitability.COMMANDS,
     *runs.COMMANDS,
     *service.COMMANDS,
 ):

@@ -15,6 +15,7 @@ from foresift.studies.paired import Paired
 from foresift.studies.surrogate_protocol import TRUE_LOSS
 from foresift.studies.surrogates import Pair, Table
 
+Figures = npt.NDArray[np.floating]
 TOP_SHARE = 0.1
 SCORE_OF = {"entropy": "entropy", "margin": "margin", "auto": "margin", "entropy-top4": "entropy"}
 """The score whose suitability belongs to a strategy."""
@@ -140,6 +141,12 @@ def grid(table: Table, strategy: str) -> Grid:
     )
 
 
+def mean_gains(made: Grid) -> dict[str, float]:
+    """Surrogate to its mean gain for the other models, in percentage points."""
+    gains = {a: [made.gain(pair) for pair in made.pairs() if pair[0] == a] for a in made.surrogates}
+    return {a: fmean(values) for a, values in gains.items() if values}
+
+
 def ceiling(table: Table) -> Grid | None:
     """The true-loss ceiling, where it was run."""
     return grid(table, TRUE_LOSS) if TRUE_LOSS in table.protocol.strategies else None
@@ -172,7 +179,7 @@ def rankings(table: Table, strategy: str) -> list[Ranking]:
     return [_ranking(n, pairs, np.array([found[pair].figures[n] for pair in pairs]), gains) for n in names]
 
 
-def _ranking(name: str, pairs: Sequence[Pair], predicted: npt.NDArray, gains: npt.NDArray) -> Ranking:
+def _ranking(name: str, pairs: Sequence[Pair], predicted: Figures, gains: Figures) -> Ranking:
     within, regrets = [], []
     for model in dict.fromkeys(b for _, b in pairs):
         rows = np.array([at for at, (_, b) in enumerate(pairs) if b == model])

@@ -28,6 +28,10 @@ def bench_of(protocol: Protocol, folder: Path, data: Path | None, progress: Prog
         DataError: the images are not there.
     """
     told = progress or Silent()
+    if protocol.learner == "segmentation":
+        from foresift.studies.surrogate_dense import dense_bench
+
+        return dense_bench(protocol, folder, data_folder(data), told)
     images = (
         digits()
         if protocol.images == DIGITS

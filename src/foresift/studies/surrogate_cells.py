@@ -28,7 +28,7 @@ CELLS = "cells"
 """Folder of the finished ones."""
 FOLDS = 5
 KEPT_MODELS = 2
-"""Trained models kept in memory, and as many of those on the first labels, from which every strategy starts."""
+"""Trained models kept in memory, beside every model on the first labels, from which all strategies start."""
 SEED_STEP = 1_000
 SECOND_SEED = 500_009
 """Added to a seed for the second training whose agreement with the first is the reliability."""
@@ -73,11 +73,12 @@ class Cells:
     protocol: Protocol
     folder: Path
     note: Callable[[], None] = lambda: None
-    """Called after every cell, made or read."""
+    """Called after every choice, training and rehearsal, made or read."""
     trained: int = 0
     """Trainings of this call."""
     refused: dict[tuple[str, str], str] = field(default_factory=dict)
     """(model, strategy) that give no result, and why."""
+    _drawn: dict[int, tuple[Rows, ...]] = field(default_factory=dict)
     _models: OrderedDict[str, Taught] = field(default_factory=OrderedDict)
     _first: OrderedDict[str, Taught] = field(default_factory=OrderedDict)
 
@@ -88,7 +89,13 @@ class Cells:
 
     def start(self, seed: int) -> Rows:
         """The random labels that everyone starts from."""
-        return self.choices(RANDOM, "", seed)[0]
+        return self.drawn(seed)[0]
+
+    def drawn(self, seed: int) -> tuple[Rows, ...]:
+        """Random labels after every cycle."""
+        if seed not in self._drawn:
+            self._drawn[seed] = self.choices(RANDOM, "", seed)
+        return self._drawn[seed]
 
     def choices(self, strategy: str, model: str, seed: int) -> tuple[Rows, ...]:
         """Labels after every cycle, the first random: what a surrogate chooses with a strategy.
@@ -116,11 +123,12 @@ class Cells:
         """A model trained on exactly these labels."""
         key = self._key("training", model, seed, _digest(rows))
         plain = self._kept(key, lambda: asdict(self._training(self._taught(model, rows, seed))))
+        self.note()
         return Training(**plain)
 
     def probe(self, model: str, seed: int) -> Probe:
         """Scores of the pool, of a second training, and out of fold, after random labels."""
-        rows = np.sort(self.choices(RANDOM, "", seed)[self.protocol.half - 1])
+        rows = np.sort(self.drawn(seed)[self.protocol.half - 1])
         path = self._path(self._key("probe", model, seed, _digest(rows), self.bench.scores)).with_suffix(".npz")
         if not path.exists():
             arrays = self._probed(model, rows, seed)
@@ -128,7 +136,6 @@ class Cells:
             write_atomically(path, lambda target: _savez(target, arrays))
         with np.load(path, allow_pickle=False) as held:
             parts = {part: {s: held[f"{part}-{s}"] for s in self.bench.scores} for part in ("pool", "again", "fold")}
-        self.note()
         return Probe(rows=rows, **parts)
 
     def pilots(self, surrogate: str, deployment: str, score: str, seed: int) -> list[Pilot]:
@@ -149,7 +156,9 @@ class Cells:
             )
             return {"strategy": really, "picked": picked.tolist()}
 
-        return np.asarray(self._kept(key, choose)["picked"], dtype=np.intp)
+        picked = self._kept(key, choose)["picked"]
+        self.note()
+        return np.asarray(picked, dtype=np.intp)
 
     def _really(self, strategy: str, known: Rows, seed: int) -> str:
         """What runs: only ``auto`` decides by what is known, which is a cell of its own."""
@@ -172,7 +181,9 @@ class Cells:
                 for arm, at in scored.items()
             }
 
-        return Pilot(**self._kept(key, rehearse))
+        plain = self._kept(key, rehearse)
+        self.note()
+        return Pilot(**plain)
 
     def _judged(self, model: str, rows: Rows, judges: Rows, seed: int, split: int) -> float:
         """Minus the mean loss on the judging half: finer than accuracy where labels are few."""
@@ -210,9 +221,10 @@ class Cells:
                 return held[key]
         taught = self.bench.teach(model, rows, seed=seed, needs=extra)
         self.trained += 1
-        held = self._first if len(rows) == self.labels else self._models
+        first = len(rows) == self.labels
+        held, most = (self._first, len(self.protocol.models)) if first else (self._models, KEPT_MODELS)
         held[key] = taught
-        if len(held) > KEPT_MODELS:
+        if len(held) > most:
             held.popitem(last=False)
         if not extra:
             path = self._path(self._key("training", model, seed, _digest(rows)))
@@ -230,7 +242,6 @@ class Cells:
         else:
             plain = make()
             _write(path, plain)
-        self.note()
         return plain
 
     def _key(self, kind: str, *parts: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from foresift.studies.paired import deviation
 from foresift.studies.paper_surrogates import CITE, EXPLANATION, FIGURES
-from foresift.studies.surrogate_analysis import Grid, ceiling, grid, random_scores
+from foresift.studies.surrogate_analysis import Grid, ceiling, grid, mean_gains, random_scores
 from foresift.studies.surrogate_pictures import curves_panel, histogram_panel, shade, svg
 from foresift.studies.surrogate_protocol import AUTO, TRUE_LOSS
 from foresift.studies.surrogate_text import csv_text, verdicts
@@ -85,10 +85,8 @@ def _cell(made: Grid, top: Grid | None, pair: tuple[str, str]) -> str:
 
 
 def _gains(name: str, made: Grid) -> str:
-    cells = []
-    for a in made.surrogates:
-        gains = [made.gain(pair) for pair in made.pairs() if pair[0] == a]
-        cells.append(f"<td>{fmean(gains):+.2f}</td>" if gains else "<td>-</td>")
+    gains = mean_gains(made)
+    cells = [f"<td>{gains[a]:+.2f}</td>" if a in gains else "<td>-</td>" for a in made.surrogates]
     return f"<tr><th>{escape(name)}</th><td></td>{''.join(cells)}</tr>"
 
 

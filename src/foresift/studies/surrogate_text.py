@@ -9,13 +9,18 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
+from foresift.lineage.suitability import rank_correlation
 from foresift.studies.paired import deviation
 from foresift.studies.paper_surrogates import CITE, EXPLANATION, FIGURES
 from foresift.studies.surrogate_analysis import (
+    LEAST_PAIRS,
     SCORE_OF,
     Grid,
     ceiling,
     grid,
+    mean_gains,
     predictions,
     random_scores,
     rankings,
@@ -132,10 +137,29 @@ def counts_table(table: Table) -> str:
 
 
 def spread_table(table: Table) -> str:
-    """Mean, spread and coefficient of variation of the entropy, and how good the model was."""
+    """Mean, spread and variation of the entropy, what each model was worth as a surrogate, how these go together."""
     found = spreads(table)
-    rows = [[f"`{s.model}`", f"{s.mean:.3f}", f"{s.std:.3f}", f"{s.variation:.2f}"] for s in found]
-    return markdown_table(["model", "mean entropy (nats)", "standard deviation", "variation"], rows)
+    choosing = [strategy for strategy in table.protocol.strategies if strategy != TRUE_LOSS]
+    worth = {strategy: mean_gains(grid(table, strategy)) for strategy in choosing}
+    head = ["model", "mean entropy (nats)", "standard deviation", "variation", *(f"gain by {s} (pp)" for s in choosing)]
+    rows = [
+        [
+            f"`{s.model}`",
+            f"{s.mean:.3f}",
+            f"{s.std:.3f}",
+            f"{s.variation:.2f}",
+            *(f"{worth[one][s.model]:+.2f}" if s.model in worth[one] else "-" for one in choosing),
+        ]
+        for s in found
+    ]
+    for name, values in (("mean", "mean"), ("standard deviation", "std"), ("variation", "variation")):
+        cells = []
+        for strategy in choosing:
+            pairs = [(getattr(s, values), worth[strategy][s.model]) for s in found if s.model in worth[strategy]]
+            enough = len(pairs) >= LEAST_PAIRS
+            cells.append(f"{rank_correlation(*np.array(pairs).T):+.2f}" if enough else "-")
+        rows.append([f"rank correlation with the {name}", "", "", "", *cells])
+    return markdown_table(head, rows)
 
 
 def ranking_section(table: Table, strategy: str) -> str:
@@ -263,8 +287,8 @@ def _cell(made: Grid, top: Grid | None, pair: Pair) -> str:
 
 
 def _gain_of(made: Grid, surrogate: str) -> str:
-    gains = [made.gain(pair) for pair in made.pairs() if pair[0] == surrogate]
-    return f"{fmean(gains):+.2f}" if gains else "-"
+    gains = mean_gains(made)
+    return f"{gains[surrogate]:+.2f}" if surrogate in gains else "-"
 
 
 def _mean(values: Sequence[float]) -> str:

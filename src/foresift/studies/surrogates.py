@@ -18,7 +18,7 @@ from pathlib import Path
 from foresift.core.protocols import Progress, Silent
 from foresift.studies.surrogate_bench_of import bench_of
 from foresift.studies.surrogate_cells import CELLS, Cells, Pilot, Probe, Training
-from foresift.studies.surrogate_protocol import RANDOM, Protocol
+from foresift.studies.surrogate_protocol import Protocol
 
 POLL_S = 1.0
 Pair = tuple[str, str]
@@ -96,14 +96,11 @@ def run(
 
 
 def cells_of(protocol: Protocol) -> int:
-    """Cells of one seed, as far as they can be counted before: choices, trainings, probes and pilots."""
-    choosers, models, strategies = len(protocol.choosers), len(protocol.models), len(protocol.strategies)
-    choices = protocol.cycles * (1 + choosers * strategies)
-    trainings = models * (1 + choosers * strategies) + (protocol.cycles - 1) * (
-        choosers * strategies + models * protocol.curves
-    )
-    pilots = protocol.pilots * choosers * models * len(piloted(protocol))
-    return choices + trainings + models + pilots
+    """Choices, trainings and rehearsals of one seed, probes left out."""
+    chains, models = len(protocol.choosers) * len(protocol.strategies), len(protocol.models)
+    choices = protocol.cycles * (1 + chains)
+    trainings = models * (protocol.cycles if protocol.curves else 1) + chains * (protocol.cycles + models)
+    return choices + trainings + protocol.pilots * len(piloted(protocol)) * len(protocol.choosers) * models
 
 
 def piloted(protocol: Protocol) -> tuple[str, ...]:
@@ -115,7 +112,7 @@ def run_seed(cells: Cells, seed: int) -> SeedResults:
     """Everything of one seed."""
     protocol, before = cells.protocol, cells.trained
     models, cycles = protocol.models, range(protocol.cycles) if protocol.curves else [protocol.cycles - 1]
-    drawn = cells.choices(RANDOM, "", seed)
+    drawn = cells.drawn(seed)
     random = {model: [cells.training(model, drawn[cycle], seed) for cycle in cycles] for model in models}
     inherited: dict[str, dict[Pair, Training]] = {name: {} for name in protocol.strategies}
     curves: dict[str, dict[str, Sequence[float]]] = {name: {} for name in protocol.strategies}
@@ -164,7 +161,7 @@ def _in_processes(
     folder: Path, protocol: Protocol, data: Path | None, workers: int, told: Progress
 ) -> list[SeedResults]:
     """Each seed in a process; what is decoded or embedded lies in the folder already."""
-    seen = 0
+    seen, total = 0, protocol.seeds * cells_of(protocol)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
         jobs = [processes.submit(_seed_alone, folder, protocol, data, seed) for seed in protocol.every_seed]
         waiting: set[Future[SeedResults]] = set(jobs)
@@ -173,7 +170,7 @@ def _in_processes(
             done, waiting = wait(waiting, timeout=POLL_S, return_when=FIRST_COMPLETED)
             for job in done:
                 job.result()  # an error ends the study now, not when the others have finished
-            now = _files(folder) - start
+            now = min(_files(folder) - start, total)
             told.advance(now - seen)
             seen = now
     return [job.result() for job in jobs]
