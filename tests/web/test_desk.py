@@ -20,6 +20,8 @@ CLASSES = ("cat", "dog")
 class Memory:
     """A board without a disk; it can be told to fail."""
 
+    takes_back = True
+
     def __init__(self, n: int) -> None:
         self.said = [""] * n
         self.full = False

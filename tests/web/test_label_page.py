@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import pytest
 from PIL import Image
 
-from commands import start
+from commands import command, start
 from foresift.app.pool_selection import Request, select_from_pool
 from foresift.app.workspace import Workspace
 from foresift.sources.labels import read_labels
+from run_files import write_run
 
 DIGITS = ",".join("0123456789")
 
@@ -88,7 +89,7 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def served(selection: Path, home: Path, *options: object) -> Iterator[Server]:
+def served(selection: object, home: Path, *options: object) -> Iterator[Server]:
     line = ["label", selection, "--no-browser", *options]
     if "--port" not in options:
         line += ["--port", free_port()]
@@ -317,3 +318,27 @@ def test_a_label_that_can_not_be_written_is_said_and_not_counted(
         press(tab, "2", then=2)
         assert read_labels(copy).labels[:3] == ("1", "2", "")
     assert not any(read_labels(chosen).labels)
+
+
+def test_a_run_waits_for_a_person_and_goes_on(tab: Any, digit_files: Path, home: Path, tmp_path: Path) -> None:
+    file = write_run(tmp_path, digit_files / "test", oracle="people", rounds=2, budget=4)
+    told = command("run", file, "--json", home=home).json
+    assert told["state"] == "waiting"
+    assert f"foresift label {told['run']}/1" in told["reason"]
+    with served(f"{told['run']}/1", home, "--annotator", "Ann") as server:
+        tab.goto(server.url)
+        shows(tab, 0)
+        press(tab, "0", then=1)
+        press(tab, "1", then=2)
+        press(tab, "u", then=1)
+        assert "stands until" in tab.locator(".notice").text_content()
+        press(tab, "2", then=2)
+        press(tab, "Space", then=3)
+        press(tab, "3", then=4)
+        assert f"foresift runs resume {told['run']}" in tab.locator(".next code").text_content()
+        assert "4 of 4 answered" in server.stop()
+    listed = command("labels", "list", "--run", told["run"], "--json", home=home).json["labels"]
+    assert [one["value"] for one in listed] == ["0", "2", "cannot-tell", "3"]
+    after = command("runs", "resume", told["run"], "--json", home=home).json
+    assert [one["state"] for one in after["rounds"]] == ["done", "labeling"]
+    assert after["rounds"][0]["labels"] == 3

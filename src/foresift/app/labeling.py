@@ -23,6 +23,10 @@ from foresift.stores.sheets import LabelSheet
 class Board(Protocol):
     """Where the answers of one person stand; each is kept before ``put`` returns."""
 
+    @property
+    def takes_back(self) -> bool:
+        """Whether ``put`` with "" makes an answered image open again."""
+
     def answers(self) -> Sequence[str]:
         """(n,) what stands now, whoever said it; "" = open."""
 

@@ -69,6 +69,11 @@ class LabelSheet:
         if not os.access(self.path.parent, os.W_OK):
             raise StoreError(f"can't write {path}: the folder {self.path.parent} can't be written")
 
+    @property
+    def takes_back(self) -> bool:
+        """A label can be taken away again: putting "" leaves the cell empty."""
+        return True
+
     def __len__(self) -> int:
         return len(self._labels)
 

@@ -142,8 +142,10 @@ class Seat:
         """Take the last answer of this tab back and show its image."""
         if not self.session.done:
             self._say("nothing to undo in this tab; the left arrow goes back to earlier images")
-            return
-        if self._put(self.session.done[-1].inverse) is not None:
+        elif not self.session.done[-1].before and not self.desk.labeling.board.takes_back:
+            self._say("the answer stands until you give another one")
+            self._go(self.session.undone())
+        elif self._put(self.session.done[-1].inverse) is not None:
             self._go(self.session.undone())
 
     def move(self, step: int) -> None:
