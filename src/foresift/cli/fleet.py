@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from foresift.cli.options import Engine, Home, Json, Strict
-from foresift.cli.output import emit_json, note, notes_about_pool, quarantine_json, say
+from foresift.cli.options import Engine, Home, Json, PoolArgument, Seed, Strict
+from foresift.cli.output import emit_json, note, notes_about_pool, percent, quarantine_json, say, table
 from foresift.cli.progress import progress
 
 app = typer.Typer(help="Let deployed models choose what devices upload.", no_args_is_help=True)
@@ -141,6 +141,59 @@ def collect(
             say(f"pool: {pool}")
     if refused:
         raise typer.Exit(1)
+
+
+@app.command()
+def simulate(
+    pool: PoolArgument,
+    model: Annotated[str, typer.Option("--model", help="A generation folder or id.")],
+    score: Annotated[
+        str, typer.Option("--score", "--strategy", help="margin, entropy, least-confidence or ratio.")
+    ] = "margin",
+    devices: Annotated[int, typer.Option(min=1, help="That share the pool's images.")] = 5,
+    days: Annotated[int, typer.Option(min=1, help="Of uneven lengths.")] = 5,
+    quota_per_day: Annotated[int, _Quota] = 100,
+    seed: Seed = 0,
+    engine: Engine = "auto",
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Play a pool to a fleet in drifting order; compare with random uploads and hindsight at equal bandwidth."""
+    from foresift.app.fleet_simulating import FleetTrial, simulate_fleet
+    from foresift.app.passes import PassOptions
+    from foresift.app.workspace import Workspace
+
+    trial = FleetTrial(
+        pool=pool,
+        model=model,
+        score=score,
+        devices=devices,
+        days=days,
+        quota_per_day=quota_per_day,
+        seed=seed,
+        options=PassOptions(engine=engine, progress=progress(quiet=as_json)),
+    )
+    done = simulate_fleet(Workspace.open(home), trial)
+    if as_json:
+        emit_json(asdict(done))
+        return
+    rows = [
+        {
+            "uploads": one.way,
+            "frames": f"{one.uploaded:,}",
+            f"mean {done.score}": f"{one.mean_score:.4f}",
+            "of hindsight's": percent(one.of_hindsight),
+            "wrong by the model": percent(one.wrong),
+        }
+        for one in done.ways
+    ]
+    table(rows, list(rows[0]))
+    say(
+        f"{done.devices} devices, {done.days} days of {done.shortest_day:,} to {done.longest_day:,} frames: at most "
+        f"{percent(done.largest_deviation)} off the budget of {done.quota_per_day:,} a day, above it on "
+        f"{done.over_budget} days; {percent(done.at_once)} sent at once; {percent(done.recovered)} of the gap between "
+        "random and hindsight closed"
+    )
 
 
 GROUPS = {"fleet": app}

@@ -14,6 +14,7 @@ import typer
 from foresift.cli import (
     backups,
     demo,
+    drift,
     embedding,
     fleet,
     hardware,
@@ -52,6 +53,7 @@ for _command in (
     *backups.COMMANDS,
     *hardware.COMMANDS,
     *suitability.COMMANDS,
+    *drift.COMMANDS,
     *runs.COMMANDS,
     *service.COMMANDS,
 ):
