@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -40,7 +41,9 @@ recipe: {{epochs: {epochs}, batch_size: 32, optimizer: adamw, lr: 0.01, precisio
 """
 VICTIMS = ("worker", "worker", "child", "both")
 """Who is killed; the worker twice as often, because its death leaves the most behind."""
-KILLS_A_RUN = 8
+KILLS_A_RUN = 10
+LIFE = 0.4
+"""Of an undisturbed run's time: the longest that a worker lives."""
 
 
 @dataclass(frozen=True)
@@ -84,23 +87,27 @@ class Bench:
         return ended(home, json.loads(out))
 
     def disturb(self, home: Path, lives: Iterator[tuple[float, str]]) -> Counter[str]:
-        """Start the run again and again, and kill it after each life; how often that hit something."""
+        """Start the run as often as it is killed, each time after a life of its own; what was hit how often."""
         hits: Counter[str] = Counter()
+        running = self.start(home)
         for seconds, victim in lives:
-            with self.start(home) as running:
-                try:
-                    running.wait(timeout=seconds)
-                    return hits  # it was faster
-                except subprocess.TimeoutExpired:
-                    hits[_kill(running, victim)] += 1
-                if victim != "child":
-                    running.wait()
-                    continue
-                running.wait(timeout=600)  # the worker lives on and starts another child
-                if running.returncode:
-                    raise RuntimeError(f"the worker did not outlive its child: {running.communicate()}")
-                return hits
+            if _ends(running, within_s=seconds):
+                return hits  # it was faster
+            hits[_kill(running, victim)] += 1
+            if victim != "child":
+                running.communicate()
+                running = self.start(home)
+        running.communicate()
         return hits
+
+
+def _ends(running: subprocess.Popen[str], *, within_s: float) -> bool:
+    """Whether a process ends by itself in that time."""
+    try:
+        running.wait(timeout=within_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def database(home: Path) -> str:
@@ -147,7 +154,8 @@ def _kill(running: subprocess.Popen[str], victim: str) -> str:
     children = psutil.Process(running.pid).children()
     if victim in ("child", "both"):
         for child in children:
-            os.kill(child.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
     if victim != "child":
         running.kill()
     return victim if children or victim == "worker" else "worker"
@@ -172,7 +180,7 @@ def main() -> None:
             number += 1
             home = bench.folder / f"killed-{number}"
             few = min(KILLS_A_RUN, asked.kills - hits.total())
-            lives = ((rng.uniform(0.2, whole), rng.choice(VICTIMS)) for _ in range(few))
+            lives = ((rng.uniform(0.2, LIFE * whole), rng.choice(VICTIMS)) for _ in range(few))
             hits += bench.disturb(home, lives)
             same = bench.finish(home) == expected
             print(f"run {number}: {hits.total()} kills so far {dict(hits)}, {'the same' if same else 'DIFFERENT'}")
