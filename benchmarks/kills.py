@@ -165,11 +165,13 @@ def main() -> None:
     """Kill runs until there were enough kills; exit code 1 if one ends otherwise."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
     asked = parser.parse_args()
     rng = random.Random(asked.seed)
     with tempfile.TemporaryDirectory() as place:
-        bench = Bench.at(Path(place))
+        bench = Bench.at(Path(place), rounds=asked.rounds, epochs=asked.epochs)
         began = time.perf_counter()
         expected = bench.finish(bench.folder / "undisturbed")
         whole = time.perf_counter() - began

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -45,6 +46,7 @@ class Child:
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._complaints: list[str] = []
+        self._readers: list[threading.Thread] = []
 
     def __enter__(self) -> Child:
         """Nothing is started yet."""
@@ -100,12 +102,20 @@ class Child:
         process, self._process = self._process, None
         if process is None:
             return
-        process.kill()
-        process.wait()
+        self._bury(process)
+
+    def _bury(self, process: subprocess.Popen[str]) -> int:
+        """Kill it and whatever it started, hear it out and let go of it; its exit code."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own
+        code = process.wait()
+        for reader in self._readers:
+            reader.join()
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+        return code
 
     def _send(self, line: str) -> None:
         if self._process is None or self._process.poll() is not None:
@@ -130,9 +140,10 @@ class Child:
         except OSError as error:
             raise StoreError(f"can't start a process for the work: {error.strerror or error}") from None
         self._lines, self._complaints = queue.Queue(), []
-        for pipe, take in ((self._process.stdout, self._lines.put), (self._process.stderr, self._complain)):
-            assert pipe is not None  # noqa: S101 - a pipe
-            threading.Thread(target=_pump, args=(pipe, take), daemon=True).start()
+        takers = ((self._process.stdout, self._lines.put), (self._process.stderr, self._complain))
+        self._readers = [threading.Thread(target=_pump, args=each, daemon=True) for each in takers]
+        for reader in self._readers:
+            reader.start()
 
     def _complain(self, line: str | None) -> None:
         if line is not None:
@@ -140,18 +151,17 @@ class Child:
 
     def _obituary(self, task: str) -> str:
         process, self._process = self._process, None
-        code = process.wait() if process is not None else 0
+        code = 0 if process is None else self._bury(process)
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         said = next((line for line in reversed(self._complaints) if line), "")
         why = " (out of memory?)" if code == -signal.SIGKILL else ""
         return f"the process that did {task} {how}{why}" + (f": {said}" if said else "")
 
 
-def _pump(pipe: IO[str], take: Callable[[str | None], None]) -> None:
+def _pump(pipe: IO[str] | None, take: Callable[[str | None], None]) -> None:
     """Hand on every line, then None."""
-    with contextlib.suppress(ValueError, OSError):  # closed while it was read
-        for line in pipe:
-            take(line)
+    for line in pipe or ():
+        take(line)
     take(None)
 
 
