@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 LABEL_STUDIO ?= .label-studio
 LABEL_STUDIO_STAMP := $(LABEL_STUDIO)/.installed
 
-.PHONY: help demo test check label-studio format docs bench bench-strategies study-strategies install clean
+.PHONY: help demo test check label-studio format docs bench bench-strategies bench-kills study-strategies install clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -52,6 +52,9 @@ bench: $(STAMP)  ## speed and memory, each against a stated limit, in one run (a
 
 bench-strategies: $(STAMP)  ## every strategy against its peers, and at a million rows (hours)
 	$(BIN)/python -m benchmarks.strategies
+
+bench-kills: $(STAMP)  ## runs killed with -9 at 50 random moments end as if undisturbed (a quarter of an hour)
+	$(BIN)/python -m benchmarks.kills
 
 study-strategies: $(STAMP)  ## every strategy against random on CIFAR-10 and Caltech-101 (under three hours)
 	$(BIN)/foresift study strategies --out study-strategies

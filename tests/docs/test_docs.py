@@ -76,6 +76,13 @@ def test_the_backup_runs_as_it_is_printed(tmp_path: Path) -> None:
     assert (tmp_path / "restored" / "foresift.sqlite").is_file()
 
 
+def test_runs_that_wait_for_people_go_on_as_it_is_printed(tmp_path: Path) -> None:
+    script = "\n".join(["set -eu", *blocks(ROOT / "docs" / "how-to" / "run-for-weeks.md", "sh")])
+    run(["bash"], tmp_path, script)
+    states = [one.name for one in (tmp_path / "home" / "inbox").glob("*/round-2.csv")]
+    assert states == ["round-2.csv"], "the second round waits for people"
+
+
 @pytest.mark.parametrize(
     "page",
     [
