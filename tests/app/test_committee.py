@@ -111,6 +111,7 @@ def test_logits_of_several_models_are_their_consensus(small: Path, models: list[
     entropy = dict(zip(ids, -(mean * np.log(mean)).sum(axis=1), strict=True))
     rows = answer.json["selected"]
     np.testing.assert_allclose([row["score"] for row in rows], [entropy[row["id"]] for row in rows], rtol=1e-4)
+    assert [row["id"] for row in rows] == sorted(ids, key=lambda sample: (-entropy[sample], sample))[:6]
     np.testing.assert_allclose([row["score"] for row in rows], sorted(entropy.values())[:-7:-1], rtol=1e-4)
 
 
@@ -233,6 +234,30 @@ def test_one_model_with_dropout_is_an_ensemble_of_as_many_draws_as_asked(
     assert select(small, [dropped], "--draws", 5, "--json", home=home).json["inferred"] == 0
     assert select(small, [dropped], "--draws", 6, "--json", home=home).json["inferred"] == 40
     assert command("replay", out, home=home).code == 0
+
+
+def test_strategies_of_joint_logits_take_dropout_passes_too(
+    small: Path, dropped: Path, home: Path, tmp_path: Path
+) -> None:
+    out, strategy = tmp_path / "picked.csv", "batch-bald:samples=64"
+    first = select(small, [dropped], "--draws", 4, "--out", out, "--json", strategy=strategy, home=home)
+    assert first.code == 0, first.err
+    assert first.json["receipt"]["producers"]["member-logits"]["stage"] == "member-logits:draws=4,dropout_seed=0"
+    assert command("replay", out, home=home).code == 0
+
+
+def test_a_head_that_was_fitted_without_dropout_says_so(
+    dropped: Path, digit_files: Path, home: Path, tmp_path: Path
+) -> None:
+    import foresift
+
+    given = ("--model", dropped, "--train", "head", "--out", tmp_path / "headed", "--json")
+    record = command("train", digit_files / "test", *given, home=home).json
+    assert record["architecture"] == "mlp:8"
+    before, after = (foresift.predict(digit_files / "test", one, home=home) for one in (dropped, tmp_path / "headed"))
+    np.testing.assert_array_equal(before.column("embeddings"), after.column("embeddings"))
+    answer = command("predict", digit_files / "test", "--model", tmp_path / "headed", "--json", home=home)
+    assert answer.json["inferred"] == 0
 
 
 def test_dropout_passes_that_the_store_lost_come_back_by_the_command_that_replay_names(

@@ -104,11 +104,11 @@ def test_what_build_up_adds_is_what_the_ensemble_finds_most_informative(
 
 def _held_out(data: Path, home: Path) -> set[str]:
     from foresift.app.pools import open_pool
+    from foresift.app.run_pools import fifth
     from foresift.app.workspace import Workspace
-    from foresift.cycle.search import held_out_rows
 
     pool = open_pool(Workspace.open(home), data)
-    return set(pool.ids[held_out_rows(pool.ids, pool.codes)].tolist())
+    return set(pool.ids[fifth(pool)].tolist())
 
 
 def test_nothing_that_is_held_out_is_ever_taken(labeled: Path, home: Path, tmp_path: Path) -> None:

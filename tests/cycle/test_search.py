@@ -14,7 +14,6 @@ from foresift.cycle.search import (
     check_outliers,
     counts_of,
     doubled,
-    held_out_rows,
     random_rows,
     scheme_of,
     start_count,
@@ -67,18 +66,6 @@ def test_a_larger_random_part_holds_the_smaller_one(n: int, seed: int, data: st.
     few, many = random_rows(n, small, seed=seed), random_rows(n, large, seed=seed)
     assert len(np.unique(few)) == small
     assert set(few.tolist()) <= set(many.tolist())
-
-
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=80), st.randoms(use_true_random=False))
-def test_a_fifth_of_each_class_is_held_out_by_id_alone(codes: list[int], chance: object) -> None:
-    ids = np.array([f"sample-{number:03d}" for number in range(len(codes))])
-    held = held_out_rows(ids, np.array(codes))
-    for code in set(codes):
-        assert held[np.array(codes) == code].sum() == round(codes.count(code) / 5)
-    order = np.arange(len(codes))
-    chance.shuffle(order)  # type: ignore[attr-defined]
-    again = held_out_rows(ids[order], np.array(codes)[order])
-    assert set(ids[held].tolist()) == set(ids[order][again].tolist())
 
 
 def test_what_reads_every_label_is_refused_where_some_are_missing() -> None:

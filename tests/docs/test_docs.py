@@ -54,6 +54,13 @@ def test_the_start_without_labels_runs_as_it_is_printed(tmp_path: Path) -> None:
     assert "labels" in ran[1]["why"] or "balanced accuracy" in ran[1]["why"]
 
 
+def test_the_ensembles_run_as_they_are_printed(tmp_path: Path) -> None:
+    script = "\n".join(["set -eu", *blocks(ROOT / "docs" / "how-to" / "ensembles.md", "sh")])
+    run(["bash"], tmp_path, script)
+    assert len(json.loads((tmp_path / "four" / "ensemble.json").read_text())["members"]) == 4
+    assert (tmp_path / "all.npz").is_file()
+
+
 def test_the_search_runs_as_it_is_printed(tmp_path: Path) -> None:
     script = "\n".join(["set -eu", *blocks(ROOT / "docs" / "how-to" / "search-a-training-set.md", "sh")])
     run(["bash"], tmp_path, script)

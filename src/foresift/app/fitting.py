@@ -30,7 +30,7 @@ from foresift.stores.subsets import read_subset
 try:
     from foresift.models import head_logits, replace_head, require_linear_head, save_generation, with_loss_prediction
     from foresift.models.loss_prediction import PART as LOSS_PREDICTION
-    from foresift.models.registry import pretrained_head_is_kept
+    from foresift.models.registry import pretrained_head_is_kept, split_dropout
     from foresift.training import ArrayImages, Recipe, evaluate, fit_head
     from foresift.training import train as train_network
     from foresift.training.checkpoints import kept_epochs
@@ -112,7 +112,8 @@ def _train_head(workspace: Workspace, pool: Pool, request: TrainRequest, start: 
         val = _embedded(workspace, held_out, frozen, start.classes, options)
     quarantined = _distinct(*seen.quarantined, *(() if val is None else val.quarantined))
     notes = _notes(pool, start)
-    architecture = start.architecture.partition("+")[0] + ("" if recipe.head == "linear" else f"+{recipe.head}")
+    bare, _ = split_dropout(start.architecture.partition("+")[0])  # a head is fitted whole, nothing of it is dropped
+    architecture = bare + ("" if recipe.head == "linear" else f"+{recipe.head}")
     headed = replace(start, architecture=architecture, parent=backbone)
     record = _record(request, headed, seen.pool, recipe, val=None if val is None else val.pool)
     if (known := held(workspace, request.out, record)) is not None:

@@ -49,7 +49,7 @@ class Model:
         """Digest of what the stage depends on."""
         record = self.generation
         body = record.backbone if self.stage == BACKBONE else record.weights
-        return digest_value([record.architecture.split("+")[0], body, list(record.probe)])
+        return digest_value([record.body, body, list(record.probe)])
 
     @property
     def whole_key(self) -> str:

@@ -20,6 +20,7 @@ from foresift.app.ensembles import open_members
 from foresift.app.models import Model
 from foresift.app.passes import PassOptions
 from foresift.app.pools import open_pool, relabeled
+from foresift.app.run_pools import fifth
 from foresift.app.search_file import SearchRequest
 from foresift.app.training import TrainRequest, train
 from foresift.app.workspace import Workspace
@@ -28,7 +29,7 @@ from foresift.core.predictions import Predictions
 from foresift.core.protocols import Progress, Silent
 from foresift.core.samples import Pool
 from foresift.core.subsets import Subset, hash_of
-from foresift.cycle.search import check_legal, check_outliers, counts_of, held_out_rows, random_rows, start_count
+from foresift.cycle.search import check_legal, check_outliers, counts_of, random_rows, start_count
 from foresift.selection.candidates import model_columns
 from foresift.stores.files import locked, read_json, write_json
 from foresift.stores.generations import is_generation, read_generation
@@ -176,7 +177,7 @@ def _check_labels(pool: Pool, unlabeled: int) -> None:
 def _parted(workspace: Workspace, whole: Pool, request: SearchRequest, progress: Progress) -> tuple[Pool, Pool]:
     """What may be taken and what is measured on; never a sample in both."""
     if request.evaluation is None:
-        held = held_out_rows(whole.ids, whole.codes)
+        held = fifth(whole)
         if not held.any() or held.all():
             raise DataError(f"{whole.name} is too small to hold out a fifth of it; name a folder as evaluation")
         return whole.take(~held), whole.take(held)

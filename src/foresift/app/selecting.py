@@ -12,11 +12,13 @@ import numpy.typing as npt
 from foresift.app.fitted import fitted_passes, with_fitted
 from foresift.core.arrays import frozen
 from foresift.core.errors import BudgetError, NonFiniteError, UsageError
+from foresift.core.members import Members
 from foresift.core.predictions import POOL, Column, Predictions
 from foresift.core.queries import Scores, Selection
 from foresift.scores import SCORES
 from foresift.selection.candidates import LABEL_NEEDS, Codes, class_codes
 from foresift.selection.guards import Guards
+from foresift.selection.registry import split_stages
 from foresift.strategies import Strategy, parse
 
 
@@ -60,6 +62,7 @@ def select(
             f"expected Predictions, got {came}; make them with foresift.Predictions.from_arrays or predict"
         )
     chosen = parse(strategy) if isinstance(strategy, str) else strategy
+    _check_several(split_stages(chosen.name), predictions)
     limits = Guards.of(guards)
     labeled = list(labeled)
     missing = fitted_passes(chosen, have=predictions.columns)
@@ -109,12 +112,28 @@ def score(predictions: Predictions, name: str, *, labels: Codes | None = None) -
         NonFiniteError: a value is NaN or infinite; names the sample.
     """
     chosen = SCORES.get(name)
+    _check_several([chosen.name], predictions)
     values = chosen(*(_column(predictions, need, labels) for need in chosen.needs))
     finite = np.isfinite(values)
     if not finite.all():
         sample = predictions.sample_ids[int(np.argmin(finite))]
         raise NonFiniteError(f"{chosen.name} of sample {str(sample)!r} is not a finite number")
     return Scores(sample_ids=predictions.sample_ids, values=values, name=chosen.name)
+
+
+def _check_several(names: Iterable[str], predictions: Predictions) -> None:
+    """Refuse to rank by disagreement where a single member has spoken.
+
+    Raises:
+        UsageError: names the score.
+    """
+    if "members" not in predictions.columns or Members(predictions.column("members")).counts.max(initial=0) != 1:
+        return
+    for name in (spec.partition(":")[0] for spec in names):
+        if name in SCORES and SCORES.get(name).several:
+            raise UsageError(
+                f"one member agrees with itself about everything: {name} needs member_logits of two or more"
+            )
 
 
 def _column(predictions: Predictions, need: str, labels: Codes | None) -> npt.NDArray[Any]:

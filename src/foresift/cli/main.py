@@ -16,6 +16,7 @@ from foresift.cli import (
     demo,
     drift,
     embedding,
+    ensemble,
     fleet,
     hardware,
     inspect,
@@ -58,7 +59,14 @@ for _command in (
     *service.COMMANDS,
 ):
     app.command()(_command)
-for _name, _group in {**labels.GROUPS, **study.GROUPS, **runs.GROUPS, **fleet.GROUPS, **service.GROUPS}.items():
+for _name, _group in {
+    **ensemble.GROUPS,
+    **labels.GROUPS,
+    **study.GROUPS,
+    **runs.GROUPS,
+    **fleet.GROUPS,
+    **service.GROUPS,
+}.items():
     app.add_typer(_group, name=_name)
 
 

@@ -8,7 +8,7 @@ HOW_TO_GET = {
     "logits": "predict with a model, or give logits to Predictions.from_arrays",
     "embeddings": "predict with a model, or give embeddings to Predictions.from_arrays",
     "members": "select POOL with several --model, --checkpoints, or one model with dropout; or give member_logits",
-    "member-logits": "select POOL with several --model, or --checkpoints; or give member_logits",
+    "member-logits": "as members, by select POOL; or give member_logits",
     "groups": "give a manifest or a predictions file with a column group, or groups= in Python",
     "flip-distance": "select POOL --model DIR makes it, with gradients of the model",
     "deviations": "select POOL --model DIR makes it, with noise on the model's weights",

@@ -117,7 +117,7 @@ class Spoken:
         return cls(sample_ids=sample_ids, state=state, members=(), classes=tuple(classes))
 
     def heard(self, member: str, logits: Logits) -> Spoken:
-        """With one more member; its state is this one's, changed in place unless it is read-only.
+        """With one more member; this one stays as it is.
 
         Args:
             member: its digest.
@@ -127,8 +127,7 @@ class Spoken:
         """
         if member in self.members:
             raise UsageError(f"member {member[:12]} has spoken already; it would count twice")
-        state = add(self.state if self.state.flags.writeable else self.state.copy(), logits)
-        return self._with(state=state, members=(*self.members, member))
+        return self._with(state=add(self.state.copy(), logits), members=(*self.members, member))
 
     def merged(self, other: Spoken) -> Spoken:
         """Both parts as one: further members of the same samples, or further samples of the same members.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -101,6 +102,11 @@ class Generation:
     def id(self) -> str:
         """Content digest of the record, weights digest included."""
         return digest_value(self.to_dict())
+
+    @property
+    def body(self) -> str:
+        """The architecture below the head; dropout before the last layer changes nothing of it."""
+        return re.sub(r"[:,]dropout=.*", "", self.architecture.partition("+")[0])
 
     @property
     def has_head(self) -> bool:

@@ -16,17 +16,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from foresift.core.arrays import Ids, Rows
-from foresift.core.digests import digest_value
+from foresift.core.arrays import Rows
 from foresift.core.errors import LabelError, UnknownNameError, UsageError
-
-HELD_OUT = 5
-"""One sample in so many is for evaluation, where no folder is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,24 +146,6 @@ def check_outliers(outliers: float, *, n: int, sizes: Sequence[int]) -> int:
 def random_rows(n: int, count: int, *, seed: int) -> Rows:
     """(count,) distinct ascending rows of n, by chance; more of them for the same seed contain fewer."""
     return np.sort(np.random.default_rng([seed, n]).permutation(n)[:count])
-
-
-def held_out_rows(ids: Ids, codes: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
-    """(n,) which samples are for evaluation: a fifth of each class, chosen by id alone.
-
-    The same whatever else is in the pool, up to one sample a class, and in whatever order.
-
-    Args:
-        ids: (n,) distinct.
-        codes: (n,) classes.
-    """
-    lots = np.array([digest_value(sample) for sample in map(str, ids.tolist())])
-    held = np.zeros(len(ids), dtype=bool)
-    for code in np.unique(codes).tolist():
-        rows = np.flatnonzero(codes == code)
-        drawn = rows[np.argsort(lots[rows], kind="stable")]
-        held[drawn[: round(len(rows) / HELD_OUT)]] = True
-    return held
 
 
 def _count(size: float, n: int) -> int:

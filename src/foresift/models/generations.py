@@ -23,7 +23,7 @@ from foresift.core.generations import CHECKPOINTS, Generation, Transform
 from foresift.core.segmentation import SegmentationGeneration
 from foresift.models import weights
 from foresift.models.embedding import MlpHead, embedding_width, head_paths, logits_width, mlp_head, replace_head
-from foresift.models.registry import CUSTOM, assemble, canonical, spec_width, split
+from foresift.models.registry import CUSTOM, assemble, canonical, spec_width, split, split_dropout
 
 WEIGHTS_FILE = "model.safetensors"
 RECORD_FILE = "generation.json"
@@ -180,7 +180,7 @@ def _check_probe(network: nn.Module, generation: Generation) -> None:
 def backbone_digest(network: nn.Module, *, architecture: str) -> str:
     """Digest of all tensors but the head's, and of the backbone's name: equal ones share stored embeddings."""
     head = tuple(f"{path}." for path in head_paths(network))
-    hasher = hashlib.sha256(split(_checked_name(architecture))[0].encode())
+    hasher = hashlib.sha256(split_dropout(split(_checked_name(architecture))[0])[0].encode())
     for name, value in sorted(network.state_dict().items()):
         if name.startswith(head):
             continue

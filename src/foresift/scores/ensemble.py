@@ -42,6 +42,7 @@ def predictive_entropy(members: State) -> Values:
     aliases=("bald", "BALDDropout"),
     cite=f"{CHITTA}; Houlsby et al. 2011",
     when="members that disagree because they lack data, not because images are ambiguous",
+    several=True,
 )
 def mutual_information(members: State) -> Values:
     """Predictive entropy less the members' mean entropy, within [0, min(H, log e)]: doubt by disagreement.
@@ -63,6 +64,7 @@ def mutual_information(members: State) -> Values:
     needs=("members",),
     cite=f"{CHITTA}; Freeman 1965",
     when="many members, votes to be trusted more than probabilities",
+    several=True,
 )
 def variation_ratios(members: State) -> Values:
     """Share of the members that do not vote for the class with most votes, within [0, 1 - 1/min(c, e)].
@@ -107,6 +109,7 @@ def error_count(members: State, truth: npt.NDArray[np.integer[Any]]) -> Values:
     aliases=("query-by-committee",),
     cite="Seung et al. 1992; Argamon-Engelson and Dagan 1999",
     when="a committee of any kind: how evenly its votes are split",
+    several=True,
 )
 def vote_entropy(members: State) -> Values:
     """Entropy of the members' votes over log min(c, e), within [0, 1]; one class or one member gives 0.
@@ -129,6 +132,7 @@ def vote_entropy(members: State) -> Values:
     aliases=("MeanSTD",),
     cite="Kampffmeyer et al. 2016; Kendall et al. 2017",
     when="members or dropout passes, a plain measure of their spread",
+    several=True,
 )
 def mean_std(members: State) -> Values:
     """Mean over classes of the standard deviation of the probability over members, within [0, 1/2].

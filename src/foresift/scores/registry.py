@@ -36,6 +36,8 @@ class Score:
     cite: str = ""
     when: str = ""
     """When to use it as a strategy, in one line."""
+    several: bool = False
+    """Whether it tells members apart, so that it says nothing about a single one."""
 
     def __call__(self, *columns: Array) -> Values:
         """(n,) values, higher = more informative.
@@ -85,6 +87,7 @@ def score(
     aliases: tuple[str, ...] = (),
     cite: str = "",
     when: str = "",
+    several: bool = False,
 ) -> Callable[[Formula], Score]:
     """Decorator that registers a formula as a score.
 
@@ -94,10 +97,11 @@ def score(
         aliases: other names, of the score and of its strategy.
         cite: the publication that defines it.
         when: when to use it as a strategy, in one line.
+        several: whether it tells members apart, so that it says nothing about a single one.
     """
 
     def register(formula: Formula) -> Score:
-        made = Score(name=name, needs=needs, formula=formula, aliases=aliases, cite=cite, when=when)
+        made = Score(name=name, needs=needs, formula=formula, aliases=aliases, cite=cite, when=when, several=several)
         return SCORES.add(name, made, aliases=aliases)
 
     return register

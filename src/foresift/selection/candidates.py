@@ -156,7 +156,11 @@ def _truth(truth: Codes | None, predictions: Predictions, rows: Rows | None) -> 
     codes = codes if rows is None else codes[rows]
     if codes.size and codes.min() < 0:
         ids = predictions.sample_ids if rows is None else predictions.sample_ids[rows]
-        raise UsageError(f"truth of sample {str(ids[np.argmax(codes < 0)])!r} is unknown; give every class code")
+        raise UsageError(
+            f"this strategy needs the true class of every candidate, and sample {str(ids[np.argmax(codes < 0)])!r} has "
+            "none; on a pool that is not fully labeled take one that needs no truth (mutual-information, "
+            "variation-ratios, predictive-entropy)"
+        )
     return codes
 
 

@@ -66,7 +66,7 @@ def read_spoken(path: Path) -> Spoken:
     """
     with disk_errors(path):
         try:
-            with np.load(path, allow_pickle=False) as kept:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
                 about = json.loads(str(kept["about"]))
                 ids, state = kept["ids"], kept["state"]
             return Spoken(sample_ids=ids, state=state, members=tuple(about["members"]), classes=tuple(about["classes"]))

@@ -15,6 +15,7 @@ from foresift.core.arrays import Pixels
 from foresift.core.errors import DataError, UnknownNameError
 from foresift.core.generations import Transform
 from foresift.inference.transform import load
+from foresift.sources.digits import test_rows
 
 Codes = npt.NDArray[np.int64]
 
@@ -65,8 +66,12 @@ SOURCES = {
     "caltech101": Source(size=64, part=_caltech),
     "cifar10-50k": Source(size=32, part=_cifar(5_000, 1_000)),
     "cifar10-small": Source(size=32, part=_cifar(40, 30)),
+    "cifar100": Source(size=32, part=_cifar(500, 100)),
+    "imagenet-64": Source(size=64, part=_cifar(1_300, 50)),
 }
 """Name to source; the part before the hyphen is the archive's name."""
+DIGITS = "digits"
+"""The set that needs no archive."""
 
 
 def data_folder(given: Path | None) -> Path:
@@ -91,8 +96,10 @@ def image_set(name: str, folder: Path, *, cache: Path | None = None) -> ImageSet
         DataError: neither the archive nor the folder is there.
     Cost: the pixels in memory; reading CIFAR-10's archive takes some ten seconds.
     """
+    if name == DIGITS:
+        return _digits()
     if name not in SOURCES:
-        raise UnknownNameError("image set", name, SOURCES)
+        raise UnknownNameError("image set", name, (DIGITS, *SOURCES))
     kept = None if cache is None else cache / f"{name}.npz"
     if kept is not None and kept.exists():
         return _read(name, kept)
@@ -116,6 +123,26 @@ def scaled(pixels: Pixels, side: int) -> Pixels:
     cells = pixels.reshape(len(pixels), side, factor, side, factor, 3)
     means: Pixels = np.rint(cells.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8)
     return means
+
+
+def _digits() -> ImageSet:
+    """scikit-learn's digits, split as :func:`foresift.sources.digits.write_digits` does."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    pixels = np.repeat(grey[..., None], 3, axis=3)
+    codes = bunch.target.astype(np.int64)
+    test = test_rows(bunch.target)
+    return ImageSet(
+        name=DIGITS,
+        classes=tuple(map(str, range(10))),
+        pixels=pixels[~test],
+        codes=codes[~test],
+        test_pixels=pixels[test],
+        test_codes=codes[test],
+        transform=Transform(size=pixels.shape[1]),
+    )
 
 
 def _decode(name: str, folder: Path) -> ImageSet:

@@ -1,0 +1,42 @@
+"""``foresift study ensembles``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from textwrap import fill
+from typing import Annotated
+
+import typer
+
+from foresift.cli.options import Json
+from foresift.cli.output import emit_json, say
+from foresift.cli.progress import progress
+
+WIDTH = 100
+
+
+def ensembles(
+    out: Annotated[Path, typer.Option(help="Folder for the page, the picture and every finished cell.")] = Path(
+        "study-ensembles"
+    ),
+    data: Annotated[Path | None, typer.Option(help="Folder with cifar10.", show_default="$FORESIFT_DATA")] = None,
+    preset: Annotated[str, typer.Option(help="cpu, paper or smoke.")] = "cpu",
+    only: Annotated[list[str] | None, typer.Option(help="An image set of the preset; may be repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ensembles of checkpoints search for a training set: schemes, scores, members, transfer."""
+    from foresift.studies.ensemble_report import verdicts, write
+    from foresift.studies.ensembles import run
+
+    comparison = run(out, preset=preset, data=data, only=only or (), progress=progress(quiet=as_json))
+    files = write(comparison, out)
+    told = [verdict.sentence() for verdict in verdicts(comparison)]
+    if as_json:
+        emit_json({**asdict(comparison), "verdicts": told, "files": [str(file) for file in files]})
+        return
+    for sentence in told:
+        say(fill(sentence.replace("*", ""), WIDTH))
+    say(f"written after {comparison.seconds:.0f} s of work:")
+    for file in files:
+        say(f"  {file}")
