@@ -169,6 +169,24 @@ def test_other_architectures_learn_from_the_manifest_alone(labeled: Path, home: 
         assert len(record["classes"]) == 10
 
 
+def test_other_architectures_are_compared_on_random_found_and_all(labeled: Path, home: Path, tmp_path: Path) -> None:
+    wanted = {"models": ["cnn:4", "mlp:4"], "seeds": 2}
+    file = written(tmp_path, labeled, sizes=[0.25], recipe={"epochs": 2}, transfer=wanted)
+    rows = command("search", file, "--json", home=home).json["transfer"]
+    assert [row["model"] for row in rows] == ["cnn:4", "mlp:4"]
+    for row in rows:
+        assert all(len(row[name]["seeds"]) == 2 for name in ("random", "found", "full"))
+        assert row["gain"]["mean"] == pytest.approx(row["found"]["mean"] - row["random"]["mean"])
+        assert row["gap"]["mean"] == pytest.approx(row["found"]["mean"] - row["full"]["mean"])
+    folder = next((home / "searches").iterdir()) / "transfer"
+    labeled_in = [
+        json.loads((folder / "cnn-4" / f"{part}-0" / "generation.json").read_text())["data"]["labeled"]
+        for part in ("random", "found", "full")
+    ]
+    assert labeled_in == [40, 40, 160]
+    assert "cnn:4" in command("search", file, home=home).out
+
+
 def test_a_manifest_does_not_fit_other_data(labeled: Path, home: Path, tmp_path: Path, digit_files: Path) -> None:
     manifest = searched(written(tmp_path, labeled, sizes=[0.5]), home)[-1]["manifest"]
     given = ("--subset", manifest, "--model", "mlp:4", "--out", tmp_path / "gen")

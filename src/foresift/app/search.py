@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,12 +18,14 @@ import numpy.typing as npt
 
 from foresift.app.committee import check_columns, predict_together
 from foresift.app.ensembles import open_members
-from foresift.app.models import Model
+from foresift.app.models import Model, open_model
 from foresift.app.passes import PassOptions
 from foresift.app.pools import open_pool, relabeled
 from foresift.app.run_pools import fifth
 from foresift.app.search_file import SearchRequest
+from foresift.app.search_results import Found, Stage, stage_of
 from foresift.app.training import TrainRequest, train
+from foresift.app.transfer import FOUND, RANDOM, transfer
 from foresift.app.workspace import Workspace
 from foresift.core.errors import DataError, LabelError, UsageError
 from foresift.core.predictions import Predictions
@@ -38,41 +41,7 @@ from foresift.stores.subsets import read_subset, write_subset
 ENGINE = "torch"
 """The reference: neither a ranking nor an accuracy should depend on the machine's fastest engine."""
 RECORD, RESULT, SUBSET = "search.json", "result.json", "subset.json"
-START, ALL = "start", "all"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """A subset and how well models learn from it."""
-
-    size: int
-    share: float
-    """Of the samples that are not held out."""
-    manifest: str
-    accuracy: float
-    """Of the members' mean probability on the held-out samples, within [0, 1]."""
-    single: tuple[float, ...]
-    """Of the last epoch of each run alone."""
-    members: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A whole search."""
-
-    folder: Path
-    scheme: str
-    score: str
-    stages: tuple[Stage, ...]
-    trainable: int
-    held_out: int
-    notes: tuple[str, ...] = ()
-    resumed: bool = False
-    """Whether nothing was left to do."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return {**asdict(self), "folder": str(self.folder)}
+START, ALL, TRANSFER = "start", "all", "transfer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +81,13 @@ def search(
         finished = (folder / RESULT).is_file()
         if not finished:
             write_json(folder / RESULT, {"stages": [asdict(stage) for stage in _stages(ready)]})
-        stages = tuple(_stage_of(plain) for plain in read_json(folder / RESULT)["stages"])
+        stages = tuple(stage_of(plain) for plain in read_json(folder / RESULT)["stages"])
+        tried = transfer(
+            folder / TRANSFER,
+            request.transfer,
+            request.transfer_seeds,
+            partial(_tried, ready, Path(stages[-1].manifest)),
+        )
     return Found(
         folder=folder,
         scheme=request.scheme,
@@ -121,6 +96,7 @@ def search(
         trainable=len(ready.pool),
         held_out=len(ready.held),
         notes=(*ready.pool.notes, *map(str, ready.pool.conflicts)),
+        transfer=tried,
         resumed=finished,
     )
 
@@ -359,7 +335,29 @@ def _measured(search: _Search, name: str, subset: Subset, models: Sequence[Model
             members=len(models),
         )
         write_json(path, asdict(stage))
-    return _stage_of(read_json(path))
+    return stage_of(read_json(path))
+
+
+def _tried(search: _Search, found: Path, model: str, part: str, seed: int, out: Path) -> float:
+    """Accuracy of one architecture that learned from one part from scratch."""
+    request = search.request
+    count = read_subset(found).size if part == RANDOM else len(search.pool)
+    rows = random_rows(len(search.pool), count, seed=request.seed + seed)
+    name = f"{TRANSFER}/{part}-{seed}"
+    if part != FOUND:
+        _kept_subset(search, name, lambda: _subset(search, search.pool.ids[rows], models=()))
+    if not is_generation(out):
+        asked = TrainRequest(
+            model=model,
+            out=out,
+            subset=found if part == FOUND else search.folder / name / SUBSET,
+            labels=None if request.labels is None else Path(request.labels),
+            seed=request.seed + seed,
+            recipe=dict(request.recipe),
+            progress=search.progress,
+        )
+        train(search.workspace, search.data, asked)
+    return _accuracy(search, [open_model(search.workspace, out)])
 
 
 def _accuracy(search: _Search, models: Sequence[Model]) -> float:
@@ -374,7 +372,3 @@ def _accuracy(search: _Search, models: Sequence[Model]) -> float:
 
 def _options(search: _Search) -> PassOptions:
     return PassOptions(engine=ENGINE, progress=search.progress)
-
-
-def _stage_of(plain: Mapping[str, Any]) -> Stage:
-    return Stage(**{**plain, "single": tuple(plain["single"])})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from foresift.cli.output import emit_json, note, percent, say, table
 from foresift.cli.progress import progress
 
 if TYPE_CHECKING:
-    from foresift.app.search import Found
+    from foresift.app.search_results import Found
 
 
 def search(
@@ -55,8 +55,27 @@ def _say(found: Found) -> None:
         for stage in found.stages
     ]
     table(rows, tuple(rows[0]))
+    _say_transfer(found)
     last = shlex.quote(found.stages[-1].manifest)
     say(f"next: foresift train --subset {last} --model NAME --out DIR")
+
+
+def _say_transfer(found: Found) -> None:
+    """Mean and standard deviation over seeds, in percent and percentage points."""
+    if not found.transfer:
+        return
+    rows = []
+    for one in found.transfer:
+        plain = one.to_dict()
+        cells = {name: _points(plain[name]) for name in ("random", "found", "full", "gain", "gap")}
+        rows.append({"model": one.model, **cells})
+    say(f"the last subset on other architectures, one model alone ({len(found.transfer[0].found)} seeds):")
+    table(rows, tuple(rows[0]))
+
+
+def _points(spread: dict[str, Any]) -> str:
+    reach = "" if spread["std"] is None else f" ± {100 * spread['std']:.1f}"
+    return f"{100 * spread['mean']:.1f}{reach}"
 
 
 COMMANDS = (search,)
