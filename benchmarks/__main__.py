@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import footprint, rounds
+from benchmarks import dense, footprint, rounds
 from benchmarks.data import cifar10, part
 from benchmarks.measure import Figure, command
 
@@ -53,6 +53,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
     "round32": round32,
     "memory": memory,
     "round224": round224,
+    **dense.BENCHMARKS,
 }
 
 

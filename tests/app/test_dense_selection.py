@@ -108,6 +108,7 @@ def test_patches_are_units_of_their_own(model: Path, images: Path, filled: Path)
         ("k-center", ()),
         ("random", ("--unit", "patch", "--patch", 32)),
         ("entropy:keep=20+k-center", ("--unit", "patch", "--patch", 32)),
+        ("core-set", ("--unit", "patch", "--patch", 32, "--embeddings-from", "low-level")),
     ],
 )
 def test_receipts_replay_and_say_how_to_bring_rows_back(

@@ -90,6 +90,22 @@ def test_runs_that_wait_for_people_go_on_as_it_is_printed(tmp_path: Path) -> Non
     assert states == ["round-2.csv"], "the second round waits for people"
 
 
+def test_the_loop_of_patches_runs_as_it_is_printed(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "how-to" / "defects-loop.md").read_text()
+    quick = page.replace("--epochs 60", "--epochs 2")
+    assert quick != page
+    script = "\n".join(["set -eu", *(text for language, text in BLOCK.findall(quick) if language == "sh")])
+    run(["bash"], tmp_path, script)
+    first, second = (json.loads((tmp_path / f"generation-{n}" / "generation.json").read_text()) for n in (1, 2))
+    assert first["classes"] == second["classes"] == ["plate", "scratch", "pit"]
+    assert first["ignored"] == second["ignored"] == [255]
+    assert sum(second["data"]["pixels"]) == 2 * sum(first["data"]["pixels"]) == 32 * 64 * 64
+    ran = json.loads((tmp_path / "round-1.csv.receipt.json").read_text())["pool"]["auto"]
+    assert ran["ran"] == "typiclust"
+    picked = [json.loads((tmp_path / f"round-{n}.csv.receipt.json").read_text())["selected"] for n in (1, 2)]
+    assert not set(picked[0]) & set(picked[1])
+
+
 @pytest.mark.parametrize(
     "page",
     [

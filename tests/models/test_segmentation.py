@@ -152,3 +152,22 @@ def test_changed_weights_are_refused(saved: tuple[Path, SegmentationGeneration],
     (tmp_path / "model.safetensors").write_bytes(blob)
     with pytest.raises(ModelError, match="not the weights"):
         load_segmenter(tmp_path, generation)
+
+
+@torch.inference_mode()
+def test_the_resnet_of_cifar_is_an_encoder(tmp_path: Path) -> None:
+    network = build_segmenter("deeplabv3plus:resnet20", classes=3, seed=0).eval()
+    assert (network.stride, network.embedding_width) == (16, 64)
+    maps = network.encoder(images(64, 96))
+    assert [tuple(one.shape[1:]) for one in maps] == [
+        (3, 64, 96), (16, 32, 48), (16, 16, 24), (32, 8, 12), (64, 4, 6)
+    ]  # fmt: skip
+    assert network(images(33, 50)).shape == (2, 3, 33, 50)
+    assert torch.equal(network.low_level(images(64, 96)), maps[2])
+    classifier = build("resnet20", classes=5, image_size=32, seed=1)
+    (tmp_path / "c.safetensors").write_bytes(weights.serialise(classifier))
+    load_encoder(network, tmp_path / "c.safetensors")
+    for name, value in network.encoder.model.state_dict().items():
+        assert torch.equal(value, classifier.state_dict()[name])
+    with pytest.raises(ModelError, match=r"goes with deeplabv3plus only|can.t be the encoder"):
+        build_segmenter("unet:resnet20", classes=3)

@@ -11,6 +11,7 @@ from foresift.core.ranges import check_one_of
 from foresift.kernels.patch_grid import check_patch
 
 UNITS = ("image", "patch")
+LOW_LEVEL = "low-level"
 PATCH = 256
 """Side of units in pixels, unless asked otherwise."""
 
@@ -27,7 +28,8 @@ class Dense:
     budget_pixels: int | None = None
     """In place of a number of patches: so many pixels."""
     embeddings_from: str | Path | None = None
-    """A backbone to embed with beside a segmentation model; None = the model's own encoder."""
+    """What embeds beside a segmentation model: a backbone, or ``low-level``, the encoder's map at a quarter of the
+    image's sides; None = the encoder's last map."""
 
     def __post_init__(self) -> None:
         check_one_of(UNITS, unit=self.unit)

@@ -12,7 +12,7 @@ import numpy as np
 from foresift.app.dense import DenseRows, dense_rows
 from foresift.app.dense_auto import Situation, Verdict, is_auto, judged
 from foresift.app.dense_models import CropModel, DenseModel, is_dense, open_dense
-from foresift.app.dense_request import Dense
+from foresift.app.dense_request import LOW_LEVEL, Dense
 from foresift.app.dense_units import labeled_units, of_score, patch_pool, patches, pixels_of, sized, unit_values
 from foresift.app.guarding import check_groups, with_groups_of, with_held_out
 from foresift.app.models import Model, open_model
@@ -27,7 +27,7 @@ from foresift.core.predictions import Column, Predictions
 from foresift.core.samples import Pool, Quarantined
 from foresift.engines import REFERENCE
 from foresift.inference.crop_embeddings import CropEmbeddings
-from foresift.inference.dense_columns import PatchEmbeddings, PatchGrid
+from foresift.inference.dense_columns import LowLevelEmbeddings, PatchEmbeddings, PatchGrid
 from foresift.inference.tuning import Choice
 from foresift.scores.dense import PIXEL_SCORES
 from foresift.selection.candidates import LABEL_NEEDS, model_columns
@@ -100,7 +100,8 @@ def select_dense(
         plan = _over_pixels(request, dense, model, request.strategy)
         if dense.embeddings_from is not None and "embeddings" not in plan.needs:
             raise UsageError(f"--embeddings-from has no part in strategy {request.strategy}, which reads no embeddings")
-    backbone = None if dense.embeddings_from is None else open_model(workspace, dense.embeddings_from)
+    own = dense.embeddings_from in (None, LOW_LEVEL)
+    backbone = None if own else open_model(workspace, str(dense.embeddings_from))
     pool = _opened(workspace, spec, request, plan.needs, stdin)
     grid = dense_rows(workspace, pool, model, PatchGrid(), options=request.options)
     units, notes = _units(grid, dense)
@@ -297,7 +298,8 @@ def _columns(
         columns["patch-grid"] = Column(values=values, producer=producer)
     if "embeddings" in plan.needs:
         if backbone is None:
-            rows = dense_rows(workspace, grid.pool, model, PatchEmbeddings(patch=dense.embedded_side), options=options)
+            column = LowLevelEmbeddings if dense.embeddings_from == LOW_LEVEL else PatchEmbeddings
+            rows = dense_rows(workspace, grid.pool, model, column(patch=dense.embedded_side), options=options)
         else:
             rows = _embedded(workspace, backbone, grid.pool, dense, options)
         columns["embeddings"] = _column(rows, units)

@@ -24,7 +24,7 @@ from foresift.core.registry import parse_spec
 from foresift.core.samples import Pool, Quarantined
 from foresift.inference.crop_embeddings import CropEmbeddings
 from foresift.inference.decode import decode
-from foresift.inference.dense_columns import PatchEmbeddings, PatchGrid
+from foresift.inference.dense_columns import LowLevelEmbeddings, PatchEmbeddings, PatchGrid
 from foresift.kernels.patch_grid import CELL, LEAST_VALID, grid_shape
 from foresift.kernels.patch_rows import HEAD, row_width
 from foresift.scores.dense import PIXEL_SCORES
@@ -43,7 +43,7 @@ def of_score(producer: Producer, score: str) -> Producer:
 def stored_producer(producer: Producer) -> Producer | None:
     """The producer of the stored rows behind a column; None if they are no rows of images in their own size."""
     name = parse_spec(producer.stage)[0]
-    if name not in (PatchGrid.name, PatchEmbeddings.name, CropEmbeddings.name):
+    if name not in (PatchGrid.name, PatchEmbeddings.name, LowLevelEmbeddings.name, CropEmbeddings.name):
         return None
     return replace(producer, stage=producer.stage.partition(",score=")[0])
 

@@ -325,7 +325,8 @@ def _remedy(workspace: Workspace, receipt: Receipt, producer: Producer) -> str:
     """The command that fills the store again; another engine or batch size could round otherwise."""
     pool = (_pool_argument(receipt), "--model", receipt.model.get("folder"))
     unit = ("--unit", "patch", "--patch", receipt.pool.get("patch")) if receipt.pool.get("unit") == "patch" else ()
-    beside = receipt.model.get("embeddings", {}).get("folder")
+    low = producer.stage.startswith("low-level-embeddings:")
+    beside = "low-level" if low else receipt.model.get("embeddings", {}).get("folder")
     asked = (*unit, *(("--embeddings-from", beside) if beside else ()), *_asked(receipt, producer))
     by_select = ("foresift", "select", *pool, "--strategy", receipt.strategy, *asked, "--budget", 1)
     if stored_producer(producer) is not None:

@@ -63,7 +63,11 @@ def select(
     ] = None,
     embeddings_from: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="A backbone to embed with beside a segmentation model.", show_default=False),
+        typer.Option(
+            metavar="DIR|low-level",
+            help="Beside a segmentation model: a backbone to embed with, or its own features of edges and textures.",
+            show_default="its last features",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write .csv, .jsonl or .parquet instead of printing CSV.")] = None,
     engine: Engine = "auto",

@@ -20,6 +20,7 @@ from foresift.kernels.patch_grid import check_patch, grid_shape
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+LOW_LEVEL_STRIDE = 4.0
 WITHOUT_FEATURES = (
     "this model's network has no features() that gives a feature map, so patches have no embeddings; "
     "choose them by a score of pixels: --strategy entropy, margin, least-confidence or ratio"
@@ -104,6 +105,10 @@ class PatchEmbeddings:
 
         return made
 
+    def _map(self, network: Any) -> tuple[Callable[[Tensor], Tensor], float]:
+        """Which feature map is averaged, and by what its sides are smaller than the image's."""
+        return network.features, float(network.stride)
+
     def _means(self, subject: DenseSubject, pixels: Pixels) -> npt.NDArray[np.float32]:
         """(i j d,) of the i by j patches of an image."""
         seen = subject.resize(pixels)
@@ -127,12 +132,11 @@ class PatchEmbeddings:
         """Middles of the features of each window, NaN where they are another window's, and the (d, h', w') features."""
         import torch
 
-        network: Any = subject.network
-        stride = float(network.stride)
+        features_of, stride = self._map(subject.network)
         for window in windows(*pixels.shape[:2], tile=self.tile, overlap=self.overlap):
             part = pixels[window.rows.start : window.rows.stop, window.columns.start : window.columns.stop]
             with torch.inference_mode():
-                found: Tensor = network.features(normalised(part, subject))[0].float()
+                found: Tensor = features_of(normalised(part, subject))[0].float()
             if not bool(found.isfinite().all()):
                 raise NonFiniteError("the model gave features that are not finite; its weights are broken: train again")
             features: npt.NDArray[np.float32] = found.cpu().numpy()
@@ -141,6 +145,19 @@ class PatchEmbeddings:
                 _middles(window.columns, features.shape[2], stride),
                 features,
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowLevelEmbeddings(PatchEmbeddings):
+    """The mean of the backbone's feature map at a quarter of the image's sides over each patch: edges and textures.
+
+    Source: Frickenstein et al. 2024, who give Core-Set the low-level features of a segmentation network.
+    """
+
+    name: ClassVar[str] = "low-level-embeddings"
+
+    def _map(self, network: Any) -> tuple[Callable[[Tensor], Tensor], float]:
+        return network.low_level, LOW_LEVEL_STRIDE
 
 
 def dense_scorer(subject: DenseSubject, grid: PatchGrid) -> DenseScorer:

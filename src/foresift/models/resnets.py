@@ -24,11 +24,10 @@ class CifarResNet(Network):
 
     def __init__(self, *, classes: int, depth: int) -> None:
         super().__init__()
-        self.stem = _conv_norm(3, 16, stride=1)
-        self.stages = _stages(_PaddedBlock, 16, widths=(16, 32, 64), depths=[(depth - 2) // 6] * 3)
+        self.stem, self.stages = cifar_stages(depth)
         self.taps = ("stem", *_ends(depths=[(depth - 2) // 6] * 3))
         self.head = nn.Linear(64, classes)
-        _initialise(self)
+        initialise(self)
 
     def features(self, images: Tensor) -> Tensor:
         """(b, 64) mean activations of the last stage."""
@@ -47,11 +46,20 @@ class SmallImageResNet(Network):
         self.stages = _stages(_ProjectedBlock, 64, widths=(64, 128, 256, 512), depths=depths)
         self.taps = _ends(depths=depths)
         self.head = nn.Linear(512, classes)
-        _initialise(self)
+        initialise(self)
 
     def features(self, images: Tensor) -> Tensor:
         """(b, 512) mean activations of the last stage."""
         return _pooled(self.stages(functional.relu(self.stem(images))))
+
+
+def cifar_stages(
+    depth: int, *, strides: Sequence[int] = (1, 2, 2), stem_stride: int = 1
+) -> tuple[nn.Sequential, nn.Sequential]:
+    """Stem and blocks of the 6n+2 layer ResNet; other strides than its own change no weight's shape."""
+    depths = [(depth - 2) // 6] * 3
+    stages = _stages(_PaddedBlock, 16, widths=(16, 32, 64), depths=depths, strides=strides)
+    return _conv_norm(3, 16, stride=stem_stride), stages
 
 
 class _Block(nn.Module):
@@ -76,10 +84,10 @@ class _PaddedBlock(_Block):
         self.stride, self.grown = stride, outputs - inputs
 
     def shortcut(self, x: Tensor) -> Tensor:
-        if not self.grown:
-            return x
-        before = self.grown // 2
         thinned = x[:, :, :: self.stride, :: self.stride]
+        if not self.grown:
+            return thinned
+        before = self.grown // 2
         return functional.pad(thinned, (0, 0, 0, 0, before, self.grown - before))
 
 
@@ -94,11 +102,14 @@ class _ProjectedBlock(_Block):
         return projected
 
 
-def _stages(block: type[_Block], inputs: int, *, widths: Sequence[int], depths: Sequence[int]) -> nn.Sequential:
+def _stages(
+    block: type[_Block], inputs: int, *, widths: Sequence[int], depths: Sequence[int], strides: Sequence[int] = ()
+) -> nn.Sequential:
+    """Blocks of every stage; the first of each has its stride, by default 1 in the first stage and 2 in the others."""
     blocks: list[nn.Module] = []
-    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+    for width, depth, stride in zip(widths, depths, strides or (1, *[2] * (len(widths) - 1)), strict=True):
         for index in range(depth):
-            blocks.append(block(inputs, width, 2 if stage and not index else 1))
+            blocks.append(block(inputs, width, 1 if index else stride))
             inputs = width
     return nn.Sequential(*blocks)
 
@@ -117,7 +128,7 @@ def _pooled(x: Tensor) -> Tensor:
     return torch.flatten(functional.adaptive_avg_pool2d(x, 1), 1)
 
 
-def _initialise(network: nn.Module) -> None:
+def initialise(network: nn.Module) -> None:
     """He initialisation of the convolutions (He et al. 2015, fan out), as in the paper."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

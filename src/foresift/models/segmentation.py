@@ -1,4 +1,4 @@
-"""Segmentation networks by name: a head of segmentation-models-pytorch over an encoder of timm."""
+"""Segmentation networks by name: a head of segmentation-models-pytorch over an encoder of timm, or one of ours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foresift.core.errors import MissingExtraError, ModelError, UnknownNameError, UsageError
-from foresift.models import weights
+from foresift.models import cifar_encoder, weights
 
 if TYPE_CHECKING:
     from segmentation_models_pytorch.base import SegmentationModel
@@ -66,6 +66,11 @@ class Segmenter(nn.Module):
         found: Tensor = self.encoder(self._padded(images))[-1]
         return found
 
+    def low_level(self, images: Tensor) -> Tensor:
+        """(b, d, h', w') feature map at a quarter of the padded images' sides, that of edges and textures."""
+        found: Tensor = self.encoder(self._padded(images))[2]
+        return found
+
     def _padded(self, images: Tensor) -> Tensor:
         below, beside = (-side % self.stride for side in images.shape[2:])
         return functional.pad(images, (0, beside, 0, below), mode="replicate") if below or beside else images
@@ -97,7 +102,9 @@ def assemble_segmenter(name: str, *, classes: int) -> Segmenter:
     """What :func:`build_segmenter` gives, not tried out on an image: enough to be filled with saved weights."""
     head, _, encoder = canonical_segmenter(name).partition(":")
     try:
-        network = _smp().create_model(head, encoder_name=f"tu-{encoder}", encoder_weights=None, classes=classes)
+        own = {"encoder_name": encoder, "encoder_depth": 4} if encoder in cifar_encoder.DEPTHS else {}
+        options = {"encoder_name": f"tu-{encoder}", **own}
+        network = _smp().create_model(head, encoder_weights=None, classes=classes, **options)
     except Exception as error:  # noqa: BLE001 -- timm's encoders refuse to be encoders in all sorts of ways
         raise ModelError(f"{name}: {encoder} can't be the encoder of {head}: {_line(error)}") from None
     return Segmenter(network)
@@ -116,6 +123,8 @@ def canonical_segmenter(name: str) -> str:
     if not colon or not encoder:
         raise UsageError(f"{name!r}: a segmentation model is spelled HEAD:ENCODER, such as {head}:resnet18")
     bare = encoder.removeprefix("timm:")
+    if bare in cifar_encoder.DEPTHS and bare == encoder:
+        return f"{head}:{bare}"
     if "/" in bare or not timm.is_model(bare):
         near = difflib.get_close_matches(bare, timm.list_models(), n=3, cutoff=0.6)
         raise UnknownNameError("encoder", bare, near or ["all of timm's models"])
@@ -166,4 +175,5 @@ def _smp() -> Any:
         import segmentation_models_pytorch as library
     except ImportError:
         raise MissingExtraError("segmentation", "vision") from None
+    cifar_encoder.register(library)
     return library
