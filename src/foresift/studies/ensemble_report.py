@@ -123,9 +123,7 @@ def _consensus_verdict(comparison: Comparison, images: str) -> Verdict:
         f"{'holds' if below else 'does not hold'}: of the samples not learned from, {len(cells[0].counts['joint'])} "
         f"checkpoints agree on {accuracy_text(tuple(all_agree))}, two in a row on {accuracy_text(tuple(pairs))}"
     )
-    return Verdict(
-        images=images, claim="all checkpoints agree far less often than two in a row", pair=None, found=found
-    )
+    return Verdict(images=images, claim="all checkpoints agree less often than two in a row", pair=None, found=found)
 
 
 def page(comparison: Comparison) -> str:
@@ -276,6 +274,7 @@ def _draw_agreement(panel: Any, comparison: Comparison, images: str) -> None:
     panel.plot(
         numbers[1:], joint.mean(axis=0)[1:], "o-", color=COLOURS["build-up"], label="all of the last", markersize=3
     )
+    panel.set_xticks(numbers[1::2])
     panel.set_xlabel("last checkpoints of one run", fontsize=9)
     panel.set_ylabel("samples on which they agree (%)", fontsize=9)
     panel.set_title(f"{images}: agreement on what was not learned from", fontsize=10)

@@ -66,7 +66,7 @@ class Preset:
 
 
 SMALL = {"epochs": 30, "batch_size": 64, "optimizer": "adamw", "lr": 0.01, "precision": "32"}
-NATURAL = {"epochs": 15, "batch_size": 64, "augment": "flip-crop", "schedule": "onecycle", "lr": 0.1}
+NATURAL = {"epochs": 10, "batch_size": 64, "augment": "flip-crop", "schedule": "onecycle", "lr": 0.1}
 PAPER = {"epochs": 150, "batch_size": 128, "augment": "flip-crop", "schedule": "multistep", "lr": 0.1}
 PRESETS = {
     "cpu": Preset(
@@ -74,7 +74,7 @@ PRESETS = {
             DIGITS: Setting(model="mlp:128", targets=("mlp:128", "cnn:8", "mlp:16"), recipe=SMALL, runs=2),
             "cifar10": Setting(
                 model="cnn:24",
-                targets=("cnn:24", "cnn:16", "cnn:8"),
+                targets=("cnn:24", "cnn:8"),
                 recipe=NATURAL,
                 runs=2,
                 longest=10,
