@@ -1,4 +1,4 @@
-"""Run all benchmarks, or those named: ``python -m benchmarks [help round32 round224 memory]``."""
+"""Run all benchmarks, or those named: ``python -m benchmarks [help round32 round224 memory fleet]``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import dense, footprint, rounds
+from benchmarks import dense, fleet, footprint, rounds
 from benchmarks.data import cifar10, part
 from benchmarks.measure import Figure, command
 
@@ -48,12 +48,19 @@ def memory(work: Path) -> list[Figure]:
     return footprint.memory(small, data, _model(work, "resnet8", size=32, epochs=1), _fresh(work / "memory"))
 
 
+def device(work: Path) -> list[Figure]:
+    """What a device of a fleet pays for choosing."""
+    data = cifar10(work) / "train"
+    return fleet.fleet(data, _model(work, "resnet8", size=32, epochs=1), _fresh(work / "fleet"))
+
+
 BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
     "help": start_up,
     "round32": round32,
     "memory": memory,
     "round224": round224,
     **dense.BENCHMARKS,
+    "fleet": device,
 }
 
 

@@ -45,6 +45,12 @@ def test_the_tutorial_runs_as_it_is_printed(tmp_path: Path) -> None:
     assert (tmp_path / "generation-2" / "generation.json").is_file()
 
 
+def test_the_page_on_fleets_runs_as_it_is_printed(tmp_path: Path) -> None:
+    script = "\n".join(["set -eu", *blocks(ROOT / "docs" / "how-to" / "fleet.md", "sh")])
+    run(["bash"], tmp_path, script)
+    assert len(list((tmp_path / "spool" / "outbox").glob("*.json"))) == 20
+
+
 def test_the_start_without_labels_runs_as_it_is_printed(tmp_path: Path) -> None:
     script = "\n".join(["set -eu", *blocks(ROOT / "docs" / "how-to" / "start-without-labels.md", "sh")])
     run(["bash"], tmp_path, script)

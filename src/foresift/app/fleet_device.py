@@ -10,8 +10,9 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -40,8 +41,8 @@ from foresift.stores.spool import Spool, read_hit
 DEVICE_SCORES: Mapping[str, Score] = {one.name: one for one in (entropy, least_confidence, margin, ratio)}
 """What a device can compute: scores of one model's logits."""
 BY_CLOCK, BY_FILE = "clock", "file"
-_SAVE_EVERY = 512
-"""Frames after which the state is written even when nothing was sent."""
+_SAVE_EVERY_S = 10.0
+"""Between two records of the state; after a power cut, hits sent since the last are known by their receipts."""
 _BROKEN_LISTED = 20
 
 
@@ -130,6 +131,7 @@ class _Device:
     def __init__(self, job: DeviceRun, fleet: Fleet) -> None:
         self._job = job
         self._fleet = fleet
+        self._fleet_id = fleet.id  # a digest: taken once
         self._name = checked_name("device", job.device or socket.gethostname().partition(".")[0] or "device")
         self._quota = Quota(per_day=job.quota_per_day or fleet.quota_per_day)
         self._engine = OnnxEngine(job.folder / MODEL, digest=fleet.model, threads=job.threads)
@@ -137,9 +139,10 @@ class _Device:
         self._side = decoded_side(fleet.transform)
         self._spool = Spool(job.spool)
         self._day = ""
+        self._saved = time.monotonic()
         self._recent = RecentFrames(min_distance=fleet.min_distance)
         self._controller, self._held, self._sent, self._days = self._remembered()
-        self.report = DeviceReport(device=self._name, fleet=fleet.id)
+        self.report = DeviceReport(device=self._name, fleet=self._fleet_id)
 
     def run(self, paths: Iterable[str]) -> None:
         """Every frame, then the end of the day unless it is kept open."""
@@ -157,7 +160,7 @@ class _Device:
         self.report.days = dict(self._days)
 
     def _scored(self, outputs: Outputs) -> list[float]:
-        values: list[float] = self._score(outputs.logits).tolist()
+        values: list[float] = self._score.formula(outputs.logits).tolist()  # a batch is one block of rows
         return values
 
     def _batches(self, paths: Iterable[str]) -> Iterator[list[_Frame]]:
@@ -197,7 +200,7 @@ class _Device:
             self._consider(frame, score, embedding)
         else:
             self._controller.pass_by(score)
-        if self.report.frames % _SAVE_EVERY == 0:
+        if time.monotonic() - self._saved > _SAVE_EVERY_S:
             self._save()
             self._forward()
 
@@ -214,7 +217,6 @@ class _Device:
             self._recent.keep(digest, embedding)
         if verdict.action == "send":
             self._send(hit, frame.data)
-            self._save()
         elif verdict.action == "hold":
             self._held[digest] = hit
             self._spool.hold(_held_name(hit), frame.data)
@@ -259,7 +261,7 @@ class _Device:
 
     def _send(self, hit: Hit, data: bytes, *, why: str = AT_ONCE) -> None:
         self._days[self._day] += 1
-        numbered = Hit(**{**asdict(hit), "day": self._day, "number": self._days[self._day], "why": why})
+        numbered = replace(hit, day=self._day, number=self._days[self._day], why=why)
         self._spool.send(numbered, data)
         self._sent.add(hit.digest)
         self.report.sent += 1
@@ -271,7 +273,7 @@ class _Device:
 
     def _hit(self, frame: _Frame, digest: str, score: float) -> Hit:
         return Hit(
-            fleet=self._fleet.id,
+            fleet=self._fleet_id,
             generation=self._fleet.generation,
             device=self._name,
             day=frame.day,
@@ -292,9 +294,10 @@ class _Device:
             self.report.uploaded += self._spool.forward(self._job.upload)
 
     def _save(self) -> None:
+        self._saved = time.monotonic()
         self._spool.remember(
             {
-                "fleet": self._fleet.id,
+                "fleet": self._fleet_id,
                 "day": self._day,
                 "days": dict(sorted(self._days.items())[-366:]),
                 "controller": self._controller.to_dict(),
@@ -307,7 +310,7 @@ class _Device:
         """What this device knew when it last ran; another exported model begins with its own calibration."""
         state = self._spool.state()
         days = {str(day): int(count) for day, count in state.get("days", {}).items()}
-        if state.get("fleet") != self._fleet.id:
+        if state.get("fleet") != self._fleet_id:
             self._spool.release_others(())
             scores = np.asarray(self._fleet.calibration)
             fresh = UploadController.calibrated(self._quota, scores, expected=self._fleet.frames_per_day)

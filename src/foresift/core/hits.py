@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from foresift.core.digests import digest_value
@@ -48,7 +48,7 @@ class Hit:
     @property
     def id(self) -> str:
         """Content digest of the receipt."""
-        return digest_value(asdict(self))
+        return digest_value(self._plain())
 
     @property
     def place(self) -> tuple[str, str, str, int]:
@@ -62,7 +62,11 @@ class Hit:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values with the id first, ready for JSON."""
-        return {"id": self.id, **asdict(self)}
+        return {"id": self.id, **self._plain()}
+
+    def _plain(self) -> dict[str, Any]:
+        """Every field as it is: none holds anything that would have to be copied."""
+        return {name: getattr(self, name) for name in _NAMES}
 
     @classmethod
     def from_dict(cls, plain: object) -> Hit:
@@ -104,6 +108,7 @@ def _well_named(hit: Hit) -> bool:
     return digests and names and bool(_SUFFIX.fullmatch(hit.suffix)) and hit.size_bytes > 0
 
 
+_NAMES = tuple(field.name for field in fields(Hit))
 _KINDS: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("fleet", "generation", "device", "day", "digest", "suffix", "uri", "score_name", "why"), str),
     **dict.fromkeys(("number", "quota", "size_bytes", "format"), int),
