@@ -48,7 +48,7 @@ def surrogates(
     from foresift.studies.surrogates import run
 
     chosen, processes = protocols(preset, config), workers or os.cpu_count() or 1
-    name = preset or (config.stem if config else "digits")
+    command = config.name if config else f"--preset {preset or 'digits'}"
     for protocol in chosen:
         for cut in protocol.cut:
             note(f"not as in the paper: {cut}")
@@ -60,7 +60,7 @@ def surrogates(
         for one in found:
             say(one.sentence)
         return
-    study = run(out, chosen, name=name, data=data, workers=processes, progress=progress(quiet=as_json))
+    study = run(out, chosen, name=command, data=data, workers=processes, progress=progress(quiet=as_json))
     files = write(study, out)
     if as_json:
         emit_json(

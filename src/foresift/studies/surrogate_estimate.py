@@ -1,10 +1,10 @@
-"""How long a transfer study will take, from one training of each of its models."""
+"""How long a transfer study will take, from one training of each of its models; decoding and embedding left out."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,9 @@ def estimates(
 def _estimate(folder: Path, protocol: Protocol, data: Path | None, workers: int, told: Progress) -> Estimate:
     from foresift.studies.surrogate_lessons import one_thread
 
-    bench = bench_of(protocol, folder, data, told)
+    # Embeddings of networks on pixels serve auto alone: what they cost is not worth an estimate's while.
+    bare = replace(protocol, backbone="") if protocol.learner == "pixels" else protocol
+    bench = bench_of(bare, folder, data, told)
     labels = protocol.labels_of(bench.count) * protocol.half
     rows = np.sort(np.random.default_rng(0).permutation(bench.count)[:labels])
     took = {}

@@ -41,7 +41,7 @@ CSV_COLUMNS = (
     "gain",
     "fit",
 )
-COMMAND = "foresift study surrogates --preset {name}"
+COMMAND = "foresift study surrogates {name}"
 
 
 def page(study: Study, *, pictures: Sequence[str]) -> str:

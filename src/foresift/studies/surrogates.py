@@ -67,7 +67,7 @@ class Study:
     """All tables of a study."""
 
     name: str
-    """The preset, or the name of the configuration file."""
+    """What follows the command: ``--preset NAME``, or the name of the configuration file."""
     tables: tuple[Table, ...]
     seconds: float
 
