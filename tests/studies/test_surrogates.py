@@ -275,12 +275,15 @@ def test_bad_requests_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_strategy_that_cannot_work_is_named_with_its_reason(tmp_path: Path) -> None:
-    odd = replace(SMALL, models=("linear", "mlp:4"), strategies=("llal",), cycles=2, pilots=0, curves=False)
+    odd = replace(SMALL, models=("linear", "mlp:4"), strategies=("llal",), cycles=2, curves=False, probes=False)
     study = run(tmp_path, [odd], name="odd")
     made = grid(study.tables[0], "llal")
     assert set(made.surrogates) == {"linear", "mlp:4"}
     assert {a for a, _ in made.cells} == {"mlp:4"}, "a linear model has no feature maps to look at"
-    assert "feature maps" in page(study, pictures=["x.png"])
+    text = page(study, pictures=["x.png"])
+    assert "feature maps" in text
+    assert "Entropy after" not in text, "without probes there is no histogram"
+    assert all(file.stat().st_size > 200 for file in write(study, tmp_path))
 
 
 def _written(folder: Path, text: str) -> Path:

@@ -158,7 +158,9 @@ def random_scores(table: Table, model: str) -> tuple[float, ...]:
 
 
 def spreads(table: Table, score: str = "entropy") -> list[Spread]:
-    """Entropy after the same random labels, one entry a model."""
+    """Entropy after the same random labels, one entry a model; none without probes."""
+    if not table.protocol.probes:
+        return []
     return [_spread(table, model, score) for model in table.protocol.models]
 
 
@@ -169,7 +171,9 @@ def predictions(table: Table, score: str) -> dict[Pair, Predicted]:
 
 
 def rankings(table: Table, strategy: str) -> list[Ranking]:
-    """How well each predictor ranked the realised gains of the pairs of different models."""
+    """How well each predictor ranked the realised gains of the pairs of different models; none without probes."""
+    if not table.protocol.probes:
+        return []
     made, found = grid(table, strategy), predictions(table, SCORE_OF[strategy])
     pairs = made.pairs()
     gains = np.array([made.gain(pair) for pair in pairs])

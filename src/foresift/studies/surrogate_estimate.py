@@ -77,6 +77,6 @@ def trainings_of(protocol: Protocol, model: str) -> tuple[int, int]:
     choosers, strategies = len(protocol.choosers), len(protocol.strategies)
     chain = (protocol.cycles - 2) * strategies + 1 if model in protocol.choosers else 0
     curve = (protocol.cycles - 1) * protocol.curves
-    return chain + curve + FOLDS + 2 + protocol.pilots * len(piloted(protocol)) * (
+    return chain + curve + (FOLDS + 2) * protocol.probes + protocol.pilots * len(piloted(protocol)) * (
         choosers + 1
     ), 1 + choosers * strategies

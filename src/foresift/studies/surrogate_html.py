@@ -52,7 +52,11 @@ def _table_section(table: Table) -> str:
     for strategy in protocol.strategies:
         if strategy != TRUE_LOSS:
             parts += [f"<h3>Chosen by {escape(strategy)}</h3>", _matrix(table, strategy)]
-    parts += ["<h3>Entropy after the same random labels, its top tenth in blue</h3>", _drawn(histogram_panel, table)]
+    if protocol.probes:
+        parts += [
+            "<h3>Entropy after the same random labels, its top tenth in blue</h3>",
+            _drawn(histogram_panel, table),
+        ]
     if protocol.curves:
         parts += ["<h3>Learning curves</h3>", _drawn(curves_panel, table)]
     return "\n".join(parts)

@@ -35,14 +35,15 @@ def shade(made: Grid, pair: tuple[str, str]) -> tuple[float, float, float]:
 
 def write_picture(table: Table, path: Path) -> None:
     """Write everything of one table as a PNG file."""
-    figure = _new(13, 3.2 * rows_of(table))
+    figure = _new(13, 3.2 * len(panels_of(table)))
     _draw(figure, table)
     write_atomically(path, lambda target: figure.savefig(target, format="png", metadata={"Software": None}))
 
 
-def rows_of(table: Table) -> int:
-    """Rows of panels."""
-    return 3 if table.protocol.curves else 2
+def panels_of(table: Table) -> list[Callable[[Any, Table], None]]:
+    """Rows of panels: gains, histograms if there are probes, learning curves if random labels were followed."""
+    wanted = ((tables_panel, True), (histogram_panel, table.protocol.probes), (curves_panel, table.protocol.curves))
+    return [draw for draw, there in wanted if there]
 
 
 def svg(draw: Callable[[Any, Table], None], table: Table, *, width: float, height: float) -> str:
@@ -100,11 +101,9 @@ def curves_panel(figure: Any, table: Table) -> None:
 
 
 def _draw(figure: Any, table: Table) -> None:
-    parts = figure.subfigures(rows_of(table), 1)
-    tables_panel(parts[0], table)
-    histogram_panel(parts[1], table)
-    if table.protocol.curves:
-        curves_panel(parts[2], table)
+    drawings = panels_of(table)
+    for part, draw in zip(figure.subfigures(len(drawings), 1, squeeze=False)[:, 0], drawings, strict=True):
+        draw(part, table)
 
 
 def _grid_panel(panel: Any, made: Grid) -> None:

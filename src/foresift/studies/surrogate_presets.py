@@ -7,8 +7,8 @@ from dataclasses import replace
 from foresift.studies.surrogate_protocol import AUTO, TRUE_LOSS, Lessons, Protocol
 
 PAPER_CUTS = "models, image sizes and training lengths are not the paper's: small networks from scratch on two cores"
-_CIFAR = Lessons(epochs=25, batch=64, lr=0.01, augment="flip-crop")
-_SEGMENTATION = Lessons(epochs=40, batch=8, lr=3e-3, augment="flip-crop")
+_CIFAR = Lessons(epochs=20, batch=64, lr=0.01, augment="flip-crop")
+_SEGMENTATION = Lessons(epochs=25, batch=8, lr=3e-3, augment="flip-crop")
 _MNV3, _XC65 = "deeplabv3plus:mobilenetv3_large_100", "deeplabv3plus:xception65"
 _PAPER = Lessons(optimizer="sgd", lr=0.01, weight_decay=4e-4, augment="flip-crop", pretrained=True)
 
@@ -25,7 +25,7 @@ PRESETS: dict[str, tuple[Protocol, ...]] = {
         Protocol(
             title="CIFAR-10, pool 10,000, small networks",
             images="cifar10",
-            models=("cnn:8", "cnn:16", "cnn:32"),
+            models=("cnn:8", "cnn:16", "cnn:24"),
             strategies=("entropy", "margin", AUTO),
             recipe=_CIFAR,
             backbone="resnet8",
@@ -41,9 +41,13 @@ PRESETS: dict[str, tuple[Protocol, ...]] = {
             cycles=5,
             budget=2_000,
             seeds=2,
-            recipe=replace(_CIFAR, epochs=15, batch=128),
+            recipe=replace(_CIFAR, epochs=12, batch=128),
+            probes=False,
             curves=False,
-            cut=(PAPER_CUTS, "five cycles of 2,000 labels in place of ten, two seeds, one surrogate, 15 epochs"),
+            cut=(
+                PAPER_CUTS,
+                "five cycles of 2,000 labels in place of ten, two seeds, one surrogate, 12 epochs, no suitability",
+            ),
         ),
     ),
     "caltech101": (
@@ -72,7 +76,7 @@ PRESETS: dict[str, tuple[Protocol, ...]] = {
             curves=False,
             cut=(
                 PAPER_CUTS,
-                "CamVid for CityScapes at 240 x 180, five cycles of 4 %, two seeds, no true-loss ceiling",
+                "CamVid for CityScapes at 240 x 180, five cycles of 4 %, two seeds, 25 epochs, no true-loss ceiling",
             ),
         ),
     ),

@@ -79,6 +79,8 @@ class Protocol:
     """Pixels of the longer side of an image, where a set has none of its own; 0 = as it is."""
     pilots: int = 0
     """Splits of the labels that each pair's pilot replay takes; 0 = none."""
+    probes: bool = True
+    """Whether each model is trained 7 times more on random labels, for histograms and suitability."""
     curves: bool = True
     """Whether the random arm is trained after every cycle, for the learning curves."""
     cut: tuple[str, ...] = ()

@@ -77,7 +77,8 @@ def section(table: Table, picture: str) -> str:
     for strategy in protocol.strategies:
         if strategy != TRUE_LOSS:
             lines += [f"### Chosen by {strategy}", matrix(table, strategy)]
-    lines += ["### Entropy after the same random labels", spread_table(table)]
+    if protocol.probes:
+        lines += ["### Entropy after the same random labels", spread_table(table)]
     lines += [text for strategy in protocol.strategies if (text := ranking_section(table, strategy))]
     return "\n\n".join(lines)
 

@@ -105,7 +105,9 @@ def cells_of(protocol: Protocol) -> int:
 
 def piloted(protocol: Protocol) -> tuple[str, ...]:
     """Scores that pilots rehearse."""
-    return tuple(name for name in ("entropy", "margin") if name in protocol.strategies and protocol.pilots)
+    return tuple(
+        name for name in ("entropy", "margin") if name in protocol.strategies and protocol.pilots * protocol.probes
+    )
 
 
 def run_seed(cells: Cells, seed: int) -> SeedResults:
@@ -124,7 +126,7 @@ def run_seed(cells: Cells, seed: int) -> SeedResults:
             curves[strategy][surrogate] = [cells.training(surrogate, rows, seed).quality for rows in sets]
             for model in models:
                 inherited[strategy][surrogate, model] = cells.training(model, sets[-1], seed)
-    probes = {model: cells.probe(model, seed) for model in models}
+    probes = {model: cells.probe(model, seed) for model in models if protocol.probes}
     pilots = {
         score: {(a, b): cells.pilots(a, b, score, seed) for a in protocol.choosers for b in models}
         for score in piloted(protocol)
