@@ -1,4 +1,4 @@
-"""Run all benchmarks, or those named: ``python -m benchmarks [help round32 round224 memory fleet]``."""
+"""Run all benchmarks, or those named: ``python -m benchmarks [help round32 round224 memory fleet runs]``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import dense, fleet, footprint, rounds
 from benchmarks.data import cifar10, part
 from benchmarks.measure import Figure, command
+from benchmarks.overhead import overhead
 
 OUT = Path("bench-out")
 
@@ -54,6 +55,11 @@ def device(work: Path) -> list[Figure]:
     return fleet.fleet(data, _model(work, "resnet8", size=32, epochs=1), _fresh(work / "fleet"))
 
 
+def runs(work: Path) -> list[Figure]:
+    """What the engine of a run costs a round."""
+    return overhead(_fresh(work / "run"))
+
+
 BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
     "help": start_up,
     "round32": round32,
@@ -61,6 +67,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
     "round224": round224,
     **dense.BENCHMARKS,
     "fleet": device,
+    "runs": runs,
 }
 
 
