@@ -136,16 +136,13 @@ class Effects:
         if not before:
             return self.folder / CANDIDATES
         labeled = _ids_of(self.labels_file(before[-1].details["labels"]))
-        withheld = sorted({str(sample) for sample in _samples(before)} - labeled)
+        withheld = {str(sample) for sample in _samples(before)} - labeled
         if not withheld:
             return self.folder / CANDIDATES
-        path = self.folder / f"candidates-{digest_value(withheld)[:_KEY]}.parquet"
+        path = self.folder / f"candidates-{digest_value(sorted(withheld))[:_KEY]}.parquet"
         if not path.is_file():
-            write_rows(
-                path,
-                [row for row in table_rows(self.folder / CANDIDATES) if str(row["id"]) not in withheld],
-                ("id", "uri"),
-            )
+            rows = table_rows(self.folder / CANDIDATES)
+            write_rows(path, [row for row in rows if str(row["id"]) not in withheld], tuple(rows[0]))
         return path
 
     def _backbone(self, round: Round) -> str | None:
