@@ -10,6 +10,7 @@ import pytest
 import foresift
 
 NAMES = {
+    "Client",
     "ForesiftError",
     "Generation",
     "Guards",
@@ -18,6 +19,7 @@ NAMES = {
     "Receipt",
     "Sample",
     "Selection",
+    "Server",
     "__version__",
     "adopt",
     "control_estimates",
