@@ -8,9 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import foresift
 from foresift.client import Client, ServerError
@@ -18,19 +16,6 @@ from foresift.core.errors import UsageError
 from foresift.service.server import Server
 
 pytestmark = pytest.mark.timeout(240)
-CLASSES = ("dark", "light")
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty pictures, dark ones and light ones."""
-    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for number in range(40):
-        low = 0 if number % 2 else 150
-        (root / CLASSES[1 - number % 2]).mkdir(exist_ok=True)
-        pixels = rng.integers(low, low + 100, size=(16, 16, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(root / CLASSES[1 - number % 2] / f"{number:02d}.png")
-    return root
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ def serve(
     with server:
         for line in server.notes:
             note(line)
-        say(f"serving {server.settings.name} at {', '.join(server.http_urls)}")
+        say(f"serving {server.settings.name} at {', '.join(server.urls)}")
         while not stop.wait(0.5):
             pass
         note("stopping: answering what was asked, cancelling jobs")

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from foresift.core.errors import ForesiftError, MissingExtraError
-from foresift.wire.messages import GenerationView, JobView, LabelsView, PoolView, SelectionView
+from foresift.client.transports import ServerError, transport_to
+from foresift.wire.calls import BY_NAME
+from foresift.wire.messages import (
+    GenerationView,
+    JobView,
+    LabelsView,
+    PoolView,
+    ReceiptView,
+    SelectionView,
+    UploadView,
+)
 
 Answer = TypeVar("Answer", bound=BaseModel)
 DEFAULT_POOL = "default"
 WAIT_S = 20.0
 """One long poll."""
-
-
-class ServerError(ForesiftError):
-    """What the server said, or that it can't be reached."""
-
-    def __init__(self, message: str, *, status: int = 0, kind: str = "") -> None:
-        super().__init__(message)
-        self.status = status
-        self.kind = kind
 
 
 class Job:
@@ -63,6 +62,12 @@ class Job:
             raise ServerError(f"job {self.view.kind} {self.view.state}: {self.view.reason}", kind=self.view.state)
         return self.view.answer
 
+    def progress(self) -> Iterator[JobView]:
+        """How far it is, whenever that changes, until it is over."""
+        for view in self._client._watch(self.id):
+            self.view = view
+            yield view
+
     def cancel(self) -> JobView:
         """Stop it."""
         self.view = self._client._cancel(self.id)
@@ -73,10 +78,12 @@ class Client:
     """A connection to a server.
 
     Args:
-        al_server_url: ``localhost:8888``, ``http://host:port`` or ``https://host:port``.
+        al_server_url: ``localhost:8888`` (HTTP, else gRPC), ``http://host:port``, ``https://``, ``grpc://`` or
+            ``grpcs://``.
         token: what the server asks for; ``$FORESIFT_TOKEN`` by default.
         pool: which of the server's pools.
         timeout_s: of one request.
+        certificate: a file in PEM to trust beside the usual authorities, for ``https://`` and ``grpcs://``.
     """
 
     def __init__(
@@ -86,28 +93,25 @@ class Client:
         token: str | None = None,
         pool: str = DEFAULT_POOL,
         timeout_s: float = 600.0,
+        certificate: str | os.PathLike[str] | None = None,
     ) -> None:
-        try:
-            import httpx
-        except ImportError:
-            raise MissingExtraError("the client", "client") from None
-        self.url = al_server_url if "://" in al_server_url else f"http://{al_server_url}"
-        self.pool = pool
-        token = token or os.environ.get("FORESIFT_TOKEN")
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s)
+        self.url, self.pool = al_server_url, pool
+        token = token or os.environ.get("FORESIFT_TOKEN") or None
+        authority = None if certificate is None else Path(certificate).read_bytes()
+        self._way = transport_to(al_server_url, token=token, timeout_s=timeout_s, authority=authority)
 
     def push_data(
-        self, data_list: Sequence[str | os.PathLike[str]], asynchronous: bool = False
+        self, data_list: Sequence[str | os.PathLike[str]], asynchronous: bool = False, *, key: str = ""
     ) -> Job | dict[str, Any]:
         """Let the server look at samples: addresses that it may read; relative paths start here.
 
         Args:
             asynchronous: return a :class:`Job` at once, instead of what became of the samples.
+            key: an idempotency key; asked again with the same one, it is the same job.
         Raises:
             ServerError: an address that the server may not read; nothing was taken.
         """
-        view = self._ask("POST", f"{self._base}/samples", JobView, {"uris": [_address(one) for one in data_list]})
+        view = self._ask("Push", JobView, {"uris": [_address(one) for one in data_list]}, key=key)
         job = Job(self, view)
         return job if asynchronous else job.wait()
 
@@ -135,29 +139,41 @@ class Client:
     ) -> SelectionView:
         """The whole answer: ids, scores, the receipt's id."""
         asked = {"budget": budget, "strategy": strategy, "seed": seed, "uris": uris, "allow_short": allow_short}
-        return self._ask("POST", f"{self._base}/selections", SelectionView, asked)
+        return self._ask("Select", SelectionView, asked)
 
     def label(self, labels: dict[str, str], *, annotator: str = "") -> LabelsView:
         """Deliver answers: label by address, as pushed."""
         items = [{"uri": _address(uri), "label": value} for uri, value in labels.items()]
-        return self._ask("POST", f"{self._base}/labels", LabelsView, {"labels": items, "annotator": annotator})
+        return self._ask("Label", LabelsView, {"labels": items, "annotator": annotator})
 
-    def train(self, model: str, *, recipe: dict[str, Any] | None = None, seed: int = 0) -> Job:
-        """Train a new generation on the labels so far."""
+    def train(self, model: str, *, recipe: dict[str, Any] | None = None, seed: int = 0, key: str = "") -> Job:
+        """Train a new generation on the labels so far; ``key`` as in :meth:`push_data`."""
         asked = {"model": model, "recipe": recipe or {}, "seed": seed}
-        return Job(self, self._ask("POST", f"{self._base}/generations", JobView, asked))
+        return Job(self, self._ask("Train", JobView, asked, key=key))
 
     def promote(self, generation: str) -> GenerationView:
         """Let the server score with a generation from now on."""
-        return self._ask("POST", f"/v1/generations/{quote(generation, safe='')}/promote", GenerationView, None)
+        return self._ask("Promote", GenerationView, {}, generation=generation)
+
+    def receipt(self, selection: str) -> dict[str, Any]:
+        """What a selection came from."""
+        return self._ask("Selection", ReceiptView, {}, selection=selection).receipt
+
+    def upload(self, image: bytes | str | os.PathLike[str]) -> UploadView:
+        """Send the bytes of one image, or of a file here; push the ``uri`` of the answer.
+
+        The last resort, for images that the server can't read where they lie. Sent twice, it is kept once.
+        """
+        data = image if isinstance(image, bytes) else Path(image).read_bytes()
+        return UploadView.model_validate(self._way.upload(BY_NAME["Upload"], data))
 
     def status(self) -> PoolView:
         """What was pushed so far."""
-        return self._ask("GET", self._base, PoolView, None)
+        return self._ask("Pool", PoolView, {})
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._http.close()
+        self._way.close()
 
     def __enter__(self) -> Client:
         return self
@@ -167,34 +183,19 @@ class Client:
     ) -> None:
         self.close()
 
-    @property
-    def _base(self) -> str:
-        return f"/v1/pools/{quote(self.pool, safe='')}"
-
     def _job(self, job: str, *, wait_s: float) -> JobView:
-        return self._ask("GET", f"/v1/jobs/{job}?wait_s={wait_s:g}", JobView, None)
+        return self._ask("Job", JobView, {"wait_s": wait_s}, job=job)
 
     def _cancel(self, job: str) -> JobView:
-        return self._ask("DELETE", f"/v1/jobs/{job}", JobView, None)
+        return self._ask("Cancel", JobView, {}, job=job)
 
-    def _ask(self, method: str, path: str, kind: type[Answer], body: dict[str, Any] | None) -> Answer:
-        import httpx
+    def _watch(self, job: str) -> Iterator[JobView]:
+        return map(JobView.model_validate, self._way.watch(BY_NAME["Watch"], {"job": job}))
 
-        try:
-            answer = self._http.request(method, path, json=body)
-        except httpx.HTTPError as error:
-            raise ServerError(f"{self.url} can't be reached: {error}; is `foresift serve` running there?") from None
-        if answer.is_success:
-            return kind.model_validate(answer.json())
-        raise _refusal(answer)
-
-
-def _refusal(answer: Any) -> ServerError:
-    try:
-        plain = answer.json()
-        return ServerError(plain["detail"], status=answer.status_code, kind=plain["error"])
-    except (ValueError, KeyError, TypeError):
-        return ServerError(f"the server answered {answer.status_code}", status=answer.status_code)
+    def _ask(self, name: str, kind: type[Answer], asked: dict[str, Any], *, key: str = "", **places: str) -> Answer:
+        call = BY_NAME[name]
+        at = {"pool": self.pool, **places}
+        return kind.model_validate(self._way.ask(call, {place: at[place] for place in call.places}, asked, key=key))
 
 
 def _address(one: str | os.PathLike[str]) -> str:

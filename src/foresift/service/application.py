@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,32 +18,52 @@ from foresift.app.workspace import Workspace
 from foresift.core.digests import digest_value
 from foresift.core.errors import BudgetError, EmptyPoolError, ForesiftError, LabelError, UsageError
 from foresift.core.labels import LabelRecord
+from foresift.core.rounds import Run
+from foresift.service.access import Access
 from foresift.service.allowed import Allowed
+from foresift.service.diary import Diary
 from foresift.service.jobs import Jobs, Work
+from foresift.service.pages import by_name, by_position
+from foresift.service.refusals import DrainingError, NotFoundError
 from foresift.service.samples import Samples
 from foresift.service.training import train_in_child
+from foresift.service.uploads import SCHEME, Uploads
 from foresift.stores.files import read_json, write_json
 from foresift.stores.generations import read_generation
 from foresift.strategies import parse
 from foresift.wire.config import Settings
 from foresift.wire.messages import (
     ChosenRow,
+    GenerationPage,
     GenerationView,
+    JobPage,
     JobView,
+    LabelPage,
     LabelsRequest,
     LabelsView,
+    LabelView,
+    PageRequest,
+    PoolPage,
     PoolView,
+    ReceiptView,
+    RunPage,
+    RunView,
+    SamplePage,
+    SampleView,
     SelectionRequest,
     SelectionView,
     TrainRequest,
 )
 
+LOOK_S = 0.5
+"""How soon a drain ends a wait."""
+MOST_EMPTY = 1000
+"""Pools without a sample that are kept in mind: anybody may ask for any name."""
 REMEMBERED = 256
 """Answers of queries that are kept: the same question about the same pool costs nothing."""
 
 
-class NotFoundError(UsageError):
-    """Nothing of that name or id."""
+_ID = re.compile(r"[0-9a-f]{8,64}")
 
 
 class Application:
@@ -65,8 +87,17 @@ class Application:
         self.folder = self.workspace.home / "service" / settings.name.replace("/", "_")
         roots = [str(base / Path(root).expanduser()) for root in settings.data.roots]
         self.allowed = Allowed.of(roots, settings.data.hosts, base=started_in or Path.cwd())
+        self.uploads = Uploads(
+            self.folder / "uploads",
+            most_bytes=settings.limits.body_mib << 20,
+            most_pixels=settings.limits.image_mpixel * 10**6,
+        )
         self.records = self.workspace.records()
         self.jobs = Jobs()
+        self.access = Access.of(settings, base)
+        self.diary = Diary(self.folder / "audit.jsonl", also=lambda _: None)
+        self.draining = threading.Event()
+        self._on_draining: list[Callable[[], None]] = []
         parse(settings.strategy)
         self._pools: dict[str, Samples] = {}
         self._answers: OrderedDict[str, SelectionView] = OrderedDict()
@@ -77,15 +108,23 @@ class Application:
     # pools
 
     def pool(self, name: str) -> Samples:
-        """The samples of a pool; a new name is a new, empty pool."""
+        """The samples of a pool; a new name is a new, empty pool, which is remembered once it holds something."""
         with self._guard:
-            if name not in self._pools:
-                self._pools[name] = Samples(self.folder / "pools", name)
-            return self._pools[name]
+            pool = self._pools.get(name) or self._pools.setdefault(name, Samples(self.folder / "pools", name))
+            empty = [other for other, one in self._pools.items() if not len(one)]
+            if len(empty) > MOST_EMPTY:
+                self._pools.pop(empty[0])
+            return pool
 
-    def pools(self) -> list[PoolView]:
-        """All pools that hold samples."""
-        return [self.pool_view(name) for name in Samples.names(self.folder / "pools")]
+    def pools(self, asked: PageRequest) -> PoolPage:
+        """Pools that hold samples."""
+        names, after = by_name(Samples.names(self.folder / "pools"), asked, str)
+        return PoolPage(items=[self.pool_view(name) for name in names], next=after)
+
+    def samples(self, name: str, asked: PageRequest) -> SamplePage:
+        """What was pushed to a pool, in order."""
+        given, after = by_position(self.pool(name).all_given(), asked)
+        return SamplePage(items=[SampleView(uri=uri) for uri in given], next=after)
 
     def pool_view(self, name: str) -> PoolView:
         """What was pushed to a pool."""
@@ -103,7 +142,7 @@ class Application:
         if len(uris) > self.settings.limits.samples_a_request:
             most = self.settings.limits.samples_a_request
             raise UsageError(f"{len(uris)} samples in one request, at most {most}; push them in parts")
-        places = self.allowed.places(uris)
+        places = self._places(uris)
         pool = self.pool(name)
         new = pool.add(list(zip(places, uris, strict=True)))
         return self.jobs.submit("push", lambda work: self._look(pool, new, work)).view()
@@ -151,16 +190,16 @@ class Application:
                 self._answers.popitem(last=False)
         return view
 
-    def selection(self, receipt: str) -> dict[str, Any]:
+    def selection(self, receipt: str) -> ReceiptView:
         """The receipt of a selection.
 
         Raises:
             NotFoundError: there is none of that id.
         """
         path = self.workspace.receipts / f"{receipt}.json"
-        if not receipt.isalnum() or not path.is_file():
+        if not _ID.fullmatch(receipt) or not path.is_file():
             raise NotFoundError(f"no selection {receipt[:64]!r}")
-        return dict(read_json(path))
+        return ReceiptView(id=receipt, receipt=dict(read_json(path)))
 
     def _select(self, name: str, pool: Samples, request: Request) -> SelectionView:
         needs_model = bool(parse(request.strategy).needs)
@@ -198,12 +237,26 @@ class Application:
 
     def _among(self, uris: Sequence[str]) -> Samples:
         """A pool of its own for these addresses; the same ones are the same pool."""
-        places = self.allowed.places(uris)
+        places = self._places(uris)
         pool = Samples(self.folder / "queries", digest_value(sorted(places))[:32])
         pool.add(list(zip(places, uris, strict=True)))
         return pool
 
+    def _places(self, uris: Sequence[str]) -> list[str]:
+        """Where each address is read from; raises as :meth:`Allowed.places`."""
+        return [str(self.uploads.path(uri)) if uri.startswith(SCHEME) else self.allowed.place(uri) for uri in uris]
+
     # labels
+
+    def labels(self, name: str, asked: PageRequest) -> LabelPage:
+        """Current answers of a pool."""
+        pool = self.pool(name)
+        part, after = by_position(self.records.labels(pool=self._records_name(name)), asked)
+        items = [
+            LabelView(id=pool.given(str(one.sample_id)), label=one.value, annotator=one.annotator, at=one.at)
+            for one in part
+        ]
+        return LabelPage(items=items, next=after)
 
     def label(self, name: str, asked: LabelsRequest) -> LabelsView:
         """Keep answers; all of them, or none.
@@ -213,7 +266,7 @@ class Application:
         """
         pool = self.pool(name)
         uris = [item.uri for item in asked.labels if item.uri is not None]
-        places = dict(zip(uris, self.allowed.places(uris), strict=True))
+        places = dict(zip(uris, self._places(uris), strict=True))
         records = []
         for item in asked.labels:
             sample = item.id if item.id is not None else places[str(item.uri)]
@@ -261,18 +314,26 @@ class Application:
 
         return self.jobs.submit("train", run).view()
 
-    def generations(self) -> list[GenerationView]:
+    def generations(self, asked: PageRequest) -> GenerationPage:
         """Generations that the workspace knows, the one in use marked."""
+        files = sorted((self.workspace.home / "generations").glob("*.json"))
+        part, after = by_name(files, asked, lambda file: file.stem)
         found = []
-        for file in sorted((self.workspace.home / "generations").glob("*.json")):
+        for file in part:
             try:
                 found.append(self._generation_view(Path(read_json(file)["folder"])))
             except ForesiftError:  # its folder is gone, or it is no classifier
                 continue
-        return found
+        return GenerationPage(items=found, next=after)
 
     def promote(self, generation: str) -> GenerationView:
-        """Score with a generation from now on."""
+        """Score with a generation from now on.
+
+        Raises:
+            NotFoundError: no generation of that id; a path is none.
+        """
+        if not _ID.fullmatch(generation):
+            raise NotFoundError(f"no generation {generation[:64]!r}: expected 8 or more characters of an id")
         folder = self.workspace.generation_folder(generation)
         view = self._generation_view(folder)
         write_json(self.folder / "in-use.json", {"folder": str(folder)})
@@ -316,7 +377,39 @@ class Application:
             in_use=self._model is not None and folder == self._model,
         )
 
+    # runs
+
+    def runs(self, asked: PageRequest) -> RunPage:
+        """Runs of the workspace."""
+        found = self.records.runs(limit=asked.limit + 1, after=asked.after)
+        part = found[: asked.limit]
+        return RunPage(
+            items=[self._run_view(one) for one in part], next=part[-1].id if len(found) > len(part) else None
+        )
+
+    def run(self, run: str) -> RunView:
+        """One run.
+
+        Raises:
+            UnknownRecordError: there is none of that id.
+        """
+        return self._run_view(self.records.run(run))
+
+    def _run_view(self, run: Run) -> RunView:
+        return RunView(id=run.id, state=run.state, rounds=len(self.records.rounds(run.id)), reason=run.reason)
+
     # jobs
+
+    def job_page(self, asked: PageRequest) -> JobPage:
+        """Jobs in the order in which they were asked for."""
+        part, after = by_position(self.jobs.all(), asked)
+        return JobPage(items=[work.view() for work in part], next=after)
+
+    def cancel(self, job: str) -> JobView:
+        """Stop a job; raises as :meth:`job`."""
+        work = self.job(job)
+        self.jobs.cancel(work)
+        return work.view()
 
     def job(self, job: str) -> Work:
         """The job of an id.
@@ -330,10 +423,40 @@ class Application:
         return found
 
     def wait(self, job: str, *, timeout_s: float) -> JobView:
-        """The job, once it is over or the time is."""
-        work = self.job(job)
-        work.over.wait(timeout_s)
+        """The job, once it is over, the time is, or the server is about to end."""
+        work, until = self.job(job), time.monotonic() + timeout_s
+        while (left := until - time.monotonic()) > 0 and not self.draining.is_set():
+            if work.over.wait(min(left, LOOK_S)):
+                break
         return work.view()
+
+    def job_view(self, job: str) -> JobView:
+        """How far a job is; raises as :meth:`job`."""
+        return self.job(job).view()
+
+    # state
+
+    def check_ready(self) -> None:
+        """Raise unless samples can be scored: :class:`DrainingError`."""
+        try:
+            self._check_open()
+            self.model()
+        except ForesiftError as error:
+            raise DrainingError(str(error)) from None
+
+    def when_draining(self, then: Callable[[], None]) -> None:
+        """Call this when the server is about to end."""
+        self._on_draining.append(then)
+
+    def drain(self) -> None:
+        """Take no new work from now on; whoever waits gets an answer."""
+        self.draining.set()
+        for then in self._on_draining:
+            then()
+
+    def _check_open(self) -> None:
+        if self.draining.is_set():
+            raise DrainingError("the server is about to end; ask again in a moment, or another one")
 
     def close(self) -> None:
         """Stop jobs and let go of the workspace."""

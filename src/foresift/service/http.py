@@ -3,197 +3,187 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
+import hashlib
+import inspect
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from foresift.core.about import foresift_version
-from foresift.core.errors import BudgetError, ForesiftError, UsageError
-from foresift.service.allowed import ForbiddenError
-from foresift.service.application import Application, NotFoundError
+from foresift.core.errors import ForesiftError
+from foresift.service.answers import answer
+from foresift.service.application import Application
+from foresift.service.gate import Gate
 from foresift.service.jobs import OVER
-from foresift.wire.messages import (
-    GenerationView,
-    JobView,
-    LabelsRequest,
-    LabelsView,
-    PoolView,
-    Problem,
-    PushRequest,
-    SelectionRequest,
-    SelectionView,
-    TrainRequest,
-)
+from foresift.service.refusals import status_of
+from foresift.wire.calls import BY_NAME, CALLS, Call
+from foresift.wire.messages import JobRequest, JobView, Nothing, Problem, UploadView
+from foresift.wire.refusals import GRPC_OF
 
-OPEN = ("/health", "/ready")
-"""Paths that need no token."""
-Next = Callable[[Request], Awaitable[Response]]
+THREADS = 64
+"""Requests that are answered at once; waiting for a job takes none."""
+LOOK_S = 0.05
+"""Between two looks at a job that somebody waits for."""
+Endpoint = Callable[..., Awaitable[Response]]
 
 
-def http_app(application: Application, *, token: str | None = None) -> FastAPI:
-    """The ASGI application of a server.
-
-    Args:
-        token: what every request must bear; None = nobody is asked.
-    """
+def http_app(application: Application) -> FastAPI:
+    """The ASGI application of a server."""
     api = FastAPI(title="Foresift", version=foresift_version(), docs_url="/docs", redoc_url=None)
-    _add_guards(api, application, token)
-    _add_state(api, application)
-    _add_pools(api, application)
-    _add_generations(api, application)
-    _add_jobs(api, application)
+    api.add_middleware(Gate, application=application)
+    threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="foresift-http")
+    _add_refusals(api)
+    _add_state(api, application, threads)
+    own = {"Job": _job, "Upload": _upload, "Watch": _watch}
+    for call in CALLS:
+        endpoint = own[call.name](application, threads) if call.name in own else _plain(application, threads, call)
+        api.add_api_route(
+            call.path,
+            endpoint,
+            methods=[call.method],
+            name=call.name,
+            operation_id=call.name,
+            summary=call.says,
+            status_code=call.status,
+            response_model=call.answer,
+            responses=_other_answers(call),
+        )
     return api
 
 
-def _add_guards(api: FastAPI, application: Application, token: str | None) -> None:
-    most = application.settings.limits.body_mib << 20
+def _other_answers(call: Call) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI tells besides the answer."""
+    refusals: dict[int | str, dict[str, Any]] = {
+        status: {"model": Problem} for status in sorted(GRPC_OF) if status < 500
+    }
+    return {
+        **refusals,
+        503: {"model": Problem},
+        **({304: {"description": "as the client has it"}} if call.tagged else {}),
+    }
 
-    @api.middleware("http")
-    async def guarded(request: Request, call_next: Next) -> Response:
-        if token is not None and request.url.path not in OPEN and not _bears(request, token):
-            return _problem(401, "UnauthorizedError", "this server asks for a token: Authorization: Bearer TOKEN")
-        length = request.headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > most:
-            return _problem(413, "UsageError", f"the body is larger than {most >> 20} MiB (limits.body_mib)")
-        return await call_next(request)
 
+def _plain(application: Application, threads: ThreadPoolExecutor, call: Call) -> Endpoint:
+    """The endpoint of a call; its parameters, which FastAPI reads, are the names in the path and what is asked."""
+
+    async def endpoint(request: Request, asked: Any = None, **places: str) -> Response:
+        body = asked if asked is not None else Nothing()
+        view = await _in_thread(threads, lambda: answer(application, call, places, body))
+        return _answer(view, call, request)
+
+    word = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("request", word, annotation=Request)]
+    parameters += [inspect.Parameter(place, word, annotation=str) for place in call.places]
+    if call.asked is not Nothing:
+        annotation = call.asked if call.has_body else Annotated[call.asked, Query()]
+        parameters.append(inspect.Parameter("asked", word, annotation=annotation))
+    endpoint.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return endpoint
+
+
+def _job(application: Application, threads: ThreadPoolExecutor) -> Endpoint:
+    async def job_of(job: str, asked: Annotated[JobRequest, Query()]) -> Response:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + asked.wait_s
+        view = await _in_thread(threads, lambda: application.wait(job, timeout_s=0))
+        while view.state not in OVER and loop.time() < until and not application.draining.is_set():
+            await asyncio.sleep(min(LOOK_S, max(0.0, until - loop.time())))
+            view = application.job_view(job)
+        return JSONResponse(view.model_dump(mode="json"))
+
+    return job_of
+
+
+def _watch(application: Application, threads: ThreadPoolExecutor) -> Endpoint:
+    async def watch(job: str) -> Response:
+        await _in_thread(threads, lambda: application.wait(job, timeout_s=0))  # refuses what is not there
+
+        async def stream() -> AsyncIterator[str]:
+            last: JobView | None = None
+            while not application.draining.is_set():
+                view = application.job_view(job)
+                if view != last:
+                    yield f"event: progress\ndata: {json.dumps(view.model_dump(mode='json'))}\n\n"
+                    last = view
+                if view.state in OVER:
+                    return
+                await asyncio.sleep(LOOK_S)
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+    return watch
+
+
+def _upload(application: Application, threads: ThreadPoolExecutor) -> Endpoint:
+    async def upload(request: Request) -> Response:
+        with application.uploads.begin() as coming:
+            async for part in request.stream():
+                await _in_thread(threads, partial(coming.write, part))
+            view: UploadView = await _in_thread(threads, coming.finish)
+        return JSONResponse(view.model_dump(mode="json"), status_code=BY_NAME["Upload"].status)
+
+    return upload
+
+
+async def _in_thread(threads: ThreadPoolExecutor, work: Callable[[], Any]) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+def _answer(view: BaseModel, call: Call, request: Request) -> Response:
+    answered = JSONResponse(view.model_dump(mode="json"), status_code=call.status)
+    if not call.tagged:
+        return answered
+    tag = f'"{hashlib.sha256(bytes(answered.body)).hexdigest()[:32]}"'
+    if tag in (one.strip() for one in request.headers.get("if-none-match", "").split(",")):
+        return Response(status_code=304, headers={"ETag": tag})
+    answered.headers["ETag"] = tag
+    return answered
+
+
+def _add_refusals(api: FastAPI) -> None:
     @api.exception_handler(ForesiftError)
     async def refused(_: Request, error: ForesiftError) -> Response:
-        return _problem(_status(error), type(error).__name__, str(error))
+        return problem(status_of(error), type(error).__name__, str(error))
 
     @api.exception_handler(HTTPException)
     async def unknown(_: Request, error: HTTPException) -> Response:
-        return _problem(error.status_code, "NotFoundError" if error.status_code == 404 else "UsageError", error.detail)
+        kind = "NotFoundError" if error.status_code == 404 else "UsageError"
+        return problem(error.status_code, kind, error.detail, error.headers)
 
     @api.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part != "body")
-        return _problem(422, "UsageError", f"{place or 'body'}: {first['msg']}")
+        return problem(422, "UsageError", complaint(error.errors()))
 
 
-def _add_state(api: FastAPI, application: Application) -> None:
+def _add_state(api: FastAPI, application: Application, threads: ThreadPoolExecutor) -> None:
     @api.get("/health")
-    def health() -> dict[str, str]:
+    async def health() -> dict[str, str]:
         """The process lives."""
         return {"status": "ok", "name": application.settings.name, "version": foresift_version()}
 
     @api.get("/ready", responses={503: {"model": Problem}})
-    def ready() -> Response:
-        """The model is there: samples can be scored."""
-        try:
-            application.model()
-        except ForesiftError as error:
-            return _problem(503, type(error).__name__, str(error))
+    async def ready() -> Response:
+        """The model is there, and the server is not about to end: samples can be scored."""
+        await _in_thread(threads, application.check_ready)
         return JSONResponse({"status": "ready"})
 
 
-def _add_pools(api: FastAPI, application: Application) -> None:
-    @api.get("/v1/pools")
-    def pools() -> list[PoolView]:
-        """All pools."""
-        return application.pools()
-
-    @api.get("/v1/pools/{pool}")
-    def pool_of(pool: str) -> PoolView:
-        """One pool."""
-        return application.pool_view(pool)
-
-    @api.post("/v1/pools/{pool}/samples", status_code=202)
-    def push(pool: str, request: PushRequest) -> JobView:
-        """Take samples in and look at them in the background."""
-        return application.push(pool, request.uris)
-
-    @api.post("/v1/pools/{pool}/selections")
-    def select(pool: str, request: SelectionRequest) -> SelectionView:
-        """Choose what to label next."""
-        return application.query(pool, request)
-
-    @api.get("/v1/selections/{selection}")
-    def selection_of(selection: str) -> dict[str, Any]:
-        """The receipt of a selection."""
-        return application.selection(selection)
-
-    @api.post("/v1/pools/{pool}/labels")
-    def label(pool: str, request: LabelsRequest) -> LabelsView:
-        """Take answers in: all, or none."""
-        return application.label(pool, request)
+def complaint(errors: Any) -> str:
+    """One line for the first thing that is wrong with a request."""
+    first = errors[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
+    return f"{place or 'body'}: {first['msg']}"
 
 
-def _add_generations(api: FastAPI, application: Application) -> None:
-    @api.post("/v1/pools/{pool}/generations", status_code=202)
-    def train(pool: str, request: TrainRequest) -> JobView:
-        """Train a new generation on the labels so far, in the background."""
-        return application.train(pool, request)
-
-    @api.get("/v1/generations")
-    def generations() -> list[GenerationView]:
-        """All generations."""
-        return application.generations()
-
-    @api.post("/v1/generations/{generation}/promote")
-    def promote(generation: str) -> GenerationView:
-        """Score with this generation from now on."""
-        return application.promote(generation)
-
-
-def _add_jobs(api: FastAPI, application: Application) -> None:
-    @api.get("/v1/jobs")
-    def jobs() -> list[JobView]:
-        """All jobs since the server started."""
-        return [work.view() for work in application.jobs.all()]
-
-    @api.get("/v1/jobs/{job}")
-    def job_of(job: str, wait_s: Annotated[float, Query(ge=0, le=30)] = 0.0) -> JobView:
-        """One job; with ``wait_s`` the answer comes when it is over, or then."""
-        return application.wait(job, timeout_s=wait_s)
-
-    @api.delete("/v1/jobs/{job}")
-    def cancel(job: str) -> JobView:
-        """Stop a job."""
-        work = application.job(job)
-        application.jobs.cancel(work)
-        return work.view()
-
-    @api.get("/v1/jobs/{job}/events")
-    async def events(job: str) -> StreamingResponse:
-        """Progress as server-sent events until the job is over."""
-        work = application.job(job)
-
-        async def stream() -> AsyncIterator[str]:
-            last = ""
-            while True:
-                view = work.view()
-                if (said := json.dumps(view.model_dump())) != last:
-                    yield f"event: progress\ndata: {said}\n\n"
-                    last = said
-                if view.state in OVER:
-                    return
-                await asyncio.sleep(0.2)
-
-        return StreamingResponse(stream(), media_type="text/event-stream")
-
-
-def _bears(request: Request, token: str) -> bool:
-    kind, _, given = request.headers.get("authorization", "").partition(" ")
-    return kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
-
-
-def _status(error: ForesiftError) -> int:
-    if isinstance(error, NotFoundError):
-        return 404
-    if isinstance(error, ForbiddenError):
-        return 403
-    if isinstance(error, BudgetError):
-        return 422
-    return 422 if isinstance(error, UsageError) else 409
-
-
-def _problem(status: int, error: str, detail: str) -> JSONResponse:
-    return JSONResponse(Problem(error=error, detail=detail).model_dump(), status_code=status)
+def problem(status: int, error: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """A refusal."""
+    told = Problem(error=error, detail=detail.encode("utf-8", "replace").decode())
+    return JSONResponse(told.model_dump(), status_code=status, headers=dict(headers or {}))

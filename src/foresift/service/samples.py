@@ -47,6 +47,11 @@ class Samples:
         """An address as the client wrote it."""
         return self._given.get(place, place)
 
+    def all_given(self) -> list[str]:
+        """Addresses as the client wrote them, in the order in which they came."""
+        with self._lock:
+            return list(self._given.values())
+
     def add(self, pairs: Sequence[tuple[str, str]]) -> int:
         """Append (read, given) addresses that are new; they are on the disk when this returns. How many are new."""
         with self._lock:

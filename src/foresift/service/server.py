@@ -14,6 +14,8 @@ from foresift.wire.config import Settings, read_settings
 
 LOOPBACK = "127.0.0.1"
 START_S = 30.0
+GRACE_S = 10
+"""What was asked already has this long to be answered."""
 
 
 class Server:
@@ -35,7 +37,9 @@ class Server:
         self.notes: list[str] = []
         self._listening: list[tuple[Any, threading.Thread]] = []
         self._application: Any = None
+        self._grpc: Any = None
         self.http_urls: list[str] = []
+        self.grpc_urls: list[str] = []
 
     @classmethod
     def start_by_config(cls, path: str | Path) -> Server:
@@ -48,7 +52,7 @@ class Server:
         Raises:
             UsageError: a port is taken, or the strategy is unknown.
         """
-        if self._listening:
+        if self._application is not None:
             return self
         try:
             from foresift.service.application import Application
@@ -56,25 +60,37 @@ class Server:
         except ImportError as error:
             raise MissingExtraError("the server", "server") from error
         self._application = Application(self.settings, base=self.base)
-        host, token = self._host(), self.settings.auth.token
-        app = http_app(self._application, token=token)
+        host = self._host()
         try:
+            app = http_app(self._application)
             for at, port in enumerate(self.settings.http_ports):
                 self._listen(app, host, port, required=at == 0)
+            if self.settings.server.protocol == "grpc":
+                self._listen_grpc(host, self.settings.port)
         except BaseException:
             self.stop()
             raise
         return self
 
     def stop(self) -> None:
-        """Answer what was asked, then end; running jobs are cancelled."""
+        """Answer what was asked, then end; jobs that wait or run are kept for the next start."""
+        if self._application is not None:
+            self._application.drain()
+        if self._grpc is not None:
+            self._grpc.stop(grace=GRACE_S).wait(START_S)
+            self._grpc = None
         for server, thread in self._listening:
             server.should_exit = True
             thread.join(timeout=START_S)
-        self._listening, self.http_urls = [], []
+        self._listening, self.http_urls, self.grpc_urls = [], [], []
         if self._application is not None:
             self._application.close()
             self._application = None
+
+    @property
+    def urls(self) -> list[str]:
+        """All addresses, that of the named protocol first."""
+        return [*self.grpc_urls, *self.http_urls]
 
     def wait(self) -> None:
         """Until :meth:`stop`, or an interrupt."""
@@ -99,6 +115,25 @@ class Server:
         )
         return LOOPBACK
 
+    def _listen_grpc(self, host: str, port: int) -> None:
+        from foresift.service.rpc import grpc_server
+
+        certificate, key = self._path(self.settings.server.tls_certificate), self._path(self.settings.server.tls_key)
+        shown = f"[{host}]" if ":" in host else host
+        try:
+            self._grpc, bound = grpc_server(
+                self._application,
+                f"{shown}:{port}",
+                certificate=None if certificate is None else Path(certificate),
+                key=None if key is None else Path(key),
+            )
+        except OSError as error:
+            raise UsageError(
+                f"{host}:{port} can't be listened on ({error.strerror}); free it or name another port"
+            ) from None
+        self._grpc.start()
+        self.grpc_urls.append(f"{'grpc' if certificate is None else 'grpcs'}://{shown}:{bound}")
+
     def _listen(self, app: Any, host: str, port: int, *, required: bool) -> None:
         import uvicorn
 
@@ -115,7 +150,7 @@ class Server:
             app,
             log_level="warning",
             lifespan="off",
-            timeout_graceful_shutdown=10,
+            timeout_graceful_shutdown=GRACE_S,
             ssl_certfile=self._path(self.settings.server.tls_certificate),
             ssl_keyfile=self._path(self.settings.server.tls_key),
         )

@@ -116,6 +116,9 @@ class LimitsSection(_Section):
     """What a request may ask for."""
 
     body_mib: int = Field(default=64, ge=1, le=4096)
+    """Of a request, and of an image that is uploaded."""
+    image_mpixel: int = Field(default=100, ge=1, le=178)
+    """Million pixels of an image that is uploaded."""
     samples_a_request: int = Field(default=100_000, ge=1)
     requests_a_minute: int = Field(default=1_200, ge=1)
     """For each token, or each address where there are no tokens."""

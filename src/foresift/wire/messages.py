@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 JobState = Literal["queued", "running", "cancelling", "done", "failed", "cancelled"]
 
 
+MOST_A_PAGE = 1000
+Plain = str | int | float | bool | None
+Number = Annotated[int, Field(ge=0, le=2**63 - 1)]
+ModelName = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9._:+-]+$")]
+"""An architecture or an id; never a path."""
+
+
 class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Nothing(_Message):
+    """No more than the place says."""
+
+
+class PageRequest(_Message):
+    """Which part of a list."""
+
+    limit: int = Field(default=100, ge=1, le=MOST_A_PAGE)
+    after: str | None = Field(default=None, max_length=200)
+    """``next`` of the page before; None = from the beginning."""
+
+
+class JobRequest(_Message):
+    """How long to wait for the end of a job."""
+
+    wait_s: float = Field(default=0.0, ge=0, le=30)
 
 
 class PushRequest(_Message):
@@ -22,11 +47,11 @@ class PushRequest(_Message):
 class SelectionRequest(_Message):
     """What to choose next."""
 
-    budget: int = Field(ge=1)
-    strategy: str | None = None
+    budget: int = Field(ge=1, le=10**9)
+    strategy: str | None = Field(default=None, max_length=2000)
     """None = the configured one."""
-    seed: int | None = None
-    uris: list[str] | None = None
+    seed: Number | None = None
+    uris: list[str] | None = Field(default=None, min_length=1)
     """Choose among these alone; None = among everything pushed that has no label."""
     allow_short: bool = False
 
@@ -34,9 +59,9 @@ class SelectionRequest(_Message):
 class LabelItem(_Message):
     """One answer: the sample by id or by uri."""
 
-    id: str | None = None
+    id: str | None = Field(default=None, min_length=1, max_length=4000)
     uri: str | None = None
-    label: str = Field(min_length=1)
+    label: str = Field(min_length=1, max_length=1000)
 
     @model_validator(mode="after")
     def _names_one(self) -> LabelItem:
@@ -49,16 +74,16 @@ class LabelsRequest(_Message):
     """Answers of one annotator."""
 
     labels: list[LabelItem] = Field(min_length=1)
-    annotator: str = ""
+    annotator: str = Field(default="", max_length=200)
 
 
 class TrainRequest(_Message):
     """A new generation from the labels so far."""
 
-    model: str
-    """An architecture, or a generation to start from."""
-    recipe: dict[str, Any] = Field(default_factory=dict)
-    seed: int = 0
+    model: ModelName
+    """An architecture, or the id of a generation to start from."""
+    recipe: dict[str, Plain] = Field(default_factory=dict)
+    seed: Number = 0
 
 
 class ChosenRow(BaseModel):
@@ -86,6 +111,13 @@ class SelectionView(BaseModel):
     rows: list[ChosenRow]
     quarantined: int = 0
     notes: list[str] = Field(default_factory=list)
+
+
+class ReceiptView(BaseModel):
+    """What a selection came from; enough to replay it."""
+
+    id: str
+    receipt: dict[str, Any]
 
 
 class JobProgress(BaseModel):
@@ -116,6 +148,34 @@ class PoolView(BaseModel):
     classes: list[str] = Field(default_factory=list)
 
 
+class SampleView(BaseModel):
+    """One pushed sample."""
+
+    uri: str
+    """As it was pushed."""
+
+
+class UploadView(BaseModel):
+    """Bytes that the server keeps."""
+
+    uri: str
+    """By which they are pushed."""
+    digest: str
+    size_bytes: int
+    new: bool
+    """Whether the server did not have them before."""
+
+
+class LabelView(BaseModel):
+    """One current answer."""
+
+    id: str
+    """Of the sample: its uri as it was pushed, or the id by which it was labeled."""
+    label: str
+    annotator: str = ""
+    at: str = ""
+
+
 class LabelsView(BaseModel):
     """What became of delivered labels."""
 
@@ -133,6 +193,57 @@ class GenerationView(BaseModel):
     parent: str | None = None
     metrics: dict[str, Any] = Field(default_factory=dict)
     in_use: bool = False
+
+
+class RunView(BaseModel):
+    """A run of the workspace."""
+
+    id: str
+    state: str
+    rounds: int = 0
+    reason: str = ""
+
+
+class PoolPage(BaseModel):
+    """Pools by name."""
+
+    items: list[PoolView]
+    next: str | None = None
+
+
+class SamplePage(BaseModel):
+    """Samples in the order in which they were pushed."""
+
+    items: list[SampleView]
+    next: str | None = None
+
+
+class LabelPage(BaseModel):
+    """Current answers in the order in which they arrived."""
+
+    items: list[LabelView]
+    next: str | None = None
+
+
+class GenerationPage(BaseModel):
+    """Generations by id."""
+
+    items: list[GenerationView]
+    next: str | None = None
+
+
+class RunPage(BaseModel):
+    """Runs in the order in which they were begun."""
+
+    items: list[RunView]
+    next: str | None = None
+
+
+class JobPage(BaseModel):
+    """Jobs in the order in which they were asked for."""
+
+    items: list[JobView]
+    next: str | None = None
 
 
 class Problem(BaseModel):

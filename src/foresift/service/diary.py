@@ -1,0 +1,83 @@
+"""What was asked, by whom, and what became of it: a line of JSON a request, and an audit file of what matters.
+
+Neither holds tokens, headers, bodies or queries.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from foresift.core.times import utc_now
+
+LOG = logging.getLogger("foresift.service")
+_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_REFUSED = (401, 403, 413, 429)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One request that was answered."""
+
+    protocol: str
+    call: str
+    """"" = none that is known."""
+    changes: bool
+    """Whether it may change something."""
+    where: str
+    status: int
+    """Of HTTP, for gRPC too."""
+    seconds: float
+    caller: str
+    peer: str
+    request: str
+
+
+class Diary:
+    """Writes every request to the log; what changes something or was kept out also to the audit file."""
+
+    def __init__(self, audit: Path, *, also: Callable[[Seen], None]) -> None:
+        """``also`` is told of every request."""
+        self._audit, self._also = audit, also
+        self._lock = threading.Lock()
+
+    def write(self, seen: Seen) -> None:
+        """Keep one."""
+        row = {"at": utc_now(), "event": "request", **asdict(seen), "seconds": round(seen.seconds, 4)}
+        LOG.info(json.dumps(row))
+        if seen.changes or seen.status in _REFUSED:
+            self._append(row)
+        self._also(seen)
+
+    def tell(self, event: str, **values: Any) -> None:
+        """Keep something that the operator did."""
+        row = {"at": utc_now(), "event": event, **values}
+        LOG.info(json.dumps(row))
+        self._append(row)
+
+    def _append(self, row: dict[str, Any]) -> None:
+        """One write a line, so that lines of several processes never mix; opened anew, so that it may be rotated."""
+        line = (json.dumps(row) + "\n").encode()
+        try:
+            with self._lock:
+                self._audit.parent.mkdir(parents=True, exist_ok=True)
+                file = os.open(self._audit, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+                try:
+                    os.write(file, line)
+                finally:
+                    os.close(file)
+        except OSError as error:  # the answer is on its way; the log has the line
+            LOG.error(json.dumps({"at": utc_now(), "event": "audit-failed", "reason": error.strerror}))
+
+
+def request_id(given: str) -> str:
+    """The id that a client gave its request, if it is a plain one, else a new one."""
+    return given if _ID.fullmatch(given) else secrets.token_hex(8)
