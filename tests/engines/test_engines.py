@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from foresift.core.errors import UnknownNameError
+from foresift.core.errors import MissingExtraError, UnknownNameError
 from foresift.core.generations import Transform
 from foresift.engines import ENGINES, REFERENCE, available, canonical, engine_identity, make_engine
 from foresift.models import ScoringModule, build
@@ -94,6 +94,20 @@ def test_the_callers_network_stays_as_it_was(name: str, pixels: np.ndarray) -> N
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
+def test_an_engine_whose_library_is_missing_names_the_extra(
+    network: ScoringModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    found = importlib.util.find_spec
+    gone = ("onnxscript", "openvino")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in gone else found(name))
+    assert available() == ["torch-f32", "torch-bf16"]
+    for name in ("onnx-f32", "openvino-f32"):
+        with pytest.raises(MissingExtraError, match=name.split("-")[0]):
+            make_engine(name, network, size=SIZE, batch=BATCH)
+
+
 def test_an_openvino_graph_takes_its_own_batch_size_only(network: ScoringModule, pixels: np.ndarray) -> None:
     engine = make_engine("openvino-f32", network, size=SIZE, batch=BATCH)
     with pytest.raises(ValueError, match="batches of"):
@@ -103,7 +117,13 @@ def test_an_openvino_graph_takes_its_own_batch_size_only(network: ScoringModule,
 
 @pytest.mark.parametrize(
     ("name", "full"),
-    [("torch", "torch-f32"), ("openvino", "openvino-f32"), ("auto", "auto"), *((name, name) for name in ENGINES)],
+    [
+        ("torch", "torch-f32"),
+        ("openvino", "openvino-f32"),
+        ("onnx", "onnx-f32"),
+        ("auto", "auto"),
+        *((name, name) for name in ENGINES),
+    ],
 )
 def test_names_have_one_spelling(name: str, full: str) -> None:
     assert canonical(name) == full

@@ -196,8 +196,8 @@ def _measure(
 
 
 def _batches(name: str, size: int) -> list[int]:
-    """Batch sizes worth a trial: OpenVINO hardly cares, and every trial compiles the network again."""
-    if name.startswith("openvino"):
+    """Batch sizes worth a trial: graphs are made anew for every size and hardly care."""
+    if name.startswith(("openvino", "onnx")):
         return [default_batch(size)]
     if engine_identity(name)[0].endswith("cuda"):
         return [64, 256, 512]

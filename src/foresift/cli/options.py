@@ -27,7 +27,7 @@ Checkpoints: TypeAlias = Annotated[
 ]
 Engine: TypeAlias = Annotated[
     str,
-    typer.Option(help="auto, torch-f32, torch-bf16, openvino-f32, openvino-bf16.", show_default=True),
+    typer.Option(help="auto, torch-f32, torch-bf16, openvino-f32, openvino-bf16, onnx-f32.", show_default=True),
 ]
 Batch: TypeAlias = Annotated[
     int | None,

@@ -27,7 +27,7 @@ class Engine(Protocol):
     """Runs one model over batches of a fixed size. Not thread-safe: one caller at a time."""
 
     name: str
-    """``torch`` or ``openvino``."""
+    """``torch``, ``openvino`` or ``onnx``."""
     precision: str
     """``f32`` or ``bf16``."""
     version: str

@@ -1,4 +1,4 @@
-"""What runs a network over batches: torch, OpenVINO.
+"""What runs a network over batches: torch, OpenVINO, ONNX Runtime.
 
 Every engine takes uint8 pixels and does the normalisation inside its graph, so that
 a batch crosses memory once, as bytes.
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from torch import nn
 
 REFERENCE = "torch-f32"
-ENGINES = (REFERENCE, "torch-bf16", "openvino-f32", "openvino-bf16")
+ENGINES = (REFERENCE, "torch-bf16", "openvino-f32", "openvino-bf16", "onnx-f32")
 """Spellings of engine and precision, the reference first."""
+_PACKAGES = {"torch": ("torch",), "openvino": ("openvino",), "onnx": ("onnxruntime", "onnx", "onnxscript")}
+"""What has to be installed for an engine; the first one's version is the engine's."""
 
 
 def available() -> list[str]:
     """The engines that this installation can run, the reference first."""
-    return [name for name in ENGINES if not name.startswith("openvino") or importlib.util.find_spec("openvino")]
+    return [name for name in ENGINES if name.startswith("torch") or _installed(name.split("-")[0])]
 
 
 def canonical(name: str) -> str:
@@ -31,7 +33,7 @@ def canonical(name: str) -> str:
     Raises:
         UnknownNameError: neither ``auto`` nor an engine.
     """
-    full = {"torch": REFERENCE, "openvino": "openvino-f32"}.get(name, name)
+    full = {"torch": REFERENCE, "openvino": "openvino-f32", "onnx": "onnx-f32"}.get(name, name)
     if full != "auto" and full not in ENGINES:
         raise UnknownNameError("engine", name, ("auto", *ENGINES))
     return full
@@ -53,8 +55,12 @@ def make_engine(name: str, network: nn.Module, *, size: int, batch: int) -> Engi
         from foresift.engines.torch import TorchEngine
 
         return TorchEngine(network, precision=precision)
-    if not importlib.util.find_spec("openvino"):
-        raise MissingExtraError("the OpenVINO engine", "openvino")
+    if not _installed(library):
+        raise MissingExtraError(f"the engine {name}", library)
+    if library == "onnx":
+        from foresift.engines.onnx_network import onnx_network
+
+        return onnx_network(network, size=size, batch=batch)
     from foresift.engines.openvino import OpenVinoEngine
 
     return OpenVinoEngine(network, precision=precision, size=size, batch=batch)
@@ -69,7 +75,11 @@ def engine_identity(name: str) -> tuple[str, str]:
 
     library, precision = canonical(name).split("-")
     device = _torch_device() if library == "torch" else "cpu"
-    return f"{library}-{version(library).split('+')[0]}/{device}", precision
+    return f"{library}-{version(_PACKAGES[library][0]).split('+')[0]}/{device}", precision
+
+
+def _installed(library: str) -> bool:
+    return all(importlib.util.find_spec(package) for package in _PACKAGES[library])
 
 
 def _torch_device() -> str:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -77,25 +79,49 @@ def export_onnx(scoring: nn.Module, transform: Transform, path: Path) -> None:
         ModelError: the network holds what ONNX has no operator for.
         MissingExtraError: onnx or onnxscript is not installed.
     """
+    size = {0: torch.export.Dim("b"), 1: torch.export.Dim("h", min=2), 2: torch.export.Dim("w", min=2)}
+    _export(lambda own: DeviceGraph(own, transform).eval(), scoring, _EXAMPLE, path, dynamic_shapes={"pixels": size})
+
+
+def export_scoring(scoring: nn.Module, *, size: int, batch: int, path: Path) -> None:
+    """Write a graph for images that are resampled already, and for one batch size.
+
+    Args:
+        scoring: (b, size, size, 3) uint8 pixels to logits and embeddings, normalisation included.
+    Raises:
+        ModelError: the network holds what ONNX has no operator for.
+        MissingExtraError: onnx or onnxscript is not installed.
+    """
+    _export(lambda own: own, scoring, (batch, size, size, 3), path, dynamic_shapes=None)
+
+
+def _export(
+    graph: Callable[[nn.Module], nn.Module],
+    scoring: nn.Module,
+    example: tuple[int, ...],
+    path: Path,
+    *,
+    dynamic_shapes: dict[str, Any] | None,
+) -> None:
+    """One file of a float32 copy of a network, put into a graph."""
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError:
         raise MissingExtraError("exporting to ONNX", "onnx") from None
     own = copy.deepcopy(scoring).eval().requires_grad_(False).to(device="cpu", dtype=torch.float32)
-    size = {0: torch.export.Dim("b"), 1: torch.export.Dim("h", min=2), 2: torch.export.Dim("w", min=2)}
     # The exporter tells every step on standard output and warns of its own internals.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                DeviceGraph(own, transform).eval(),
-                (torch.zeros(_EXAMPLE, dtype=torch.uint8),),
+                graph(own),
+                (torch.zeros(example, dtype=torch.uint8),),
                 str(path),
                 input_names=["pixels"],
                 output_names=["logits", "embeddings"],
-                dynamic_shapes={"pixels": size},
+                dynamic_shapes=dynamic_shapes,
                 opset_version=OPSET,
                 dynamo=True,
                 external_data=False,
