@@ -149,7 +149,7 @@ def test_two_labels_for_one_sample(tmp_path: Path) -> None:
         ("name,label\na,cat\n", r"no column id or uri \(columns: name, label\)"),
         ("a\nb\nc\n", r"or a \.txt file with one id a line"),
         ("id,uri,label\na,,cat\n,,dog\n", r"line 3: neither id nor uri"),
-        ("uri,label\ns3://b/a.png,cat\n", r"remote"),
+        ("uri,label\nftp://b/a.png,cat\n", r"expected a path"),
     ],
 )
 def test_what_is_no_labels_file(tmp_path: Path, text: str, says: str) -> None:

@@ -153,7 +153,7 @@ def test_missing_files_are_quarantined_without_a_read(images: Path) -> None:
         ("m.csv", b"uri|label\na.png|cat\n", "no column uri (columns: uri|label)"),
         ("m.csv", b"uri,uri\na.png,b.png\n", "column 'uri' occurs twice"),
         ("m.csv", b"uri\na.png\nb\xff.png\n", "line 3: not UTF-8"),
-        ("m.csv", b"uri\ns3://bucket/a.png\n", "line 2: s3://bucket/a.png: remote"),
+        ("m.csv", b"uri\nftp://bucket/a.png\n", "line 2: ftp://bucket/a.png: expected a path"),
         ("m.csv", b'uri\n"' + b"x" * 200_000 + b'"\n', "line 2: field larger"),
         ("m.csv", b"", "zero bytes"),
         ("m.parquet", b"PAR1 nonsense", "not a readable Parquet file"),

@@ -60,16 +60,16 @@ def test_names_that_are_not_utf8_on_standard_input(folder: Path, monkeypatch: py
     ]
 
 
-def test_a_remote_line_names_itself() -> None:
-    with pytest.raises(DataError, match=r"stdin, line 2: s3://b/x\.png"):
-        uris(UriListSource(["/a.png", "s3://b/x.png"]))
+def test_a_line_of_an_unknown_kind_names_itself() -> None:
+    with pytest.raises(DataError, match=r"stdin, line 2: ftp://b/x\.png"):
+        uris(UriListSource(["/a.png", "ftp://b/x.png"]))
 
 
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("s3://bucket/pool", "not available yet"),
-        ("http://host/pool", "not available yet"),
+        ("ftp://bucket/pool", "expected a path, file://"),
+        ("http://host/pool", "can't be asked for a list; give a manifest"),
         ("none", "no such file or folder; expected a folder of images"),
         ("a.png", "a single image; expected a folder"),
         ("notes.md", "a file of an unknown kind; expected a folder"),

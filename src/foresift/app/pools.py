@@ -18,8 +18,11 @@ from foresift.core.protocols import Progress
 from foresift.core.samples import Pool
 from foresift.cycle.labels import spelled_value
 from foresift.sources import open_source
+from foresift.sources.addresses import is_remote
+from foresift.sources.downloads import Seen
 from foresift.sources.labels import read_labels, resolve, resolve_ids
 from foresift.sources.read import local_path
+from foresift.sources.remote import remote
 from foresift.sources.segmentation import images_beside_masks
 
 
@@ -41,14 +44,21 @@ def open_pool(
     need_digests: bool = True,
     progress: Progress | None = None,
     stdin: Iterable[str] | None = None,
+    seen: Seen | None = None,
 ) -> Pool:
-    """The pool behind a folder, manifest or ``-``; content digests are remembered in the workspace.
+    """The pool behind a folder, manifest, bucket or ``-``; content digests are remembered in the workspace.
 
+    What comes over a network is kept in the workspace as long as there is room.
+
+    Args:
+        seen: told of every remote sample as its bytes come in, where digests are needed.
     Raises:
         DataError: nothing there that can be listed.
         EmptyPoolError: no image at all, or only broken ones.
+        UnreachableError: a host gives nothing at all.
     """
-    source = open_source(spec, stdin=stdin, progress=progress)
+    remote().keep_in(workspace.cache / "spool")
+    source = open_source(spec, stdin=stdin, progress=progress, seen=seen)
     pool = source.pool(workspace.digests(), need_digests=need_digests)
     if not len(pool):
         broken = pool.quarantined
@@ -63,7 +73,7 @@ def without_masks(spec: str | Path) -> tuple[str | Path, tuple[str, ...]]:
     Raises:
         UsageError: a root of images and masks in several splits.
     """
-    folder = None if spec == "-" else images_beside_masks(Path(local_path(str(spec))))
+    folder = None if spec == "-" or is_remote(str(spec)) else images_beside_masks(Path(local_path(str(spec))))
     if folder is None:
         return spec, ()
     return folder, (f"{spec} holds masks beside its images; the pool is {folder}",)

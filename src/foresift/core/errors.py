@@ -18,6 +18,7 @@ ForesiftError
 ├── StoreError            the workspace on disk
 │   ├── DamagedRowsError  stored rows whose bits have changed; they were dropped
 │   └── StaleError        somebody else changed the record first; nothing was stored
+├── UnreachableError      a host that gives nothing at all; trying again later is safe
 ├── OracleError           whoever answers with labels can't be reached or understood
 ├── ContractError         a plug-in broke the contract of its kind
 └── ReplayError           a receipt that can't be recomputed, and why
@@ -112,6 +113,10 @@ class DamagedRowsError(StoreError):
 
 class StaleError(StoreError):
     """Somebody else changed the record first: nothing was stored; read it again and decide anew."""
+
+
+class UnreachableError(ForesiftError):
+    """A host gives nothing at all: no sample was judged for it, and nothing done is lost."""
 
 
 class OracleError(ForesiftError):

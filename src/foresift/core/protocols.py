@@ -158,6 +158,10 @@ class DigestMemory(Protocol):
         """Digest of each uri whose (size_bytes, mtime_ns) is unchanged, else None."""
         ...
 
+    def recall(self, uris: Sequence[str]) -> list[tuple[tuple[int, int], str] | None]:
+        """Stamp and digest that each uri had when it was read last, or None."""
+        ...
+
     def remember(self, uris: Sequence[str], stamps: Sequence[tuple[int, int]], digests: Sequence[str]) -> None:
         """Keep what was computed."""
         ...

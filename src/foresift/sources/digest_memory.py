@@ -37,6 +37,10 @@ class DictDigestMemory:
         """Digest of each uri whose stamp is unchanged, else None."""
         return _unchanged(self._known, uris, stamps)
 
+    def recall(self, uris: Sequence[str]) -> list[tuple[Stamp, str] | None]:
+        """Stamp and digest that each uri had when it was read last, or None."""
+        return [self._known.get(uri) for uri in uris]
+
     def remember(self, uris: Sequence[str], stamps: Sequence[Stamp], digests: Sequence[str]) -> None:
         """Keep what was computed."""
         for uri, stamp, digest in zip(uris, stamps, digests, strict=True):
@@ -66,6 +70,11 @@ class SqliteDigestMemory:
         """
         known = self._with_connection(lambda connection: _select(connection, uris))
         return _unchanged(known, uris, stamps)
+
+    def recall(self, uris: Sequence[str]) -> list[tuple[Stamp, str] | None]:
+        """Stamp and digest that each uri had when it was read last, or None; raises as :meth:`lookup`."""
+        known = self._with_connection(lambda connection: _select(connection, uris))
+        return [known.get(uri) for uri in uris]
 
     def remember(self, uris: Sequence[str], stamps: Sequence[Stamp], digests: Sequence[str]) -> None:
         """Keep what was computed; all of it or, if interrupted, nothing.

@@ -47,10 +47,10 @@ class FolderSource:
         _require_folder(self.name)
         walk = _Walk()
         walk.tree(self.name)
-        labels = _folder_labels(self.name, walk.uris)
+        labels = folder_labels(self.name, walk.uris)
         notes = []
         if walk.passed_over:
-            notes.append(_passed_over(walk.passed_over))
+            notes.append(passed_over_note(walk.passed_over))
         if labels is not None:
             notes.append(f"the names of {len(set(labels))} folders are labels, for train and evaluate only")
         return Listing(
@@ -101,10 +101,10 @@ class _Walk:
                 continue
             if _is_folder(entry):
                 folders.append(entry.path)
-            elif _has_image_suffix(entry.name):
+            elif has_image_suffix(entry.name):
                 self._file(entry)
             else:
-                self.passed_over[_suffix(entry.name)] += 1
+                self.passed_over[suffix_of(entry.name)] += 1
         return folders
 
     def _file(self, entry: os.DirEntry[str]) -> None:
@@ -125,17 +125,18 @@ class _Walk:
         self.quarantined.append(Quarantined(uri=printable(path), reason=reason))
 
 
-def _has_image_suffix(name: str) -> bool:
-    return _suffix(name)[1:] in IMAGE_SUFFIXES
+def has_image_suffix(name: str) -> bool:
+    """Whether a file is taken for an image by its name."""
+    return suffix_of(name)[1:] in IMAGE_SUFFIXES
 
 
-def _suffix(name: str) -> str:
+def suffix_of(name: str) -> str:
     """``.heic`` of ``a.HEIC``; empty without a dot."""
     _, dot, suffix = name.rpartition(".")
     return dot + suffix.lower() if dot else ""
 
 
-def _passed_over(counts: Counter[str]) -> str:
+def passed_over_note(counts: Counter[str]) -> str:
     """``passed over 12 files: 10 .heic, 2 .txt``; the most frequent suffixes first."""
     total = counts.total()
     kinds = sorted(counts.items(), key=lambda kind: (-kind[1], kind[0]))
@@ -166,7 +167,7 @@ def _require_folder(path: str) -> None:
         )
 
 
-def _folder_labels(root: str, uris: list[str]) -> list[str] | None:
+def folder_labels(root: str, uris: list[str]) -> list[str] | None:
     """First path component of each image, or None unless the tree has a folder for each class."""
     start = len(root.rstrip("/")) + 1
     heads = [uri[start:].partition("/") for uri in uris]

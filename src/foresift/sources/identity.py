@@ -6,12 +6,16 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from foresift.core.digests import digest_bytes
 from foresift.core.protocols import DigestMemory, Progress, Silent
 from foresift.core.samples import Conflict, Pool, Quarantined
-from foresift.sources.read import Stamp, UnreadableError, look, read
+from foresift.sources.addresses import is_remote
+from foresift.sources.read import UNSEEN, Stamp, UnreadableError, look, read
+
+if TYPE_CHECKING:
+    from foresift.sources.downloads import Seen
 
 T = TypeVar("T")
 _REMEMBER_EVERY = 4096
@@ -55,12 +59,15 @@ def list_files(
     labels: Sequence[str | None] | None = None,
     groups: Sequence[str] | None = None,
 ) -> Listing:
-    """The listing of given addresses; those without a usable file are quarantined. O(n) stats, no reads."""
+    """The listing of given addresses; those without a usable file are quarantined.
+
+    O(n) stats, no reads; what is remote is not asked for before its bytes are needed.
+    """
     stamps: list[Stamp] = []
     broken: dict[int, Quarantined] = {}
     for row, uri in enumerate(uris):
         try:
-            stamps.append(look(uri))
+            stamps.append(UNSEEN if is_remote(uri) else look(uri))
         except UnreadableError as error:
             stamps.append((0, 0))
             broken[row] = Quarantined(uri=error.uri, reason=error.reason)
@@ -68,16 +75,28 @@ def list_files(
     return _without(listing, broken) if broken else listing
 
 
-def identify(listing: Listing, memory: DigestMemory, *, need_digests: bool, progress: Progress | None = None) -> Pool:
+def identify(
+    listing: Listing,
+    memory: DigestMemory,
+    *,
+    need_digests: bool,
+    progress: Progress | None = None,
+    seen: Seen | None = None,
+) -> Pool:
     """The pool of a listing. Reads only files whose digest is needed and not remembered.
 
     Without own ids equal bytes become one sample with several addresses; if they carry
     different labels, they are a conflict and the sample has none. With own ids every row
     stays a sample and keeps its label; the conflict is reported where digests are known.
+
+    Args:
+        seen: told of every remote sample as its bytes come in, in ascending order of address.
+    Raises:
+        UnreachableError: a host gives nothing at all.
     """
     if listing.ids is not None and not need_digests:
         return _pool(listing, listing.ids, digests=[""] * len(listing.uris))
-    listing, digests = _digested(listing, memory, progress or Silent())
+    listing, digests = _digested(listing, memory, progress or Silent(), seen)
     twins = _equal_rows(digests, listing.uris)
     conflicts = _conflicts(listing, twins)
     if listing.ids is not None:
@@ -85,14 +104,18 @@ def identify(listing: Listing, memory: DigestMemory, *, need_digests: bool, prog
     return _merged(listing, digests, twins, conflicts)
 
 
-def _digested(listing: Listing, memory: DigestMemory, progress: Progress) -> tuple[Listing, list[str]]:
+def _digested(
+    listing: Listing, memory: DigestMemory, progress: Progress, seen: Seen | None
+) -> tuple[Listing, list[str]]:
     """The rows whose bytes are known, and their digests; the others go to quarantine."""
     found = memory.lookup(listing.uris, listing.stamps)
-    missing = [row for row, digest in enumerate(found) if digest is None]
+    far = [row for row, uri in enumerate(listing.uris) if is_remote(uri) and (seen is not None or found[row] is None)]
+    away = set(far)
+    missing = [row for row, digest in enumerate(found) if digest is None and row not in away]
     broken: dict[int, Quarantined] = {}
-    if missing:
-        progress.start("reading images", len(missing))
-        for row, digest in _read_rows(listing.uris, missing, memory, progress):
+    if missing or far:
+        progress.start("reading images", len(missing) + len(far))
+        for row, digest in _all_rows(listing.uris, missing, far, found, memory, progress, seen):
             if isinstance(digest, Quarantined):
                 broken[row] = digest
             else:
@@ -100,6 +123,24 @@ def _digested(listing: Listing, memory: DigestMemory, progress: Progress) -> tup
         progress.done()
     digests = [digest for digest in found if digest is not None]
     return (_without(listing, broken) if broken else listing), digests
+
+
+def _all_rows(
+    uris: Sequence[str],
+    near: Sequence[int],
+    far: Sequence[int],
+    found: Sequence[str | None],
+    memory: DigestMemory,
+    progress: Progress,
+    seen: Seen | None,
+) -> Iterator[tuple[int, str | Quarantined]]:
+    if near:
+        yield from _read_rows(uris, near, memory, progress)
+    if far:
+        from foresift.sources.downloads import Download, downloaded
+
+        wanted = [Download(row, uris[row], found[row]) for row in far]
+        yield from downloaded(wanted, memory, progress, seen)
 
 
 def _read_rows(

@@ -13,6 +13,7 @@ from typing import Any
 from foresift.core.errors import DataError, LabelError
 from foresift.core.protocols import DigestMemory, Progress
 from foresift.core.samples import Pool
+from foresift.sources.downloads import Seen
 from foresift.sources.identity import Listing, identify, list_files
 from foresift.sources.read import absolute
 from foresift.sources.tables import Table, read_table
@@ -29,9 +30,10 @@ class ManifestSource:
 
     name: str
 
-    def __init__(self, path: str | Path, *, progress: Progress | None = None) -> None:
+    def __init__(self, path: str | Path, *, progress: Progress | None = None, seen: Seen | None = None) -> None:
         self.name = os.path.abspath(path)
         self._progress = progress
+        self._seen = seen
 
     def pool(self, digests: DigestMemory, *, need_digests: bool) -> Pool:
         """Every sample; with own ids no image is read unless ``need_digests``.
@@ -39,7 +41,7 @@ class ManifestSource:
         Raises:
             DataError: the manifest is malformed; names the line.
         """
-        return identify(self.listing(), digests, need_digests=need_digests, progress=self._progress)
+        return identify(self.listing(), digests, need_digests=need_digests, progress=self._progress, seen=self._seen)
 
     def listing(self) -> Listing:
         """Rows and stamps; O(n) stats, no image is opened."""
@@ -64,7 +66,7 @@ class ManifestSource:
 
 
 def _addresses(table: Table) -> list[str]:
-    """Absolute paths of column ``uri``."""
+    """Absolute paths and remote addresses of column ``uri``."""
     base = os.path.dirname(table.path)
     uris: list[str] = []
     for row, uri in enumerate(table.columns["uri"]):

@@ -1,4 +1,4 @@
-"""Bytes of a local file, or the one reason why there are none."""
+"""Bytes of a file, local or remote, or the one reason why there are none."""
 
 # Plain strings instead of Path objects: a pool may hold a million of them.
 # ruff: noqa: PTH100, PTH114, PTH116, PTH118
@@ -12,12 +12,15 @@ from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from foresift.core.errors import DataError
+from foresift.sources.addresses import REMOTE, is_remote, public
 
 MAX_BYTES = 512 * 2**20
 """Files above this size are refused, because nothing that people label weighs as much."""
 
 Stamp: TypeAlias = tuple[int, int]
-"""(size_bytes, mtime_ns): while it is unchanged, so are the bytes."""
+"""(size_bytes, mtime_ns): while it is unchanged, so are the bytes. A remote object has its ETag in place of a time."""
+UNSEEN: Stamp = (-1, -1)
+"""In place of the stamp of a remote object that nobody asked for yet."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _REASONS = {
@@ -54,11 +57,15 @@ class FileBytes(NamedTuple):
 
 
 def fetch(uri: str, *, limit_bytes: int = MAX_BYTES) -> bytes:
-    """All bytes behind a local path or a ``file://`` address; never blocks on a pipe.
+    """All bytes behind a local path, a ``file://`` or a remote address; never blocks on a pipe.
 
     Raises:
         DataError: one line with the address and the reason.
     """
+    if is_remote(uri):
+        from foresift.sources.remote import remote
+
+        return remote().fetch(uri, limit_bytes=limit_bytes)
     return read(local_path(uri), limit_bytes=limit_bytes).data
 
 
@@ -166,10 +173,9 @@ def local_path(uri: str) -> str:
     if match is None:
         return uri
     if match[1].lower() != "file":
-        raise DataError(
-            f"{uri}: remote addresses ({match[1]}://) are not available yet, they come with the service;"
-            " give a local path"
-        )
+        if match[1].lower() in REMOTE:
+            raise DataError(f"{public(uri)}: expected a local path here, not a remote address")
+        raise DataError(f"{uri}: expected a path, file:// or {', '.join(f'{s}://' for s in REMOTE)}, got {match[1]}://")
     parts = urlsplit(uri)
     if parts.netloc not in ("", "localhost"):
         raise DataError(f"{uri}: expected file:///path of this machine, got the host {parts.netloc!r}")
@@ -177,5 +183,7 @@ def local_path(uri: str) -> str:
 
 
 def absolute(uri: str, *, base: str) -> str:
-    """An absolute plain path; relative addresses start at the folder ``base``."""
+    """An absolute plain path, or the public name of a remote object; relative paths start at the folder ``base``."""
+    if is_remote(uri):
+        return public(uri.strip())
     return os.path.abspath(os.path.join(base, local_path(uri)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from foresift.core.errors import DataError
 from foresift.core.protocols import DigestMemory, Progress
 from foresift.core.samples import Pool
+from foresift.sources.downloads import Seen
 from foresift.sources.identity import identify, list_files
 from foresift.sources.read import absolute
 
@@ -20,19 +21,22 @@ class UriListSource:
 
     name: str
 
-    def __init__(self, lines: Iterable[str], name: str = "stdin", *, progress: Progress | None = None) -> None:
+    def __init__(
+        self, lines: Iterable[str], name: str = "stdin", *, progress: Progress | None = None, seen: Seen | None = None
+    ) -> None:
         self.name = name
         self._lines = tuple(lines)  # an open pipe can be read only once, a pool may be asked for twice
         self._progress = progress
+        self._seen = seen
 
     def pool(self, digests: DigestMemory, *, need_digests: bool) -> Pool:
         """Every sample of the list.
 
         Raises:
-            DataError: a line is a remote address; names the line.
+            DataError: a line is an address of an unknown kind; names the line.
         """
         listing = list_files(self.name, self._addresses())
-        return identify(listing, digests, need_digests=need_digests, progress=self._progress)
+        return identify(listing, digests, need_digests=need_digests, progress=self._progress, seen=self._seen)
 
     def _addresses(self) -> list[str]:
         base = str(Path.cwd())
