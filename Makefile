@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LABEL_STUDIO ?= .label-studio
 LABEL_STUDIO_STAMP := $(LABEL_STUDIO)/.installed
+MLFLOW ?= .mlflow
+MLFLOW_STAMP := $(MLFLOW)/.installed
 
-.PHONY: help demo test check label-studio format docs bench bench-strategies bench-kills study-strategies install clean
+.PHONY: help demo test check label-studio mlflow format docs bench bench-strategies bench-kills study-strategies install clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -39,6 +41,14 @@ $(LABEL_STUDIO_STAMP): tests/label_studio/requirements.txt
 label-studio: $(LABEL_STUDIO_STAMP)  ## a Label Studio server of its own for the tests of that oracle (about 1 GB)
 	@echo "now: export FORESIFT_LABEL_STUDIO=$(abspath $(LABEL_STUDIO))/bin/label-studio; make test"
 
+$(MLFLOW_STAMP): tests/mlflow-server/requirements.txt
+	test -x $(MLFLOW)/bin/python || $(PYTHON) -m venv $(MLFLOW)
+	$(MLFLOW)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/mlflow-server/requirements.txt
+	touch $(MLFLOW_STAMP)
+
+mlflow: $(MLFLOW_STAMP)  ## an MLflow server of its own for the tests of the mirror to it (about 1 GB)
+	@echo "now: export FORESIFT_MLFLOW=$(abspath $(MLFLOW))/bin/mlflow; make test"
+
 format: $(STAMP)  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -60,4 +70,4 @@ study-strategies: $(STAMP)  ## every strategy against random on CIFAR-10 and Cal
 	$(BIN)/foresift study strategies --out study-strategies
 
 clean:  ## remove .venv and caches
-	rm -rf $(VENV) $(LABEL_STUDIO) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(LABEL_STUDIO) $(MLFLOW) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

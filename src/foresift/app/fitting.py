@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.app.adopting import UNTRAINED
+from foresift.app.descent import register
 from foresift.app.images import LabeledImages, labeled_images
 from foresift.app.keeping import held, save
 from foresift.app.models import Model, open_model
@@ -51,8 +52,11 @@ def fit(workspace: Workspace, data: str | Path, request: TrainRequest, *, stdin:
         pool = read_subset(request.subset).within(pool)
     start = start_of(workspace, pool, request, head=asked.train == "head")
     if asked.train == "head":
-        return _train_head(workspace, pool, request, start, asked)
-    return _train_all(workspace, pool, request, start, with_defaults(request, start))
+        trained = _train_head(workspace, pool, request, start, asked)
+    else:
+        trained = _train_all(workspace, pool, request, start, with_defaults(request, start))
+    register(workspace, trained, pool, request, parent=start.parent)
+    return trained
 
 
 def _train_all(workspace: Workspace, pool: Pool, request: TrainRequest, start: Start, recipe: Recipe) -> Trained:

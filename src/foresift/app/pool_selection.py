@@ -17,6 +17,7 @@ from foresift.app.ensembles import is_ensemble, open_members
 from foresift.app.fitted import fitted_passes, keep_in, with_fitted
 from foresift.app.guarding import HeldOut, Limits, check_groups, with_groups_of, with_held_out
 from foresift.app.models import Model
+from foresift.app.origins import keep_picks
 from foresift.app.passes import PassOptions, PassResult
 from foresift.app.pools import LabeledPart, labeled_part, open_pool
 from foresift.app.receipts import keep_receipt
@@ -284,6 +285,7 @@ def finish(
     )
     _check_spent(selection, request)
     write_snapshot(job.workspace.pools, snapshot)
+    keep_picks(job.workspace, selection)
     path = keep_receipt(job.workspace, selection.receipt)
     if request.out is not None:
         path = _write_out(request.out, selection)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foresift.app.workspace import Workspace
+from foresift.core.lineage import Heritage
 from foresift.core.protocols import Progress
 from foresift.executors import Task, serve
 from foresift.stores.files import locked
@@ -64,6 +65,7 @@ def train(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         image_size=values["image_size"],
         recipe=dict(values["recipe"]),
         seed=values["seed"],
+        heritage=Heritage(run=values["run"], receipts=tuple(values["receipts"])),
         progress=progress,
     )
     with locked(out.with_name(f".{out.name}.lock")):

@@ -97,6 +97,8 @@ class Effects:
             pool=str(self.folder / CANDIDATES),
             labels=str(self.labels_file(round.details["labels"])),
             out=str(out),
+            run=self.run,
+            receipts=[one.receipt for one in (*self._before(round), round) if one.receipt],
         )
         metrics: Mapping[str, Any] = {}
         if self.pool.evaluation_size:

@@ -12,6 +12,7 @@ from foresift.app.workspace import Workspace
 from foresift.core.digests import digest_bytes
 from foresift.core.errors import ForesiftError, ModelError, UsageError
 from foresift.core.generations import Generation
+from foresift.core.lineage import ALIASES, Heritage
 from foresift.core.protocols import Progress, Silent
 from foresift.core.samples import Quarantined
 from foresift.sources import open_source
@@ -48,6 +49,8 @@ class TrainRequest:
     recipe: dict[str, Any] = field(default_factory=dict)
     """Fields of :class:`foresift.training.Recipe` that were asked for; others get defaults."""
     seed: int = 0
+    heritage: Heritage = field(default_factory=Heritage)
+    """What is known of where the labels come from, and where the generation is to run."""
     progress: Progress = field(default_factory=Silent)
     strict: bool = False
 
@@ -108,8 +111,8 @@ def taken(out: Path) -> ModelError:
 
 
 def looks_like_id(text: str) -> bool:
-    """Whether ``--model`` could be the id of a generation, or its beginning."""
-    return len(text) >= 8 and all(c in "0123456789abcdef" for c in text)
+    """Whether ``--model`` could be an alias or the id of a generation, or its beginning."""
+    return text in ALIASES or (len(text) >= 8 and all(c in "0123456789abcdef" for c in text))
 
 
 def _refuse_nonsense(workspace: Workspace, data: str | Path, request: TrainRequest) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from foresift.core.errors import ModelError, StoreError, UsageError
 from foresift.core.generations import Generation
+from foresift.core.lineage import ALIASES, Descent
 from foresift.core.protocols import GridStore, PredictionStore, ShardClaims
 from foresift.core.records import Records
 from foresift.core.segmentation import SegmentationGeneration
 from foresift.sources.digest_memory import SqliteDigestMemory
 from foresift.stores.claims import FileClaims
-from foresift.stores.files import disk_errors, read_json, write_json
+from foresift.stores.descents import Descents
+from foresift.stores.files import disk_errors, read_json
 from foresift.stores.generations import is_generation, read_generation
 
 
@@ -105,15 +107,25 @@ class Workspace:
         return self.cache / "engines" / f"{key}.npz"
 
     def note_generation(self, generation: Generation | SegmentationGeneration, folder: Path) -> None:
-        """Remember where a generation lies, so that its id names it."""
-        write_json(self.home / "generations" / f"{generation.id}.json", {"folder": str(folder.absolute())})
+        """Remember where a generation lies, so that its id names it; what is known of its labels stays."""
+        record = generation.to_dict()
+        self.descents.note(Descent(generation=generation.id, folder=str(folder.absolute()), record=record))
+
+    @property
+    def descents(self) -> Descents:
+        """What is remembered of generations."""
+        return Descents(self.home / "generations")
 
     def generation_folder(self, spec: str | Path) -> Path:
-        """The folder of a generation: a path, or an id (or 8 or more of its first characters).
+        """The folder of a generation: a path, an id (or 8 or more of its first characters), or an alias.
+
+        An alias that was given to a generation is that generation's; a folder of the same name is ``./NAME``.
 
         Raises:
-            ModelError: neither.
+            ModelError: none of them.
         """
+        if str(spec) in ALIASES and (held := self.descents.alias(str(spec))):
+            spec = held[-1]["generation"]
         folder = Path(spec).expanduser()
         if is_generation(folder):
             return folder
@@ -124,6 +136,10 @@ class Workspace:
             return Path(read_json(found[0])["folder"])
         if folder.is_dir():
             read_generation(folder)  # says what is missing in it
+        if str(spec) in ALIASES:
+            raise ModelError(
+                f"no generation is {spec} yet: foresift generations promote GENERATION --as {spec} makes one"
+            )
         raise ModelError(
             f"no generation {str(spec)!r}: expected a folder written by foresift train, or a generation id"
         )

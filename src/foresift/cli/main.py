@@ -18,6 +18,7 @@ from foresift.cli import (
     embedding,
     ensemble,
     fleet,
+    generations,
     hardware,
     inspect,
     labeling,
@@ -56,6 +57,7 @@ for _command in (
     *suitability.COMMANDS,
     *drift.COMMANDS,
     *runs.COMMANDS,
+    *generations.COMMANDS,
     *service.COMMANDS,
 ):
     app.command()(_command)
@@ -64,6 +66,7 @@ for _name, _group in {
     **labels.GROUPS,
     **study.GROUPS,
     **runs.GROUPS,
+    **generations.GROUPS,
     **fleet.GROUPS,
     **service.GROUPS,
 }.items():

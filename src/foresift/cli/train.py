@@ -128,6 +128,9 @@ def train(
         str | None,
         typer.Option(metavar="none|balanced", show_default="none", help="Weight rare classes up; for segmentation."),
     ] = None,
+    target: Annotated[
+        str, typer.Option(metavar="DEVICE", help="Device that the model is meant for (foresift hardware).")
+    ] = "",
     strict: Strict = False,
     home: Home = None,
     as_json: Json = False,
@@ -168,6 +171,7 @@ def train(
         "--subset": subset,
         "--loss-prediction": loss_prediction,
         "--pretrained": pretrained,
+        "--target": target,
     }
     if chosen_task(task, classification=classes_only, segmentation=masks_only) == "segmentation":
         from foresift.app.segmentation import SegmentationRequest, mask_numbers, sides_of
@@ -200,6 +204,10 @@ def train(
         "keep_checkpoints": keep_checkpoints,
         "loss_prediction": loss_prediction or None,
     }
+    from foresift.app.descent import checked_target
+    from foresift.core.lineage import Heritage
+
+    workspace = Workspace.open(home)
     request = TrainRequest(
         model=model,
         out=out,
@@ -212,10 +220,11 @@ def train(
         pretrained=pretrained,
         recipe=given(recipe),
         seed=seed,
+        heritage=Heritage(target=checked_target(workspace, target)),
         progress=progress(quiet=as_json),
         strict=strict,
     )
-    trained = run(Workspace.open(home), data, request)
+    trained = run(workspace, data, request)
     generation = trained.generation
     if as_json:
         plain = {"id": generation.id, **generation.to_dict(), "folder": str(trained.folder)}

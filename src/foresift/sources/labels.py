@@ -131,6 +131,11 @@ def resolve(pool: Pool, table: LabelTable) -> NamedLabels:
     return NamedLabels(labels, skipped=samples.count(_BROKEN))
 
 
+def rows_named(pool: Pool, table: LabelTable) -> list[int]:
+    """The row of the pool that each row of a file names; below 0 where it names nothing that can be used."""
+    return _samples(pool, table, range(len(table)))
+
+
 def resolve_ids(pool: Pool, table: LabelTable) -> NamedIds:
     """The samples that a file names as labeled: by its filled-in rows, or by all if no label is filled in.
 

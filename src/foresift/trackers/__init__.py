@@ -1,0 +1,1 @@
+"""Trackers: other tools' books on models, which Foresift keeps up to date."""
