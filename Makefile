@@ -46,7 +46,7 @@ $(MLFLOW_STAMP): tests/mlflow-server/requirements.txt
 	$(MLFLOW)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/mlflow-server/requirements.txt
 	touch $(MLFLOW_STAMP)
 
-mlflow: $(MLFLOW_STAMP)  ## an MLflow server of its own for the tests of the mirror to it (about 1 GB)
+mlflow: $(MLFLOW_STAMP)  ## an MLflow server of its own for the tests of the mirror to it (850 MB)
 	@echo "now: export FORESIFT_MLFLOW=$(abspath $(MLFLOW))/bin/mlflow; make test"
 
 format: $(STAMP)  ## rewrite the code in the project's format

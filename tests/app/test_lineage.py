@@ -162,5 +162,5 @@ def test_only_what_beats_the_deployed_one_is_deployed_and_force_is_recorded(
     assert kept[1]["evaluation"]["n"] == 450
     assert "does not beat" in kept[1]["reason"]
     shutil.rmtree(second.folder)
-    with pytest.raises(ModelError, match="no generation folder"):
+    with pytest.raises(ModelError, match=r"to be beaten, is gone .*--force"):
         promote(workspace, PromoteRequest(generation=str(first.generation.id), data=held_out))

@@ -56,7 +56,7 @@ def test_generations_are_runs_and_versions_once(server: MlflowServer, line: list
     assert heir.data.tags["foresift.heir_of"] == line[0]
     assert heir.data.tags["foresift.target"] == "orin"
     assert (heir.data.params["architecture"], heir.data.params["seed"]) == ("mlp:8", "7")
-    assert "last_epoch.loss" in heir.data.metrics
+    assert "last_epoch.train_loss" in heir.data.metrics
     files = {one.path for one in client.list_artifacts(made[1]["run"], "generation")}
     assert files == {"generation/generation.json", "generation/model.safetensors"}
     assert client.get_model_version("digits", "2").tags["foresift.generation"] == line[1]

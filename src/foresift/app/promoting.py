@@ -19,7 +19,7 @@ from foresift.core.lineage import ALIASES, Descent
 from foresift.core.samples import Pool
 from foresift.core.times import utc_now
 from foresift.lineage.promotion import Duel, duel
-from foresift.stores.generations import read_generation
+from foresift.stores.generations import is_generation, read_generation
 
 DEPLOYED, CANDIDATE = ALIASES
 
@@ -146,8 +146,12 @@ def _flags(right: dict[Any, bool], samples: list[Any]) -> npt.NDArray[np.bool_]:
 
 def _folder(workspace: Workspace, generation: str) -> Path:
     every = known(workspace)
-    if generation not in every:
-        raise ModelError(f"generation {generation[:12]}, which is deployed, is not in this workspace any more")
+    if generation not in every or not is_generation(Path(every[generation].folder)):
+        lay = f" ({every[generation].folder})" if generation in every else ""
+        raise ModelError(
+            f"generation {generation[:12]}, which is to be beaten, is gone{lay}: bring it back, or promote without a "
+            "comparison with --force"
+        )
     return Path(every[generation].folder)
 
 
