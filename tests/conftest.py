@@ -13,6 +13,7 @@ import pytest
 
 from foresift.sources.digits import write_digits
 from postgres import Postgres, installed_programs
+from run_files import InProcess
 
 _OPENED: list[list[str]] = []
 
@@ -69,6 +70,12 @@ def generation(digit_files: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def home(tmp_path: Path) -> Path:
     """A workspace of the test's own."""
     return tmp_path / "home"
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs do their tasks in this process; for tests that are not about processes."""
+    monkeypatch.setattr("foresift.app.runs.Child", InProcess)
 
 
 @pytest.fixture

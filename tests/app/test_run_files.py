@@ -96,6 +96,22 @@ def test_what_is_no_run_file_at_all_is_refused_and_nothing_is_run(tmp_path: Path
         written(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("added", "complaint"),
+    [
+        ("seed: 1\n", r"run.yaml, line 9: key seed stands in line 8 already; keep one"),
+        ("recipe:\n  lr: 0.1\n  epochs: 3\n  lr: 0.2\n", "line 12: key lr stands in line 10 already"),
+        ("recipe: {lr: 0.1, lr: 0.1}\n", "line 9: key lr stands in line 9 already"),
+        ("guards: &same {max_per_class: 2}\nrecipe: [*same, {a: 1, a: 2}]\n", "line 10: key a"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_even_with_the_same_value(
+    tmp_path: Path, added: str, complaint: str
+) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        written(tmp_path, SMALLEST + added)
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         read_run_file(tmp_path / "nothing.yaml")

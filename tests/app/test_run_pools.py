@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from hashlib import sha256
@@ -76,6 +77,14 @@ def test_the_pool_stays_as_the_run_first_saw_it(pool: Path, tmp_path: Path, home
     file = write_run(tmp_path, pool, oracle="people")
     before, _ = opened(tmp_path / "run", home, file)
     next(iter(pool.iterdir())).unlink()
+    assert opened(tmp_path / "run", home, file)[0] == before
+
+
+def test_what_a_newer_version_adds_to_the_pool_of_a_run_is_passed_over(pool: Path, tmp_path: Path, home: Path) -> None:
+    file = write_run(tmp_path, pool, oracle="people")
+    before, _ = opened(tmp_path / "run", home, file)
+    record = tmp_path / "run" / "pool.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "from_the_future": [1]}))
     assert opened(tmp_path / "run", home, file)[0] == before
 
 

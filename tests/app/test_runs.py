@@ -18,6 +18,7 @@ from foresift.app.runs import Watch, cancel_run, carry_on, find_run, start_run
 from foresift.app.workspace import Workspace
 from foresift.core.errors import UsageError
 from foresift.core.labels import LabelRecord
+from foresift.core.protocols import Silent
 from foresift.core.rounds import Run
 from run_files import RECIPE, write_run
 
@@ -49,6 +50,7 @@ def answer(workspace: Workspace, run: Run, *, number: int, count: int | None = N
     )
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_run_that_waits_for_people_survives_stop_upgrade_and_restart(images: Path, tmp_path: Path) -> None:
     file, home = write_run(tmp_path, images, oracle="files", rounds=2), tmp_path / "home"
     waiting = command("run", file, "--json", home=home)
@@ -78,6 +80,7 @@ def test_a_run_that_waits_for_people_survives_stop_upgrade_and_restart(images: P
     assert len(history) == 10, "each label was taken once"
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_round_closes_at_its_quota_and_late_labels_are_learned_from_in_the_next(images: Path, tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "home")
     run = start_run(workspace, write_run(tmp_path, images, oracle="people", quota=6, rounds=2))
@@ -136,22 +139,26 @@ def test_two_workers_at_once_are_one_too_many(images: Path, tmp_path: Path) -> N
     assert cancel_run(workspace, run.id).state == "cancelled"
 
 
+class _Killer(Silent):
+    """Kills the child that trains as soon as it says so, once."""
+
+    def __init__(self) -> None:
+        self.killed = 0
+
+    def start(self, task: str, total: int) -> None:
+        if task == "training" and not self.killed:
+            (trainer,) = psutil.Process().children()
+            trainer.kill()
+            self.killed += 1
+
+
 def test_a_training_whose_process_dies_is_tried_again_and_the_reason_is_kept(images: Path, tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "home")
-    run = start_run(workspace, write_run(tmp_path, images, rounds=1, recipe={**RECIPE, "epochs": 400}))
+    run = start_run(workspace, write_run(tmp_path, images, rounds=1, recipe={**RECIPE, "epochs": 40}))
     notes: list[str] = []
-
-    def kill() -> None:
-        _in_training(workspace)
-        for child in psutil.Process().children():
-            if "run_tasks" in " ".join(child.cmdline()):
-                child.kill()
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    ended = carry_on(workspace, run.id, watch=Watch(note=notes.append))
-    killer.join()
-    assert ended.state == "finished"
+    killer = _Killer()
+    ended = carry_on(workspace, run.id, watch=Watch(note=notes.append, progress=killer))
+    assert (ended.state, killer.killed) == ("finished", 1)
     assert any("killed by SIGKILL" in note and "trying again" in note for note in notes)
     retries = [one for one in workspace.records().events(run.id) if one.kind == "retry"]
     assert ["killed by SIGKILL" in one.values["reason"] for one in retries] == [True]
@@ -165,6 +172,7 @@ def _stop(_run: Run, _rounds: object) -> None:
     raise _StopError
 
 
+@pytest.mark.usefixtures("in_process")
 def test_an_agent_keeps_its_budget_tells_its_reasons_and_resumes_to_the_same_ids(images: Path, tmp_path: Path) -> None:
     """One run in one go, one whose worker is stopped after every round."""
     keys: dict[str, Any] = {"strategy": "auto", "strategies": ["margin", "random"], "rounds": 3, "max_labels": 45}
@@ -188,6 +196,7 @@ def test_an_agent_keeps_its_budget_tells_its_reasons_and_resumes_to_the_same_ids
     assert ledgers["unique"] == one["labels"] - 10 <= ledgers["per_strategy"]
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_control_arm_shows_what_choosing_brings(images: Path, tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "home")
     file = write_run(tmp_path, images, control="random", label_price=0.5, rounds=2)

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from foresift.app.run_yaml import parse_mapping
 from foresift.core.digests import digest_value
 from foresift.core.errors import ForesiftError, StoreError, UnknownNameError, UsageError
 from foresift.oracles.registry import parse as parse_oracle
@@ -38,7 +39,6 @@ ARMS = (
 )
 """What ``strategy: auto`` tries: the strategies of Huang et al. 2022, and random choice as the control."""
 GUARDS = ("min_distance", "max_per_group", "max_per_class")
-_MOST_BYTES = 1 << 20
 _PERIOD = re.compile(r"(\d+)\s*(minute|hour|day|week)s?")
 
 
@@ -150,7 +150,7 @@ def read_run_file(path: str | Path) -> RunFile:
         raise UsageError(f"run file {where} {what}; expected a YAML file with pool, oracle, model, strategy, ...")
     with disk_errors(where):
         data = where.read_bytes()
-    plain = _parsed(where, data)
+    plain = parse_mapping(where, data)
     try:
         return run_of(plain, base=where.parent)
     except UsageError as error:
@@ -176,26 +176,6 @@ def run_of(plain: Mapping[str, Any], *, base: Path) -> RunFile:
     if found.max_labels == replace(found, max_labels=None).most_labels:
         found = replace(found, max_labels=None)
     return _with_addresses(found, base)
-
-
-def _parsed(path: Path, data: bytes) -> Mapping[str, Any]:
-    import yaml
-
-    if len(data) > _MOST_BYTES:
-        raise UsageError(f"{path}: expected a run file of a few lines, got {len(data):,} bytes")
-    try:
-        plain = yaml.safe_load(data)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = "" if mark is None else f", line {mark.line + 1}"
-        raise UsageError(
-            f"{path}{line}: not YAML ({getattr(error, 'problem', None) or str(error).splitlines()[0]}); "
-            "expected lines of the form key: value"
-        ) from None
-    if not isinstance(plain, dict):
-        came = "nothing" if plain is None else type(plain).__name__
-        raise UsageError(f"{path}: expected lines of the form key: value, got {came}")
-    return plain
 
 
 _DEFAULT = object()

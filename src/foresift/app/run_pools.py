@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,10 @@ def run_pool(workspace: Workspace, folder: Path, run: RunFile, *, progress: Prog
 def kept_pool(folder: Path) -> RunPool | None:
     """The pool of the run that has this folder; None while it has none."""
     record = folder / _RECORD
-    return RunPool(**read_json(record)) if record.is_file() else None
+    if not record.is_file():
+        return None
+    known = {f.name for f in fields(RunPool)}  # a newer version may have written more
+    return RunPool(**{name: value for name, value in read_json(record).items() if name in known})
 
 
 def fifth(pool: Pool) -> npt.NDArray[np.bool_]:
