@@ -84,7 +84,8 @@ def predict_pool(
 def _predicted(
     workspace: Workspace, pool: Pool, model: Model, *, columns: Sequence[str], options: PassOptions
 ) -> PassResult:
-    job = open_job(workspace, pool, model, options=options, key=model.key, stage=model.stage, engines=_Engines(model))
+    engines = ModelEngines(model)
+    job = open_job(workspace, pool, model, options=options, key=model.key, stage=model.stage, engines=engines)
     choice = job.choose()
     producer = job.producer(choice.engine, choice.batch)
     report = job.run(choice, producer)
@@ -173,15 +174,11 @@ class PoolJob:
     def choose(self) -> Choice:
         """The engine and batch size: asked for, remembered, or measured."""
         key = digest_value([self.pool.name, self.key, self.stage, self.transform_key])
-
-        def missing(engine: str, batch: int) -> npt.NDArray[np.str_]:
-            return self.digests[~np.isin(self.digests, self.store.known(self.producer(engine, batch)))]
-
         bench = Bench(
             record=self.workspace.choice(key),
             size=self.model.generation.transform.size,
             digests=self.digests,
-            missing=missing,
+            missing=self._missing,
             sample=self._sample,
             make=self.engines.make,
             logits_of=self._logits_of(),
@@ -194,15 +191,27 @@ class PoolJob:
 
     def run(self, choice: Choice, producer: Producer) -> PassReport:
         """Infer and store what the store lacks."""
-        job = ForwardPass(
+        report = run_pass(self.forward(choice, producer), self.tools(choice))
+        if report.unread:
+            # A file that was replaced under the same size and time is looked at afresh next time.
+            lost = np.isin(self.digests, np.array(list(report.unread), dtype=np.str_))
+            self.workspace.digests().forget(self.uris[lost].tolist())
+        return report
+
+    def forward(self, choice: Choice, producer: Producer) -> ForwardPass:
+        """What is inferred."""
+        return ForwardPass(
             producer=producer,
             digests=self.digests,
             uris=self.uris,
             batch=choice.batch,
             size=self.model.generation.transform.size,
         )
+
+    def tools(self, choice: Choice) -> Tools:
+        """What it is inferred with."""
         self.engines.keep(choice.engine, choice.batch)
-        tools = Tools(
+        return Tools(
             fetch=fetch,
             load=self._load,
             engine=lambda: self.engines.make(choice.engine, choice.batch),
@@ -211,12 +220,6 @@ class PoolJob:
             progress=self.options.progress,
             broken=refuse_broken if self.options.strict else ignore_broken,
         )
-        report = run_pass(job, tools)
-        if report.unread:
-            # A file that was replaced under the same size and time is looked at afresh next time.
-            lost = np.isin(self.digests, np.array(list(report.unread), dtype=np.str_))
-            self.workspace.digests().forget(self.uris[lost].tolist())
-        return report
 
     def collect(
         self,
@@ -255,6 +258,9 @@ class PoolJob:
             for at in np.flatnonzero(stored.reasons != "")
         ]
 
+    def _missing(self, engine: str, batch: int) -> npt.NDArray[np.str_]:
+        return self.digests[~np.isin(self.digests, self.store.known(self.producer(engine, batch)))]
+
     def _load(self, data: bytes) -> Pixels:
         return load(data, self.model.generation.transform)
 
@@ -290,7 +296,7 @@ class PoolJob:
         return logits
 
 
-class _Engines:
+class ModelEngines:
     """Engines for one model, each built once: what a measurement has warmed up, the pass goes on with."""
 
     def __init__(self, model: Model) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from foresift.app.ahead import looking_ahead
 from foresift.app.class_codes import Codes, label_codes, truth_codes
 from foresift.app.columns import check_model
 from foresift.app.committee import check_plan, predict_models
@@ -113,7 +114,11 @@ def select_from_pool(
     for opened in models:
         check_model(todo, opened, f"strategy {strategy.name}" if model_columns(strategy.needs) else "this guard")
     need_digests = bool(columns) or request.limits.reads_images
-    pool = open_pool(workspace, spec, need_digests=need_digests, progress=request.options.progress, stdin=stdin)
+    asked = replace(request.options, score=ScoreInUse(name=_score_in_use(strategy)))
+    with looking_ahead(workspace, models if todo.forward else [], asked, budget=request.budget) as seen:
+        pool = open_pool(
+            workspace, spec, need_digests=need_digests, progress=request.options.progress, stdin=stdin, seen=seen
+        )
     if "groups" in needs:
         check_groups(pool)
     labeled = labeled_part(pool, request.labeled, own_labels="truth" not in strategy.needs)
@@ -122,7 +127,10 @@ def select_from_pool(
     first = models[0] if models else None
     held_out = with_held_out(guards, request.limits, pool, workspace=workspace, model=first, options=request.options)
     job = Job(workspace, pool, strategy, labeled, request, held_out)
-    return _select_predicted(job, models) if models else _select_unseen(job)
+    selected = _select_predicted(job, models) if models else _select_unseen(job)
+    if seen is None or selected.result is None:
+        return selected
+    return replace(selected, result=seen.counted(selected.result))
 
 
 def select_from_predictions(workspace: Workspace, path: Path, request: Request) -> Selected:

@@ -14,12 +14,11 @@ from foresift.app.workspace import Workspace
 from foresift.core.arrays import Ids, frozen
 from foresift.core.errors import EmptyPoolError, LabelError
 from foresift.core.labels import CANNOT_TELL
-from foresift.core.protocols import Progress
+from foresift.core.protocols import Arrivals, Progress
 from foresift.core.samples import Pool
 from foresift.cycle.labels import spelled_value
 from foresift.sources import open_source
 from foresift.sources.addresses import is_remote
-from foresift.sources.downloads import Seen
 from foresift.sources.labels import read_labels, resolve, resolve_ids
 from foresift.sources.read import local_path
 from foresift.sources.remote import remote
@@ -44,7 +43,7 @@ def open_pool(
     need_digests: bool = True,
     progress: Progress | None = None,
     stdin: Iterable[str] | None = None,
-    seen: Seen | None = None,
+    seen: Arrivals | None = None,
 ) -> Pool:
     """The pool behind a folder, manifest, bucket or ``-``; content digests are remembered in the workspace.
 

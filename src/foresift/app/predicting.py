@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foresift.app.ahead import looking_ahead
 from foresift.app.committee import predict_together
 from foresift.app.ensembles import is_ensemble, open_members
 from foresift.app.models import Model, open_model, require_head
@@ -61,8 +62,10 @@ def predict(
         raise UsageError(f"--out {out}: predictions are written as .parquet")
     options = options or PassOptions()
     models = open_speakers(workspace, model, checkpoints=checkpoints, module=module)
-    opened = open_pool(workspace, pool, progress=options.progress, stdin=stdin)
+    with looking_ahead(workspace, models, options) as seen:
+        opened = open_pool(workspace, pool, progress=options.progress, stdin=stdin, seen=seen)
     result = _said(workspace, opened, models, whole=out is not None, options=options)
+    result = result if seen is None else seen.counted(result)
     if out is not None:
         write_predictions(out, result.predictions)
     return Predicted(pool=opened, result=result)

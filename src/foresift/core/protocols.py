@@ -151,6 +151,18 @@ class Source(Protocol):
         ...
 
 
+class Arrivals(Protocol):
+    """Told of a pool's remote samples as their bytes come in, by one thread."""
+
+    def begin(self, pool: str, total: int) -> None:
+        """So many samples of a pool are going to come, less those that can't be had."""
+        ...
+
+    def add(self, uri: str, digest: str, data: bytes | None) -> None:
+        """One of them, in ascending order of address; None = its bytes are to be fetched. May wait."""
+        ...
+
+
 class DigestMemory(Protocol):
     """Remembers content digests by (uri, size, modification time), so that a second look reads no byte."""
 

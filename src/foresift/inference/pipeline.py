@@ -92,12 +92,14 @@ def run_pass(job: ForwardPass, tools: Tools) -> PassReport:
     tools.progress.start("inferring", int(missing.sum()))
     if missing.any():
         with tools.claims(job.identity, -(-len(job.digests) // job.shard_rows)) as claims:
-            _Runner(job, tools, claims, missing, report).run()
+            ForwardRunner(job, tools, claims, missing, report).run()
     tools.progress.done()
     return report
 
 
-class _Runner(ShardRunner[_Decoded]):
+class ForwardRunner(ShardRunner[_Decoded]):
+    """Pixels in, rows of the store out."""
+
     def __init__(
         self,
         job: ForwardPass,
@@ -160,7 +162,7 @@ class _Runner(ShardRunner[_Decoded]):
             rows = matrix[slots].astype(np.float32, copy=True)
             rows[bad] = 0
             if (first := first_nonfinite_row(rows)) is not None:
-                uri = self._job.uris[task.rows[slots[first]]]
+                uri = self._uri(int(task.rows[slots[first]]))
                 raise NonFiniteError(
                     f"the model gave {name} that are not finite for {uri}; "
                     "its weights or the precision are broken: train again, or try --engine torch"
@@ -172,15 +174,21 @@ class _Runner(ShardRunner[_Decoded]):
         for slot, row in enumerate(task.rows.tolist()):
             reason = decoded.unread.get(slot) or decoded.reasons[slot]
             if reason:
-                self._tools.broken(str(self._job.uris[row]), reason)
+                self._tools.broken(self._uri(row), reason)
             if slot in decoded.unread:
-                self._report.unread[str(self._job.digests[row])] = reason
+                self._report.unread[str(self._digests_of(np.array([row]))[0])] = reason
+
+    def _uri(self, row: int) -> str:
+        return str(self._job.uris[row])
+
+    def _digests_of(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.str_]:
+        return self._job.digests[rows]
 
     def _store(self, shard: int) -> None:
         pending = self._pending.pop(shard)
         rows = np.concatenate(pending.rows)
         stored = StoredRows(
-            digests=self._job.digests[rows],
+            digests=self._digests_of(rows),
             reasons=np.array(pending.reasons, dtype=np.str_),
             logits=np.concatenate([part.logits for part in pending.outputs]),
             embeddings=np.concatenate([part.embeddings for part in pending.outputs]),

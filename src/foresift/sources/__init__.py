@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from foresift.core.errors import DataError, MissingPathError
-from foresift.core.protocols import Progress, Source
+from foresift.core.protocols import Arrivals, Progress, Source
 from foresift.sources.addresses import BUCKETS, WEB, public, scheme_of
-from foresift.sources.downloads import Seen
 from foresift.sources.folder import IMAGE_SUFFIXES, FolderSource
 from foresift.sources.manifest import ManifestSource
 from foresift.sources.prefix import PrefixSource
@@ -26,7 +25,7 @@ def open_source(
     *,
     stdin: Iterable[str] | None = None,
     progress: Progress | None = None,
-    seen: Seen | None = None,
+    seen: Arrivals | None = None,
 ) -> Source:
     """The source behind a folder, a manifest file, a ``file://`` address, a bucket's prefix, or ``-``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from datetime import timedelta
 from typing import Any
@@ -118,28 +119,34 @@ class _Explained:
         if isinstance(error, exceptions.PermissionDeniedError):
             raise RefusedError("forbidden", status=403) from None
         if isinstance(error, exceptions.UnauthenticatedError):
-            raise RefusedError("who asks?", status=401) from None
+            raise RefusedError("not authorised", status=401) from None
         if isinstance(error, exceptions.BaseError | OSError | ValueError):
             raise _lost(str(error)) from None
 
 
+_REASONS = (
+    ("account must be specified", RefusedError("the account is not known; set AZURE_STORAGE_ACCOUNT_NAME")),
+    ("connectionrefused", LostError("its host refuses connections")),
+    ("timedout", LostError("timed out")),
+    ("timed out", LostError("timed out")),
+    ("dns error", LostError("its host is not known to the name server")),
+    ("connectionreset", LostError("the connection was cut")),
+    ("incompletemessage", LostError("the connection was cut")),
+    ("brokenpipe", LostError("the connection was cut")),
+    ("decode", LostError("cut short")),
+    ("body", LostError("cut short")),
+)
+_NO_CREDENTIALS = ("token request", "169.254.169.254", "metadata.google", "no credentials")
+
+
 def _lost(text: str) -> Exception:
+    """What a text of the library means; it has no kinds for most failures."""
     low = text.lower()
-    if "301" in low or ("region" in low and "redirect" in low):
+    if any(sign in low for sign in _NO_CREDENTIALS):
+        return RefusedError("no credentials were found; set the environment variables of the provider")
+    status = re.search(r"status code: (\d{3})", low)
+    if status is not None and status[1] == "301":
         return RefusedError("the bucket lies in another region; set AWS_REGION")
-    for sign, reason in (
-        ("timed out", "timed out"),
-        ("timeout", "timed out"),
-        ("connection refused", "its host refuses connections"),
-        ("dns error", "its host is not known to the name server"),
-        ("credential", "no credentials were found; set the environment variables of the provider"),
-        ("connection reset", "the connection was cut"),
-        ("incomplete", "cut short"),
-        ("error decoding response body", "cut short"),
-        ("503", "HTTP 503"),
-        ("500", "HTTP 500"),
-        ("429", "HTTP 429"),
-    ):
-        if sign in low:
-            return LostError(reason)
-    return LostError("the store could not be asked")
+    if status is not None:
+        return RefusedError(f"HTTP {status[1]}", status=int(status[1]))
+    return next((reason for sign, reason in _REASONS if sign in low), LostError("the store could not be asked"))

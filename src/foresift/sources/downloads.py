@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from foresift.core.protocols import DigestMemory, Progress
+from foresift.core.protocols import Arrivals, DigestMemory, Progress
 from foresift.core.samples import Quarantined
 from foresift.sources.read import Stamp, UnreadableError
 
-Seen: TypeAlias = Callable[[str, str, bytes | None], None]
-"""Told (name, digest, bytes) of a remote sample; without bytes where they were not downloaded now, or are many."""
 HELD_BYTES = 1 << 20
 """Larger objects are not handed on but looked for in the spool, so that those under way fit the memory."""
 _REMEMBER_EVERY = 256
@@ -35,7 +33,7 @@ class _Got(NamedTuple):
 
 
 def downloaded(
-    wanted: Sequence[Download], memory: DigestMemory, progress: Progress, seen: Seen | None
+    wanted: Sequence[Download], memory: DigestMemory, progress: Progress, seen: Arrivals | None
 ) -> Iterator[tuple[int, str | Quarantined]]:
     """Each row with its digest or why there is none, in ascending order of name; remembers on the way.
 
@@ -67,7 +65,7 @@ def downloaded(
 
 
 def _handed_on(
-    one: Download, future: Future[_Got], keeper: _Keeper, progress: Progress, seen: Seen | None
+    one: Download, future: Future[_Got], keeper: _Keeper, progress: Progress, seen: Arrivals | None
 ) -> tuple[int, str | Quarantined]:
     got = future.result()
     progress.advance(1)
@@ -75,7 +73,7 @@ def _handed_on(
         if got.stamp is not None:
             keeper.keep(one.name, got.stamp, got.digest)
         if seen is not None:
-            seen(one.name, got.digest, got.data)
+            seen.add(one.name, got.digest, got.data)
     return one.row, got.digest
 
 

@@ -6,16 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from foresift.core.digests import digest_bytes
-from foresift.core.protocols import DigestMemory, Progress, Silent
+from foresift.core.protocols import Arrivals, DigestMemory, Progress, Silent
 from foresift.core.samples import Conflict, Pool, Quarantined
 from foresift.sources.addresses import is_remote
 from foresift.sources.read import UNSEEN, Stamp, UnreadableError, look, read
-
-if TYPE_CHECKING:
-    from foresift.sources.downloads import Seen
 
 T = TypeVar("T")
 _REMEMBER_EVERY = 4096
@@ -81,7 +78,7 @@ def identify(
     *,
     need_digests: bool,
     progress: Progress | None = None,
-    seen: Seen | None = None,
+    seen: Arrivals | None = None,
 ) -> Pool:
     """The pool of a listing. Reads only files whose digest is needed and not remembered.
 
@@ -105,7 +102,7 @@ def identify(
 
 
 def _digested(
-    listing: Listing, memory: DigestMemory, progress: Progress, seen: Seen | None
+    listing: Listing, memory: DigestMemory, progress: Progress, seen: Arrivals | None
 ) -> tuple[Listing, list[str]]:
     """The rows whose bytes are known, and their digests; the others go to quarantine."""
     found = memory.lookup(listing.uris, listing.stamps)
@@ -113,6 +110,8 @@ def _digested(
     away = set(far)
     missing = [row for row, digest in enumerate(found) if digest is None and row not in away]
     broken: dict[int, Quarantined] = {}
+    if seen is not None and far:
+        seen.begin(listing.name, len(far))
     if missing or far:
         progress.start("reading images", len(missing) + len(far))
         for row, digest in _all_rows(listing.uris, missing, far, found, memory, progress, seen):
@@ -132,7 +131,7 @@ def _all_rows(
     found: Sequence[str | None],
     memory: DigestMemory,
     progress: Progress,
-    seen: Seen | None,
+    seen: Arrivals | None,
 ) -> Iterator[tuple[int, str | Quarantined]]:
     if near:
         yield from _read_rows(uris, near, memory, progress)

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from foresift.core.errors import DataError, LabelError
-from foresift.core.protocols import DigestMemory, Progress
+from foresift.core.protocols import Arrivals, DigestMemory, Progress
 from foresift.core.samples import Pool
-from foresift.sources.downloads import Seen
 from foresift.sources.identity import Listing, identify, list_files
 from foresift.sources.read import absolute
 from foresift.sources.tables import Table, read_table
@@ -30,7 +29,7 @@ class ManifestSource:
 
     name: str
 
-    def __init__(self, path: str | Path, *, progress: Progress | None = None, seen: Seen | None = None) -> None:
+    def __init__(self, path: str | Path, *, progress: Progress | None = None, seen: Arrivals | None = None) -> None:
         self.name = os.path.abspath(path)
         self._progress = progress
         self._seen = seen

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from foresift.core.protocols import DigestMemory, Progress
+from foresift.core.protocols import Arrivals, DigestMemory, Progress
 from foresift.core.samples import Pool, Quarantined
-from foresift.sources.downloads import Seen
 from foresift.sources.folder import folder_labels, has_image_suffix, passed_over_note, suffix_of
 from foresift.sources.identity import Listing, identify
 from foresift.sources.read import Stamp
@@ -21,7 +20,7 @@ class PrefixSource:
 
     name: str
 
-    def __init__(self, prefix: str, *, progress: Progress | None = None, seen: Seen | None = None) -> None:
+    def __init__(self, prefix: str, *, progress: Progress | None = None, seen: Arrivals | None = None) -> None:
         self.name = prefix.rstrip("/")
         self._progress = progress
         self._seen = seen

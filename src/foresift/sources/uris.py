@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from foresift.core.errors import DataError
-from foresift.core.protocols import DigestMemory, Progress
+from foresift.core.protocols import Arrivals, DigestMemory, Progress
 from foresift.core.samples import Pool
-from foresift.sources.downloads import Seen
 from foresift.sources.identity import identify, list_files
 from foresift.sources.read import absolute
 
@@ -22,7 +21,12 @@ class UriListSource:
     name: str
 
     def __init__(
-        self, lines: Iterable[str], name: str = "stdin", *, progress: Progress | None = None, seen: Seen | None = None
+        self,
+        lines: Iterable[str],
+        name: str = "stdin",
+        *,
+        progress: Progress | None = None,
+        seen: Arrivals | None = None,
     ) -> None:
         self.name = name
         self._lines = tuple(lines)  # an open pipe can be read only once, a pool may be asked for twice
