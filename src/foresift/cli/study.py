@@ -12,6 +12,7 @@ import typer
 from foresift.cli.options import Json
 from foresift.cli.output import emit_json, say
 from foresift.cli.progress import progress
+from foresift.cli.study_agent import agent
 from foresift.cli.study_ensembles import ensembles
 from foresift.cli.surrogates import surrogates
 
@@ -100,5 +101,6 @@ def _masks(comparison: Comparison, out: Path, *, as_json: bool) -> None:
 
 app.command()(surrogates)
 app.command()(ensembles)
+app.command()(agent)
 
 GROUPS = {"study": app}
