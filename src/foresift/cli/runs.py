@@ -16,13 +16,14 @@ from foresift.cli.progress import progress
 
 if TYPE_CHECKING:
     from foresift.app.run_files import RunFile
+    from foresift.app.run_retention import Leftovers
     from foresift.core.rounds import Round, Run
 
 RunId: Any = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or its beginning.")]
 COLUMNS = ("run", "state", "rounds", "labels", "accuracy", "strategy", "pool", "reason")
 ROUND_COLUMNS = ("round", "state", "strategy", "selected", "labels", "accuracy", "generation")
 
-app = typer.Typer(help="Runs of this workspace: list, show, cancel, resume.", no_args_is_help=True)
+app = typer.Typer(help="Runs of this workspace: list, show, cancel, resume, delete, prune.", no_args_is_help=True)
 
 
 def run(
@@ -97,6 +98,58 @@ def resume(run: RunId, home: Home = None, as_json: Json = False) -> None:
 
     workspace = Workspace.open(home)
     _carry_on(reopen(workspace, find_run(workspace, run).id), home=home, as_json=as_json)
+
+
+@app.command()
+def delete(
+    run: RunId,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also a run that is not over, or holds a generation with an alias.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Forget a run and remove its files; its labels are never lost, they stay."""
+    from foresift.app.run_retention import delete_run
+    from foresift.app.workspace import Workspace
+
+    gone = delete_run(Workspace.open(home), run, force=force, dry_run=dry_run)
+    if as_json:
+        emit_json({**gone.to_dict(), "dry_run": dry_run})
+        return
+    verb = "would be deleted" if dry_run else "is deleted"
+    say(f"run {gone.run} {verb}: {_amount(gone)}; its {gone.labels:,} labels stay")
+
+
+@app.command()
+def prune(
+    keep_last: Annotated[
+        int | None, typer.Option(metavar="N", help="Leave the N runs that finished last as they are.")
+    ] = None,
+    older_than: Annotated[
+        float | None, typer.Option(metavar="DAYS", help="Only runs that finished longer ago.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Remove what finished runs no longer need: all generations but the last, and cached predictions."""
+    from foresift.app.run_retention import prune_runs
+    from foresift.app.workspace import Workspace
+
+    found = prune_runs(Workspace.open(home), keep_last=keep_last, older_than_days=older_than, dry_run=dry_run)
+    if as_json:
+        emit_json({"runs": [one.to_dict() for one in found], "dry_run": dry_run})
+        return
+    for one in found:
+        say(f"run {one.run}: {_amount(one)} {'would be removed' if dry_run else 'removed'}")
+    if not found:
+        note("nothing to remove")
+
+
+def _amount(gone: Leftovers) -> str:
+    return f"{len(gone.generations)} generations, {gone.size_bytes / 1e6:,.1f} MB"
 
 
 def _carry_on(started: Run, *, home: Path | None, as_json: bool) -> None:

@@ -115,6 +115,10 @@ class RunRecords(Protocol):
         """Rounds of a run, the first one first; none if there is no such run."""
         ...
 
+    def drop_run(self, run: str) -> bool:
+        """Forget a run that is over and its rounds; its labels and events stay. Returns whether it went."""
+        ...
+
 
 class LabelRecords(Protocol):
     """Answers, none of which is ever lost or changed."""

@@ -12,7 +12,7 @@ from foresift.core.records import Entry, PoolSample, Records
 from foresift.core.rounds import Run
 from foresift.testing.examples import check_laws, hold
 from foresift.testing.label_laws import LABEL_LAWS
-from foresift.testing.records_case import MakeStore, StoreCase, at_once, refused, round_of, run_of
+from foresift.testing.records_case import MakeStore, StoreCase, answer, at_once, refused, round_of, run_of
 
 _LONG_S, _SHORT_S, _PATIENCE_S = 3600.0, 0.05, 30.0
 
@@ -60,6 +60,26 @@ def fence(case: StoreCase) -> None:
     again = case.first.change_run(replace(new, config={}, by="thief", state="finished", trial=None))
     hold(again.config == old.config and again.by == old.by, "fence", "what is fixed was changed")
     hold(again.state == "finished" and again.trial is None, "fence", "the change is not there")
+
+
+def dropped(case: StoreCase) -> None:
+    """A run that is over can be forgotten with its rounds, and begin anew; its labels and events stay."""
+    run = case.first.add_run(run_of())
+    case.first.add_run(run_of("other"))
+    for name in ("r", "other"):
+        case.first.add_round(replace(round_of(), run=name))
+    case.first.add_labels([answer("s", "a")])
+    case.first.add_events([Event(run="r", kind="told")])
+    hold(not case.second.drop_run("r") and case.first.run("r") == run, "dropped", "one that goes on went")
+    hold(not case.first.drop_run("nobody"), "dropped", "nobody went")
+    case.first.change_run(replace(run, state="finished"))
+    hold(case.second.drop_run("r"), "dropped", "it did not go")
+    refused("dropped", UnknownRecordError, lambda: case.first.run("r"))
+    hold(case.first.rounds("r") == () and len(case.first.rounds("other")) == 1, "dropped", "the wrong rounds went")
+    kept = len(case.first.labels(run="r")), len(case.first.events("r"))
+    hold(kept == (1, 1), "dropped", f"labels and events left: {kept}")
+    hold(case.first.add_run(run_of()).version == 0, "dropped", "it does not begin anew")
+    hold(case.first.add_round(round_of()).number == 1, "dropped", "its rounds do not begin anew")
 
 
 def one_winner(case: StoreCase) -> None:
@@ -255,6 +275,7 @@ def _soon(store: Records, key: str, holder: str) -> Lease:
 RECORD_LAWS: Mapping[str, Callable[[StoreCase], None]] = {
     "added-once": added_once,
     "fence": fence,
+    "dropped": dropped,
     "one-winner": one_winner,
     "in-pages": in_pages,
     "rounds-in-order": rounds_in_order,

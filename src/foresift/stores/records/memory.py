@@ -107,6 +107,16 @@ class MemoryRecords:
         """Rounds of a run, the first one first."""
         return tuple(map(ROUNDS.value, self._page("rounds", {"run": run})))
 
+    def drop_run(self, run: str) -> bool:
+        """Forget a run that is over and its rounds."""
+        with self._lock:
+            found = self._tables["runs"].get(run)
+            if found is None or not RUNS.value(found).is_over:
+                return False
+            for name, column in (("runs", "id"), ("rounds", "run")):
+                self._tables[name] = {key: row for key, row in self._tables[name].items() if row[column] != run}
+            return True
+
     def add_labels(self, labels: Iterable[LabelRecord]) -> Added:
         """Keep answers in the order given."""
         delivered = tuple(labels)

@@ -3,7 +3,7 @@
 # ruff: noqa: A002 - a round is called a round
 from __future__ import annotations
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from foresift.core.rounds import Round, Run
 from foresift.stores.records import fenced
@@ -72,6 +72,20 @@ class SqlRuns:
         query = select(rounds).where(rounds.c.run == run).order_by(rounds.c.number)
         found = self._database.read(lambda connection: fenced.rows(connection, query))
         return tuple(map(ROUNDS.value, found))
+
+    def drop_run(self, run: str) -> bool:
+        """Forget a run that is over and its rounds."""
+
+        def work(connection: Connection) -> bool:
+            alone(connection, f"run {run}")
+            found = fenced.find(connection, runs, id=run)
+            if found is None or not RUNS.value(found).is_over:
+                return False
+            connection.execute(delete(rounds).where(rounds.c.run == run))
+            connection.execute(delete(runs).where(runs.c.id == run))
+            return True
+
+        return self._database.write(work)
 
 
 def _add_round(connection: Connection, row: Row) -> Found:
