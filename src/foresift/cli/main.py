@@ -31,6 +31,7 @@ from foresift.cli import (
     service,
     study,
     suitability,
+    tokens,
 )
 from foresift.core.errors import ForesiftError, UsageError
 
@@ -69,6 +70,7 @@ for _name, _group in {
     **generations.GROUPS,
     **fleet.GROUPS,
     **service.GROUPS,
+    **tokens.GROUPS,
 }.items():
     app.add_typer(_group, name=_name)
 

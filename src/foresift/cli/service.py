@@ -21,8 +21,11 @@ app = typer.Typer(help="Look at the configuration of a server without starting i
 def serve(
     config: ConfigFile,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="HTTP port in place of the file's.")] = None,
+    log: Annotated[
+        bool, typer.Option("--log", help="Write every request to standard error, as lines of JSON.")
+    ] = False,
 ) -> None:
-    """Serve selections over HTTP until interrupted."""
+    """Serve selections over HTTP and, if the file says so, gRPC until interrupted; jobs go on at the next start."""
     from foresift.core.errors import MissingExtraError
 
     try:
@@ -30,6 +33,10 @@ def serve(
         from foresift.wire.config import with_http_port
     except ImportError as error:
         raise MissingExtraError("the server", "server") from error
+    if log:
+        from foresift.service.diary import log_to_stderr
+
+        log_to_stderr()
     server = Server(config_path=config)
     if port is not None:
         server.settings = with_http_port(server.settings, port)
@@ -46,7 +53,7 @@ def serve(
         say(f"serving {server.settings.name} at {', '.join(server.urls)}")
         while not stop.wait(0.5):
             pass
-        note("stopping: answering what was asked, cancelling jobs")
+        note("stopping: answering what was asked; jobs go on at the next start")
 
 
 @app.command("validate")

@@ -8,35 +8,54 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel
 
 from foresift.service.application import Application
+from foresift.service.runs import run_page, run_view
 from foresift.wire.calls import Call
 
 Answer: TypeAlias = Callable[[Application, Mapping[str, str], Any], BaseModel]
 
 ANSWERS: dict[str, Answer] = {
-    "Pools": lambda app, _, asked: app.pools(asked),
+    "Pools": lambda app, _, asked: app.pool_page(asked),
     "Pool": lambda app, at, _: app.pool_view(at["pool"]),
-    "Samples": lambda app, at, asked: app.samples(at["pool"], asked),
+    "Samples": lambda app, at, asked: app.pools.page(at["pool"], asked),
     "Push": lambda app, at, asked: app.push(at["pool"], asked.uris),
     "Select": lambda app, at, asked: app.query(at["pool"], asked),
     "Selection": lambda app, at, _: app.selection(at["selection"]),
     "Labels": lambda app, at, asked: app.labels(at["pool"], asked),
     "Label": lambda app, at, asked: app.label(at["pool"], asked),
     "Train": lambda app, at, asked: app.train(at["pool"], asked),
-    "Generations": lambda app, _, asked: app.generations(asked),
+    "Generations": lambda app, _, asked: app.model.page(asked),
     "Promote": lambda app, at, _: app.promote(at["generation"]),
-    "Runs": lambda app, _, asked: app.runs(asked),
-    "Run": lambda app, at, _: app.run(at["run"]),
-    "Jobs": lambda app, _, asked: app.job_page(asked),
+    "Runs": lambda app, _, asked: run_page(app.records, asked),
+    "Run": lambda app, at, _: run_view(app.records, at["run"]),
+    "Jobs": lambda app, _, asked: app.jobs.page(asked),
     "Job": lambda app, at, asked: app.wait(at["job"], timeout_s=asked.wait_s),
-    "Cancel": lambda app, at, _: app.cancel(at["job"]),
+    "Cancel": lambda app, at, _: app.jobs.cancel(at["job"]),
 }
 """All but those that come in parts."""
 
 
-def answer(application: Application, call: Call, places: Mapping[str, str], asked: BaseModel) -> BaseModel:
+def answer(
+    application: Application,
+    call: Call,
+    places: Mapping[str, str],
+    asked: BaseModel,
+    *,
+    caller: str = "",
+    key: str = "",
+) -> BaseModel:
     """The answer to a call.
 
+    Args:
+        caller: whose ``key`` it is.
+        key: an idempotency key; "" = none. Calls that change nothing need none.
     Raises:
         ForesiftError: it is refused (:func:`foresift.service.refusals.status_of`).
     """
-    return ANSWERS[call.name](application, places, asked)
+    if not key or call.method != "POST":
+        return ANSWERS[call.name](application, places, asked)
+
+    def work() -> dict[str, Any]:
+        return ANSWERS[call.name](application, places, asked).model_dump(mode="json")
+
+    request = [call.name, dict(places), asked.model_dump(mode="json")]
+    return call.answer.model_validate(application.once.do(caller, key, request, work))

@@ -78,6 +78,28 @@ class Diary:
             LOG.error(json.dumps({"at": utc_now(), "event": "audit-failed", "reason": error.strerror}))
 
 
+class JsonLines(logging.Formatter):
+    """Every record as one line of JSON, those of libraries too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A line; ours are one already."""
+        text = record.getMessage()
+        if record.name == LOG.name and text.startswith("{"):
+            return text
+        row = {"at": utc_now(), "event": "log", "level": record.levelname, "logger": record.name, "text": text}
+        if record.exc_info:
+            row["trace"] = self.formatException(record.exc_info)
+        return json.dumps(row)
+
+
+def log_to_stderr() -> None:
+    """Send the log of the whole process to standard error, as lines of JSON."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    LOG.setLevel(logging.INFO)
+
+
 def request_id(given: str) -> str:
     """The id that a client gave its request, if it is a plain one, else a new one."""
     return given if _ID.fullmatch(given) else secrets.token_hex(8)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
@@ -37,11 +37,14 @@ Endpoint = Callable[..., Awaitable[Response]]
 
 def http_app(application: Application) -> FastAPI:
     """The ASGI application of a server."""
-    api = FastAPI(title="Foresift", version=foresift_version(), docs_url="/docs", redoc_url=None)
+    api = FastAPI(
+        title="Foresift", version=foresift_version(), docs_url="/docs", redoc_url=None, redirect_slashes=False
+    )
     api.add_middleware(Gate, application=application)
     threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="foresift-http")
+    application.when_closing(partial(threads.shutdown, wait=False))
     _add_refusals(api)
-    _add_state(api, application, threads)
+    _add_state(api, application)
     own = {"Job": _job, "Upload": _upload, "Watch": _watch}
     for call in CALLS:
         endpoint = own[call.name](application, threads) if call.name in own else _plain(application, threads, call)
@@ -62,7 +65,7 @@ def http_app(application: Application) -> FastAPI:
 def _other_answers(call: Call) -> dict[int | str, dict[str, Any]]:
     """What OpenAPI tells besides the answer."""
     refusals: dict[int | str, dict[str, Any]] = {
-        status: {"model": Problem} for status in sorted(GRPC_OF) if status < 500
+        status: {"model": Problem} for status in (408, *GRPC_OF) if status < 500
     }
     return {
         **refusals,
@@ -76,7 +79,8 @@ def _plain(application: Application, threads: ThreadPoolExecutor, call: Call) ->
 
     async def endpoint(request: Request, asked: Any = None, **places: str) -> Response:
         body = asked if asked is not None else Nothing()
-        view = await _in_thread(threads, lambda: answer(application, call, places, body))
+        caller, key = request.scope["state"]["caller"], request.headers.get("idempotency-key", "")
+        view = await _in_thread(threads, lambda: answer(application, call, places, body, caller=caller, key=key))
         return _answer(view, call, request)
 
     word = inspect.Parameter.KEYWORD_ONLY
@@ -128,6 +132,7 @@ def _upload(application: Application, threads: ThreadPoolExecutor) -> Endpoint:
             async for part in request.stream():
                 await _in_thread(threads, partial(coming.write, part))
             view: UploadView = await _in_thread(threads, coming.finish)
+        application.metrics.uploaded(view.size_bytes)
         return JSONResponse(view.model_dump(mode="json"), status_code=BY_NAME["Upload"].status)
 
     return upload
@@ -155,6 +160,8 @@ def _add_refusals(api: FastAPI) -> None:
 
     @api.exception_handler(HTTPException)
     async def unknown(_: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:  # FastAPI's, for bytes that are no text and nests without end
+            return problem(422, "UsageError", "body: expected JSON in UTF-8")
         kind = "NotFoundError" if error.status_code == 404 else "UsageError"
         return problem(error.status_code, kind, error.detail, error.headers)
 
@@ -163,7 +170,7 @@ def _add_refusals(api: FastAPI) -> None:
         return problem(422, "UsageError", complaint(error.errors()))
 
 
-def _add_state(api: FastAPI, application: Application, threads: ThreadPoolExecutor) -> None:
+def _add_state(api: FastAPI, application: Application) -> None:
     @api.get("/health")
     async def health() -> dict[str, str]:
         """The process lives."""
@@ -172,8 +179,13 @@ def _add_state(api: FastAPI, application: Application, threads: ThreadPoolExecut
     @api.get("/ready", responses={503: {"model": Problem}})
     async def ready() -> Response:
         """The model is there, and the server is not about to end: samples can be scored."""
-        await _in_thread(threads, application.check_ready)
+        application.check_ready()
         return JSONResponse({"status": "ready"})
+
+    @api.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Counters for Prometheus; a token needs the scope read."""
+        return Response(application.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def complaint(errors: Any) -> str:

@@ -7,7 +7,7 @@ UsageError
 ├── TooLargeError      413  more than a limit takes
 └── TooManyError       429  too many requests
 ForesiftError
-├── DrainingError      503  the server is about to end
+├── NotReadyError      503  the server is about to end, or its model is not there
 └── any other          409  the state of pool, model or workspace does not allow it
 """
 
@@ -33,8 +33,8 @@ class TooManyError(UsageError):
     """Too many requests."""
 
 
-class DrainingError(ForesiftError):
-    """The server is about to end."""
+class NotReadyError(ForesiftError):
+    """The server is about to end, or its model is not there."""
 
 
 _STATUS: tuple[tuple[type[ForesiftError], int], ...] = (
@@ -44,7 +44,7 @@ _STATUS: tuple[tuple[type[ForesiftError], int], ...] = (
     (ForbiddenError, 403),
     (TooLargeError, 413),
     (TooManyError, 429),
-    (DrainingError, 503),
+    (NotReadyError, 503),
     (UsageError, 422),
 )
 

@@ -94,7 +94,8 @@ def _plain(application: Application, call: Call) -> Callable[[Any, Any], Any]:
         with _Asking(application, call, context) as asking:
             places, asked = _read(call, message)
             asking.where = "/".join(places.values())
-            view = answer(application, call, places, asked)
+            key = asking.said.get("idempotency-key", "")
+            view = answer(application, call, places, asked, caller=asking.caller, key=key)
             return to_message(answer_type(call.name), view.model_dump(mode="json"))
 
     return does
@@ -104,7 +105,9 @@ def _upload(application: Application, parts: Iterator[Any], context: Any) -> Any
     with _Asking(application, BY_NAME["Upload"], context), application.uploads.begin() as coming:
         for part in parts:
             coming.write(part.data)
-        return to_message(answer_type("Upload"), coming.finish().model_dump(mode="json"))
+        view = coming.finish()
+        application.metrics.uploaded(view.size_bytes)
+        return to_message(answer_type("Upload"), view.model_dump(mode="json"))
 
 
 def _watch(application: Application, message: Any, context: Any) -> Iterator[Any]:

@@ -67,6 +67,8 @@ class Server:
                 self._listen(app, host, port, required=at == 0)
             if self.settings.server.protocol == "grpc":
                 self._listen_grpc(host, self.settings.port)
+            if taken_up := self._application.resume():
+                self.notes.append(f"jobs taken up from before: {taken_up}")
         except BaseException:
             self.stop()
             raise
@@ -109,6 +111,8 @@ class Server:
     def _host(self) -> str:
         host = self.settings.server.host
         if _is_loopback(host) or self.settings.auth.token or self.settings.auth.tokens:
+            if not _is_loopback(host) and self.settings.server.tls_certificate is None:
+                self.notes.append(f"tokens travel unencrypted to {host} (server.tls_certificate, server.tls_key)")
             return host
         self.notes.append(
             f"no token is configured: listening on {LOOPBACK} instead of {host} (auth.token, auth.tokens)"
@@ -148,7 +152,9 @@ class Server:
             return
         config = uvicorn.Config(
             app,
+            log_config=None,
             log_level="warning",
+            access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=GRACE_S,
             ssl_certfile=self._path(self.settings.server.tls_certificate),

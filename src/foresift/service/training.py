@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from foresift.app.workspace import Workspace
-from foresift.core.errors import ForesiftError, ModelError
+from foresift.core.errors import ModelError, UsageError
 from foresift.core.generations import Generation
 from foresift.service.jobs import CancelledJobError, Work
-from foresift.stores.generations import read_generation
+from foresift.stores.generations import is_generation, read_generation
 from foresift.wire.messages import TrainRequest
 
 LOOK_S = 0.2
@@ -27,11 +27,13 @@ def train_in_child(
         UsageError: a field of the recipe that can't be set here.
         ModelError: the training failed; its last line says why.
     """
+    if is_generation(out):  # trained before, by a server that ended before it could say so
+        return read_generation(out)
     arguments = [sys.executable, "-m", "foresift.cli", "train", str(manifest), "--labels", str(labels)]
     arguments += ["--model", asked.model, "--out", str(out), "--seed", str(asked.seed), "--home", str(workspace.home)]
     for field, value in asked.recipe.items():
         if field not in OPTIONS:
-            raise ForesiftError(f"recipe.{field} can't be set here (known: {', '.join(sorted(OPTIONS))})")
+            raise UsageError(f"recipe.{field} can't be set here (known: {', '.join(sorted(OPTIONS))})")
         arguments += [OPTIONS[field], str(value)]
     work.start("training", 1)
     out.parent.mkdir(parents=True, exist_ok=True)

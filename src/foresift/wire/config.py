@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from foresift.core.errors import UsageError
 
@@ -76,6 +76,12 @@ class ServerSection(_Section):
     replicas: int = Field(default=1, ge=1, le=64)
     tls_certificate: Text | None = None
     tls_key: Text | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> ServerSection:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
+        return self
 
     @field_validator("protocol", mode="before")
     @classmethod

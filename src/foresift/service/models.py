@@ -1,0 +1,115 @@
+"""The model that a server scores with, and the generations that may take its place."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+
+from foresift.app.workspace import Workspace
+from foresift.core.errors import ForesiftError
+from foresift.service.pages import by_name
+from foresift.service.refusals import NotFoundError
+from foresift.stores.files import read_json, write_json
+from foresift.stores.generations import read_generation
+from foresift.wire.config import ModelSection
+from foresift.wire.messages import GenerationPage, GenerationView, PageRequest
+
+_ID = re.compile(r"[0-9a-f]{8,64}")
+
+
+class ModelInUse:
+    """A generation folder: the one promoted last, else what the configuration names."""
+
+    def __init__(self, workspace: Workspace, asked: ModelSection, *, folder: Path, base: Path) -> None:
+        """Nothing is loaded or made before it is asked for.
+
+        Args:
+            folder: where the choice is kept.
+            base: relative paths of the configuration start here.
+        """
+        self._workspace, self._asked, self._base = workspace, asked, base
+        self._kept = folder / "in-use.json"
+        self._lock = threading.Lock()
+        self._folder: Path | None = None
+        self._looking: threading.Thread | None = None
+        self._trouble = "the model is being prepared"
+
+    def folder(self) -> Path:
+        """The generation folder.
+
+        Raises:
+            ModelError: there are no weights to be had; says how to mend it.
+        """
+        with self._lock:
+            if self._folder is None:
+                kept = self._kept
+                self._folder = Path(read_json(kept)["folder"]) if kept.is_file() else self._configured()
+            return self._folder
+
+    def trouble(self) -> str:
+        """Why there is no model to score with yet, "" if there is one; answers at once, and prepares it meanwhile."""
+        if self._folder is not None:
+            return ""
+        if self._looking is None or not self._looking.is_alive():
+            self._looking = threading.Thread(target=self._look, daemon=True, name="foresift-model")
+            self._looking.start()
+        return self._trouble
+
+    def promote(self, generation: str) -> GenerationView:
+        """Score with a generation from now on.
+
+        Raises:
+            NotFoundError: no id; a path is none.
+            ModelError: no generation of that id.
+        """
+        if not _ID.fullmatch(generation):
+            raise NotFoundError(f"no generation {generation[:64]!r}: expected 8 or more characters of an id")
+        folder = self._workspace.generation_folder(generation)
+        view = self._view(folder)
+        with self._lock:
+            write_json(self._kept, {"folder": str(folder)})
+            self._folder = folder
+        return view.model_copy(update={"in_use": True})
+
+    def page(self, asked: PageRequest) -> GenerationPage:
+        """Generations that the workspace knows, the one in use marked."""
+        files = sorted((self._workspace.home / "generations").glob("*.json"))
+        part, after = by_name(files, asked, lambda file: file.stem)
+        found = []
+        for file in part:
+            try:
+                found.append(self._view(Path(read_json(file)["folder"])))
+            except ForesiftError:  # its folder is gone, or it is no classifier
+                continue
+        return GenerationPage(items=found, next=after)
+
+    def _look(self) -> None:
+        try:
+            self.folder()
+        except ForesiftError as error:
+            self._trouble = str(error)
+
+    def _configured(self) -> Path:
+        from foresift.app.served_model import served_model
+
+        asked = self._asked
+        return served_model(
+            self._workspace,
+            asked.name,
+            asked.weights,
+            base=self._base,
+            image_size=asked.image_size,
+            classes=asked.classes,
+        )
+
+    def _view(self, folder: Path) -> GenerationView:
+        record = read_generation(folder)
+        return GenerationView(
+            id=record.id,
+            architecture=record.architecture,
+            classes=list(record.classes),
+            parent=record.parent,
+            metrics=dict(record.metrics),
+            in_use=self._folder is not None and folder == self._folder,
+        )
