@@ -11,10 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from commands import start
 from foresift.cli.reference import markdown
 from foresift.cli.strategy_reference import markdown as strategies
 from foresift.strategies import describe
+from foresift.wire.config import parse_settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -114,6 +117,27 @@ def test_the_loop_of_patches_runs_as_it_is_printed(tmp_path: Path) -> None:
     )
     assert len(first_ids) == len(second_ids) == 16
     assert not first_ids & second_ids
+
+
+def test_the_server_and_its_client_run_as_they_are_printed(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "how-to" / "serve.md"
+    run(["bash"], tmp_path, "\n".join(["set -eu", *blocks(page, "sh")]))
+    with start("serve", "server.yml", "--port", 0, home=tmp_path / "home", cwd=tmp_path) as server:
+        assert server.stdout is not None
+        address = server.stdout.readline().rpartition("http://")[2].strip()
+        client = "\n".join(blocks(page, "python")).replace("localhost:8888", address)
+        run([sys.executable, "-c", client], tmp_path)
+        server.terminate()
+        assert server.wait(timeout=60) == 0
+
+
+def test_the_configurations_of_servers_are_read_as_they_are_printed() -> None:
+    printed = blocks(ROOT / "docs" / "how-to" / "serve.md", "yaml")
+    read = [parse_settings(yaml.safe_load(text)) for text in printed]
+    assert [(one.server.protocol, one.port, one.model.weights) for one in read] == [
+        ("grpc", 60035, "generations/7"),
+        ("http", 8081, "generations/7"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from foresift.wire.refusals import HTTP_OF
 
 pytestmark = pytest.mark.timeout(280)
 ANSWER_S = 60.0
-RELAXED = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 TEXT = st.one_of(
     st.sampled_from(
         [

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from foresift.cli.options import Home, Json
 from foresift.cli.output import emit_json, note, say, screen_width, table
+
+if TYPE_CHECKING:
+    from foresift.app.doctor import Finding
 
 REGISTRY_COLUMNS = ("name", "needs", "parameters", "aliases", "summary", "cite")
 NARROW_COLUMNS = ("name", "parameters", "summary")
@@ -52,12 +55,20 @@ def models(
         say("and every classifier of timm, by its name there: foresift models 'resnet*'")
 
 
-def doctor(home: Home = None, as_json: Json = False) -> None:
-    """Examine the installation and the workspace."""
+def doctor(
+    home: Home = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="CONFIG", help="Examine the deployment of this server, too.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Examine the installation and the workspace; with --config a server's file, folders, tokens, TLS and ports."""
     from foresift.app.doctor import examine
     from foresift.app.workspace import Workspace
 
     findings = examine(Workspace.open(home))
+    if config is not None:
+        findings += _deployment(config)
     if as_json:
         emit_json({"findings": [asdict(one) for one in findings], "fine": all(one.fine for one in findings)})
     else:
@@ -65,6 +76,16 @@ def doctor(home: Home = None, as_json: Json = False) -> None:
             say(f"{'ok ' if one.fine else 'BAD'}  {one.what}: {one.value}{'; ' + one.advice if one.advice else ''}")
     if not all(one.fine for one in findings):
         raise typer.Exit(1)
+
+
+def _deployment(config: Path) -> list[Finding]:
+    from foresift.core.errors import MissingExtraError
+
+    try:
+        from foresift.service.checks import examine_deployment
+    except ImportError as error:
+        raise MissingExtraError("the server", "server") from error
+    return examine_deployment(config)
 
 
 def digits(

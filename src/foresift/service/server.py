@@ -110,8 +110,8 @@ class Server:
 
     def _host(self) -> str:
         host = self.settings.server.host
-        if _is_loopback(host) or self.settings.auth.token or self.settings.auth.tokens:
-            if not _is_loopback(host) and self.settings.server.tls_certificate is None:
+        if is_loopback(host) or self.settings.auth.token or self.settings.auth.tokens:
+            if not is_loopback(host) and self.settings.server.tls_certificate is None:
                 self.notes.append(f"tokens travel unencrypted to {host} (server.tls_certificate, server.tls_key)")
             return host
         self.notes.append(
@@ -142,7 +142,7 @@ class Server:
         import uvicorn
 
         try:
-            listener = _bound(host, port)
+            listener = bound(host, port)
         except OSError as error:
             if required:
                 raise UsageError(
@@ -173,14 +173,16 @@ class Server:
         return None if given is None else str(self.base / Path(given).expanduser())
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens at ``host``."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens; raises ``OSError`` where it can't."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
