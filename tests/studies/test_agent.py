@@ -99,6 +99,7 @@ def test_the_page_holds_the_verdicts_and_shows_the_picture(studied: tuple[Path, 
     assert len(verdicts(studied[1])) == 6
     assert all(sentence in text for sentence in verdicts(studied[1]))
     assert "nan" not in text
+    assert "`foresift study agent --preset smoke`" in text
     assert picture.stat().st_size > 10_000
 
 

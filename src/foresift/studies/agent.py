@@ -25,12 +25,12 @@ from foresift.studies.surrogate_bench_of import bench_of
 from foresift.studies.surrogate_benches import HeadBench, PixelBench
 from foresift.studies.surrogate_protocol import Lessons, Protocol
 
-_HEADS = Setting(images="cifar10", learner="heads", model="linear", budget=200, seeds=5, backbone="resnet8")
+_HEADS = Setting(images="cifar10", learner="heads", model="linear", budget=200, backbone="resnet8")
 PRESETS: dict[str, tuple[Setting, ...]] = {
     "cpu": (
         Setting(images="digits", learner="pixels", model="mlp:128", budget=27, seeds=20),
         _HEADS,
-        replace(_HEADS, images="caltech101"),
+        replace(_HEADS, images="caltech101", seeds=5),
     ),
     "smoke": (
         Setting(

@@ -25,6 +25,7 @@ from foresift.studies.agent_replay import (
 from foresift.studies.intervals import mean_of
 
 COLOURS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#882255")
+TICKS = (0.2, 0.5, 1, 2, 5, 10, 20)
 FIT_STYLES = {"last": ("s:", "#888888"), "autolrs": ("^--", "#C15700"), "robust": ("o-", "#0072B2")}
 
 
@@ -55,7 +56,7 @@ def _draw_curves(panel: Any, results: ImagesResults) -> None:
     panel.set_xlabel("labels", fontsize=9)
     panel.set_ylabel("test accuracy over random (pp)", fontsize=9)
     panel.set_title(f"{setting.images}: arms, mean of {setting.seeds} seeds", fontsize=10)
-    panel.legend(fontsize=7, frameon=False)
+    panel.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncol=3)
 
 
 def _draw_errors(panel: Any, results: ImagesResults) -> None:
@@ -71,7 +72,9 @@ def _draw_errors(panel: Any, results: ImagesResults) -> None:
     noise = 100 * evaluation_noise(results)
     panel.axhline(noise, color="#1c1c1c", linewidth=0.8, linestyle=":", label="binomial s.e. of an evaluation")
     panel.set_yscale("log")
-    panel.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+    shown = panel.get_ylim()
+    panel.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    panel.set_ylim(shown)
     panel.minorticks_off()
     panel.set_xticks(list(known))
     panel.set_xlabel("points known", fontsize=9)

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from foresift.stores.files import write_text
-from foresift.studies.agent import ImagesResults, Study
+from foresift.studies.agent import PRESETS, ImagesResults, Study
 from foresift.studies.agent_arms import RANDOM
 from foresift.studies.agent_pictures import picture
 from foresift.studies.agent_replay import (
@@ -43,7 +43,7 @@ def page(study: Study) -> str:
     """The whole page in Markdown."""
     parts = [
         "# Choosing a strategy by trial, on real learning curves",
-        f"Made by `foresift study agent --preset {study.preset}`: Huang et al. 2022 (ALaaS), Algorithm 1, with the "
+        f"Made by `{_command(study)}`: Huang et al. 2022 (ALaaS), Algorithm 1, with the "
         "paper's seven strategies and a random arm. Every arm is run to the end once, on labels of its own, from "
         "the same first labels; agents are then replayed on these curves, which is exact because arms do not know "
         "of each other. `shared` has runs of its own, random among its strategies. **Agents see an evaluation set "
@@ -57,6 +57,13 @@ def page(study: Study) -> str:
     for results in study.sets:
         parts += _section(results)
     return "\n\n".join(parts) + "\n"
+
+
+def _command(study: Study) -> str:
+    """What made the study; image sets are named where some of the preset's are left out."""
+    names = [results.setting.images for results in study.sets]
+    only = "" if len(names) == len(PRESETS[study.preset]) else "".join(f" --only {name}" for name in names)
+    return f"foresift study agent --preset {study.preset}{only}"
 
 
 def write(study: Study, folder: Path) -> list[Path]:
@@ -129,8 +136,9 @@ def _section(results: ImagesResults) -> list[str]:
         f"{arm.start} first labels and {setting.budget} a round for {setting.rounds} rounds; evaluation on "
         f"{arm.evaluation_size:,} images; {setting.seeds} seeds.",
         "Agents on the paper's strategies. *Labels*: bought after the first ones, each image once, and as the paper "
-        "charges, once for each arm. *Behind*: against the strategy that is best on average over the seeds "
-        f"(`{best_on_average(results)}`), which nobody knows beforehand.",
+        "charges, once for each arm. *Regret*: against the best arm with hindsight, random among them. *Behind*: "
+        f"against the strategy that is best on average over the seeds (`{best_on_average(results)}`), which "
+        "nobody knows beforehand.",
         _table(_AGENT_HEAD, [_agent_row(results, ended) for ended in _agents(results)]),
         "With random among the arms, so that the answer may be *none beats random*:",
         _table(
