@@ -13,7 +13,7 @@ import numpy as np
 
 from foresift.app.oracles import gather, inbox, open_oracle
 from foresift.app.run_files import FOLDERS, RunFile
-from foresift.app.run_pools import CANDIDATES, TRUTH, RunPool, table_rows
+from foresift.app.run_pools import CANDIDATES, TRUTH, RunPool, table_columns
 from foresift.app.workspace import Workspace
 from foresift.core.errors import OracleError
 from foresift.core.oracles import Inquiry, Oracle, Question
@@ -119,6 +119,8 @@ class RunAnswers:
     def _brought_along(self) -> list[SampleId]:
         """Samples of the pool that nobody asked about and that were labeled all the same: free labels."""
         given = [one.sample_id for one in self.records.labels(run=self.run.id) if one.round is None]
+        if not given:
+            return []
         rows = self._pool.rows_of(given).tolist()
         return [sample for sample, row in zip(given, rows, strict=True) if row >= 0]
 
@@ -145,10 +147,8 @@ class RunAnswers:
     def _pool(self) -> Pool:
         """What may be chosen, with its labels only where they are the truth."""
         truth = self.folder / TRUTH
-        rows = table_rows(truth if truth.is_file() else self.folder / CANDIDATES)
-        return Pool.from_columns(
-            self.run.pool,
-            [row["id"] for row in rows],
-            uris=[row["uri"] for row in rows],
-            labels=[row.get("label") for row in rows],
-        )
+        if truth.is_file():
+            ids, uris, labels = table_columns(truth, "id", "uri", "label")
+            return Pool.from_columns(self.run.pool, ids, uris=uris, labels=labels)
+        ids, uris = table_columns(self.folder / CANDIDATES, "id", "uri")
+        return Pool.from_columns(self.run.pool, ids, uris=uris)

@@ -173,3 +173,11 @@ def table_rows(path: Path) -> list[dict[str, Any]]:
 
     rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
     return rows
+
+
+def table_columns(path: Path, *names: str) -> tuple[list[Any], ...]:
+    """Columns of one of a run's tables; a row of a million is not made for them."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, columns=list(names))
+    return tuple(table[name].to_pylist() for name in names)

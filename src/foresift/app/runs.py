@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +14,11 @@ from foresift.app.leases import Held
 from foresift.app.run_answers import RunAnswers
 from foresift.app.run_files import RunFile, read_run_file
 from foresift.app.run_plans import make_plan
-from foresift.app.run_pools import CANDIDATES, RunPool, run_pool, table_rows
+from foresift.app.run_pools import CANDIDATES, RunPool, run_pool, table_columns
 from foresift.app.run_tasks import command
 from foresift.app.run_work import Effects
 from foresift.app.workspace import Workspace
-from foresift.core.errors import ForesiftError, StaleError, StoreError, UsageError
+from foresift.core.errors import ForesiftError, StaleError, StoreError, UnknownRecordError, UsageError
 from foresift.core.jobs import Event
 from foresift.core.protocols import Progress, Silent
 from foresift.core.records import PoolSample, Records
@@ -60,6 +61,8 @@ def start_run(workspace: Workspace, file: str | Path | RunFile, *, watch: Watch 
     config = {**asked.to_dict(), "classes": pool.classes}  # as far as anybody knows them
     added = Run(id=run, config=config, pool=pool.name, pool_version=pool.version, created_at=_now())
     records = workspace.records()
+    with suppress(UnknownRecordError):  # its samples were remembered before it was added
+        return records.run(run)
     _remember_samples(records, pool.name, run_folder(workspace, run))
     try:
         return records.add_run(added)
@@ -245,8 +248,8 @@ def _stored(records: Records, run: str, state: str, *, reason: str = "") -> Run:
 
 def _remember_samples(records: Records, pool: str, folder: Path) -> None:
     """Keep ids and addresses, so that labels find their samples without anybody opening the pool again."""
-    rows = table_rows(folder / CANDIDATES)
-    records.add_samples(pool, (PoolSample(id=row["id"], uri=row["uri"]) for row in rows))
+    ids, uris = table_columns(folder / CANDIDATES, "id", "uri")
+    records.add_samples(pool, (PoolSample(id=one, uri=uri) for one, uri in zip(ids, uris, strict=True)))
 
 
 def _count_done(rounds: Sequence[Round]) -> int:

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Select, Table, func, insert, select
+from sqlalchemy import Row as SqlRow
 from sqlalchemy.dialects import postgresql, sqlite
 
 from foresift.core.records import Entry, PoolSample
@@ -14,9 +15,10 @@ from foresift.core.rounds import SampleId
 from foresift.stores.records import fenced
 from foresift.stores.records.database import Database, alone
 from foresift.stores.records.fences import Found
-from foresift.stores.records.rows import ENTRIES, Row, blocks, id_text, sample_of, sample_row
+from foresift.stores.records.rows import ENTRIES, Row, blocks, id_of, id_text, sample_row
 from foresift.stores.records.schema import entries, pools, samples
 
+_SAMPLE = (samples.c.number, samples.c.sample, samples.c.uri, samples.c.digest)
 _BATCH = 20_000
 """Samples stored in one transaction."""
 
@@ -77,11 +79,12 @@ class SqlRegistry:
 
         def work(connection: Connection) -> tuple[PoolSample, ...]:
             key = _key(connection, pool)
-            query = select(samples).where(samples.c.pool == key).order_by(samples.c.number).limit(limit)
+            query = select(*_SAMPLE).where(samples.c.pool == key).order_by(samples.c.number).limit(limit)
             if after is not None:
                 start = fenced.get(connection, samples, f"sample {after!r}", pool=key, sample=id_text(after))
                 query = query.where(samples.c.number > start["number"])
-            return tuple(map(sample_of, _found(connection, query, ids)[:limit]))
+            found = _found(connection, query, ids)[:limit]
+            return tuple(PoolSample(id=id_of(row[1]), uri=row[2], digest=row[3]) for row in found)
 
         return self._database.read(work)
 
@@ -95,12 +98,13 @@ class SqlRegistry:
         return self._database.read(work)
 
 
-def _found(connection: Connection, query: Select[Any], ids: Sequence[SampleId] | None) -> Sequence[Found]:
+def _found(connection: Connection, query: Select[Any], ids: Sequence[SampleId] | None) -> Sequence[SqlRow[Any]]:
+    """Plain tuples: there may be a million of them."""
     if ids is None:
-        return fenced.rows(connection, query)
+        return connection.execute(query).all()
     names = sorted(set(map(id_text, ids)))
-    found = [row for part in blocks(names) for row in fenced.rows(connection, query.where(samples.c.sample.in_(part)))]
-    return sorted(found, key=lambda row: row["number"])
+    found = [row for part in blocks(names) for row in connection.execute(query.where(samples.c.sample.in_(part)))]
+    return sorted(found, key=lambda row: int(row[0]))
 
 
 def _key(connection: Connection, pool: str) -> int | None:
