@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Select, Table, func, insert, select
-from sqlalchemy import Row as SqlRow
 from sqlalchemy.dialects import postgresql, sqlite
 
 from foresift.core.records import Entry, PoolSample
@@ -98,7 +97,7 @@ class SqlRegistry:
         return self._database.read(work)
 
 
-def _found(connection: Connection, query: Select[Any], ids: Sequence[SampleId] | None) -> Sequence[SqlRow[Any]]:
+def _found(connection: Connection, query: Select[Any], ids: Sequence[SampleId] | None) -> Sequence[Any]:
     """Plain tuples: there may be a million of them."""
     if ids is None:
         return connection.execute(query).all()
