@@ -5,13 +5,15 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LABEL_STUDIO ?= .label-studio
 LABEL_STUDIO_STAMP := $(LABEL_STUDIO)/.installed
+S3 ?= .s3
+S3_STAMP := $(S3)/.installed
 MLFLOW ?= .mlflow
 MLFLOW_STAMP := $(MLFLOW)/.installed
 
-.PHONY: help demo test check label-studio mlflow format docs bench bench-strategies bench-kills study-strategies install clean
+.PHONY: help demo test check label-studio s3 mlflow format docs bench bench-strategies bench-kills study-strategies install clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Foresift needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -49,6 +51,14 @@ $(MLFLOW_STAMP): tests/mlflow-server/requirements.txt
 mlflow: $(MLFLOW_STAMP)  ## an MLflow server of its own for the tests of the mirror to it (850 MB)
 	@echo "now: export FORESIFT_MLFLOW=$(abspath $(MLFLOW))/bin/mlflow; make test"
 
+$(S3_STAMP): tests/s3/requirements.txt
+	test -x $(S3)/bin/python || $(PYTHON) -m venv $(S3)
+	$(S3)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/s3/requirements.txt
+	touch $(S3_STAMP)
+
+s3: $(S3_STAMP)  ## an S3-compatible server of its own for the tests of buckets (about 300 MB)
+	@echo "now: export FORESIFT_S3=$(abspath $(S3))/bin/moto_server; make test"
+
 format: $(STAMP)  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -70,4 +80,4 @@ study-strategies: $(STAMP)  ## every strategy against random on CIFAR-10 and Cal
 	$(BIN)/foresift study strategies --out study-strategies
 
 clean:  ## remove .venv and caches
-	rm -rf $(VENV) $(LABEL_STUDIO) $(MLFLOW) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(LABEL_STUDIO) $(S3) $(MLFLOW) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -105,6 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         self.send_response(206 if wanted else 200)
         if scene.stamped:
+            self.send_header("Last-Modified", "Sat, 21 Nov 2026 12:00:00 GMT")
             self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()[:16]}"')
         if wanted:
             self.send_header("Content-Range", f"bytes 0-0/{len(data)}")
@@ -125,6 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(1, 13, b"\x01\0\0\0\0\0\0\0")  # SO_LINGER of 0: a reset instead of an end
         elif word == "truncate":
             self.send_response(200)
+            self.send_header("Last-Modified", "Sat, 21 Nov 2026 12:00:00 GMT")
+            self.send_header("ETag", '"truncated"')
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data[: len(data) // 2])

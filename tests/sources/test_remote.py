@@ -244,10 +244,10 @@ def test_a_password_in_an_address_is_used_and_not_told(web: WebServer, far: Remo
 
 
 def test_a_check_sees_every_connection_and_forbids_it(web: WebServer, far: Remote) -> None:
-    asked: list[tuple[str, str]] = []
+    asked: list[tuple[str, int, str]] = []
 
-    def check(host: str, address: str) -> None:
-        asked.append((host, address))
+    def check(host: str, port: int, address: str) -> None:
+        asked.append((host, port, address))
         if host == "localhost":
             raise DataError("a loopback address")
 
@@ -256,5 +256,5 @@ def test_a_check_sees_every_connection_and_forbids_it(web: WebServer, far: Remot
         assert far.read(web.urls[4]).data == web.files["04.png"]
         with pytest.raises(UnreadableError, match="a loopback address"):
             far.read(web.urls[5])
-    assert asked[0] == ("127.0.0.1", "127.0.0.1")
+    assert asked[0] == ("127.0.0.1", int(web.url.rpartition(":")[2]), "127.0.0.1")
     assert far.read(web.urls[5]).data == web.files["06.png"]

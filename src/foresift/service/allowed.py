@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from foresift.core.errors import UsageError
+from foresift.sources.addresses import host_of, public
+from foresift.sources.fence import Fence
 from foresift.sources.read import local_path
 
 _REMOTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -25,9 +26,12 @@ class Allowed:
     roots: tuple[Path, ...]
     """Resolved: a link that leads out of them is outside."""
     hosts: tuple[str, ...] = ()
+    """``host``, ``host:port`` or ``s3://bucket``."""
+    allow_private: bool = False
+    """Whether hosts may lie in this machine or its own network."""
 
     @classmethod
-    def of(cls, roots: Iterable[str], hosts: Iterable[str], *, base: Path) -> Allowed:
+    def of(cls, roots: Iterable[str], hosts: Iterable[str], *, base: Path, allow_private: bool = False) -> Allowed:
         """From a configuration; without roots the one is ``base``.
 
         Raises:
@@ -37,7 +41,16 @@ class Allowed:
         for root in given:
             if not root.is_dir():
                 raise UsageError(f"data.roots: {root} is no folder")
-        return cls(roots=tuple(root.resolve() for root in given), hosts=tuple(host.lower() for host in hosts))
+        return cls(
+            roots=tuple(root.resolve() for root in given),
+            hosts=tuple(host.lower() for host in hosts),
+            allow_private=allow_private,
+        )
+
+    @property
+    def fence(self) -> Fence:
+        """What is asked before every connection: a name may resolve to anything, and a redirect lead anywhere."""
+        return Fence(hosts=self.hosts, allow_private=self.allow_private)
 
     def places(self, uris: Sequence[str]) -> list[str]:
         """Where each address is read from; all or none.
@@ -48,7 +61,7 @@ class Allowed:
         return [self.place(uri) for uri in uris]
 
     def place(self, uri: str) -> str:
-        """Where one address is read from: a resolved path under a root."""
+        """Where one address is read from: a resolved path under a root, or the public name of a remote object."""
         if "\x00" in uri:
             raise ForbiddenError("an address holds a NUL character")
         scheme = _REMOTE.match(uri)
@@ -61,7 +74,8 @@ class Allowed:
         return str(whole)
 
     def _remote(self, uri: str) -> str:
-        host = (urlsplit(uri).netloc.rpartition("@")[2]).lower()
-        if host not in self.hosts and host.partition(":")[0] not in self.hosts:
+        host = host_of(uri)
+        name = host if "://" in host else re.sub(r":\d*$", "", host)
+        if host not in self.hosts and name not in self.hosts:
             raise ForbiddenError(f"{host[:200]!r} is no host that this server may ask (data.hosts)")
-        return uri
+        return public(uri)

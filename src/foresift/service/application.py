@@ -35,6 +35,7 @@ from foresift.service.refusals import NotFoundError, NotReadyError
 from foresift.service.samples import Samples
 from foresift.service.training import train_in_child
 from foresift.service.uploads import Uploads
+from foresift.sources.remote import remote
 from foresift.stores.files import read_json
 from foresift.strategies import parse
 from foresift.wire.config import Settings
@@ -84,7 +85,9 @@ class Application:
         self.workspace = Workspace.open(None if home is None else base / Path(home).expanduser())
         self.folder = self.workspace.home / "service" / settings.name.replace("/", "_")
         roots = [str(base / Path(root).expanduser()) for root in settings.data.roots]
-        allowed = Allowed.of(roots, settings.data.hosts, base=started_in or Path.cwd())
+        private = settings.data.allow_private
+        allowed = Allowed.of(roots, settings.data.hosts, base=started_in or Path.cwd(), allow_private=private)
+        self._fence = allowed.fence
         self.uploads = Uploads(
             self.folder / "uploads",
             most_bytes=settings.limits.body_mib << 20,
@@ -104,6 +107,7 @@ class Application:
         self._on_closing: list[Callable[[], None]] = []
         parse(settings.strategy)
         self._held = _alone(self.records, settings.name, self.workspace.home)
+        self._held.enter_context(remote().checking(self._fence))
         self._answers: OrderedDict[str, SelectionView] = OrderedDict()
         self._one_at_a_time = threading.Lock()
         self._guard = threading.Lock()
@@ -304,7 +308,7 @@ class Application:
         parts = [pool.version, labels.name, request.model, request.recipe, request.seed]
         out = self.workspace.home / "service-generations" / digest_value(parts)[:16]
         with self._one_at_a_time:
-            generation = train_in_child(self.workspace, pool.manifest, labels, request, out, work)
+            generation = train_in_child(self.workspace, pool.manifest, labels, request, out, work, self._fence)
         return {"generation": generation.id, "metrics": dict(generation.metrics)}
 
     def promote(self, generation: str) -> GenerationView:

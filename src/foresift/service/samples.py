@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from foresift.core.errors import UsageError
+from foresift.sources.addresses import link, public
 from foresift.stores.files import disk_errors, write_atomically
 
 _ALLOWED = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
@@ -24,6 +25,9 @@ class Samples:
         self.manifest = folder / f"{name}.jsonl"
         self._lock = threading.Lock()
         self._given: dict[str, str] = {}
+        self._links: dict[str, str] = {}
+        """Where samples are read, as far as that is not their name: a signed link holds more."""
+        self._signings = 0
         self._read()
 
     @staticmethod
@@ -36,8 +40,8 @@ class Samples:
 
     @property
     def version(self) -> str:
-        """Changes with every sample that is added."""
-        return f"{self.name}-{len(self._given)}"
+        """Changes with every sample that is added, and with links that were signed anew."""
+        return f"{self.name}-{len(self._given)}" + (f"-{self._signings}" if self._signings else "")
 
     def has(self, place: str) -> bool:
         """Whether an address was pushed."""
@@ -53,11 +57,16 @@ class Samples:
             return list(self._given.values())
 
     def add(self, pairs: Sequence[tuple[str, str]]) -> int:
-        """Append (read, given) addresses that are new; they are on the disk when this returns. How many are new."""
+        """Append (read, given) addresses that are new; they are on the disk when this returns. How many are new.
+
+        A link that was signed anew takes the place of the one before.
+        """
         with self._lock:
+            if any(link(place) != self._links.get(place, place) for place, _ in pairs if place in self._given):
+                self._sign_anew(dict(pairs))
             new = {place: given for place, given in pairs if place not in self._given}
             if new:
-                lines = "".join(json.dumps({"uri": place, "given": given}) + "\n" for place, given in new.items())
+                lines = "".join(self._line(place, given) for place, given in new.items())
                 with disk_errors(self.manifest):
                     self.manifest.parent.mkdir(parents=True, exist_ok=True)
                     with self.manifest.open("a", encoding="utf-8") as file:
@@ -66,6 +75,18 @@ class Samples:
                         os.fsync(file.fileno())
                 self._given |= new
             return len(new)
+
+    def _line(self, place: str, given: str) -> str:
+        whole = link(place)
+        if whole != place:
+            self._links[place] = whole
+        return json.dumps({"uri": whole, "given": given}) + "\n"
+
+    def _sign_anew(self, pairs: dict[str, str]) -> None:
+        self._signings += 1
+        self._given |= {place: given for place, given in pairs.items() if place in self._given}
+        text = "".join(self._line(place, given) for place, given in self._given.items())
+        write_atomically(self.manifest, lambda target: _write(target, text))
 
     def write_labels(self, file: Path, labels: Sequence[tuple[str | int, str]]) -> None:
         """A labels file: by ``uri`` where the sample is an address of this pool, else by ``id``."""
@@ -85,7 +106,10 @@ class Samples:
                 write_atomically(self.manifest, lambda target: _write(target, data.decode()))
         for line in data.decode().splitlines():
             row = json.loads(line)
-            self._given[row["uri"]] = row["given"]
+            place = public(row["uri"])
+            self._given[place] = row["given"]
+            if place != row["uri"]:
+                self._links[place] = row["uri"]
 
 
 def _write(path: Path, text: str) -> None:

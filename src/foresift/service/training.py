@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from foresift.app.workspace import Workspace
 from foresift.core.errors import ModelError, UsageError
 from foresift.core.generations import Generation
 from foresift.service.jobs import CancelledJobError, Work
+from foresift.sources.fence import Fence
 from foresift.stores.generations import is_generation, read_generation
 from foresift.wire.messages import TrainRequest
 
@@ -19,10 +21,12 @@ OPTIONS = {"epochs": "--epochs", "train": "--train", "lr": "--lr", "batch_size":
 
 
 def train_in_child(
-    workspace: Workspace, manifest: Path, labels: Path, asked: TrainRequest, out: Path, work: Work
+    workspace: Workspace, manifest: Path, labels: Path, asked: TrainRequest, out: Path, work: Work, fence: Fence
 ) -> Generation:
     """The generation in ``out``, trained by ``foresift train`` in a process of its own.
 
+    Args:
+        fence: also around that process.
     Raises:
         UsageError: a field of the recipe that can't be set here.
         ModelError: the training failed; its last line says why.
@@ -37,7 +41,8 @@ def train_in_child(
         arguments += [OPTIONS[field], str(value)]
     work.start("training", 1)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:  # noqa: S603 - ours
+    inherited, quiet, pipe = {**os.environ, **fence.environment}, subprocess.DEVNULL, subprocess.PIPE
+    with subprocess.Popen(arguments, stdout=quiet, stderr=pipe, text=True, env=inherited) as child:  # noqa: S603 - ours
         said = _watch(child, work)
     if child.returncode:
         raise ModelError(f"the training failed: {(said.strip().splitlines() or ['no message'])[-1]}")

@@ -136,7 +136,7 @@ _REASONS = (
     ("decode", LostError("cut short")),
     ("body", LostError("cut short")),
 )
-_NO_CREDENTIALS = ("token request", "169.254.169.254", "metadata.google", "no credentials")
+_NO_CREDENTIALS = ("token request", "169.254.169.254", "latest/api/token", "metadata.google", "no credentials")
 
 
 def _lost(text: str) -> Exception:

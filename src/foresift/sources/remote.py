@@ -20,6 +20,7 @@ from foresift.core.digests import digest_bytes
 from foresift.core.errors import DataError, UnreachableError, UsageError
 from foresift.sources.addresses import BUCKETS, host_of, is_signed, link, public, scheme_of
 from foresift.sources.buckets import Buckets
+from foresift.sources.fence import Fence
 from foresift.sources.read import MAX_BYTES, FileBytes, Stamp, UnreadableError
 from foresift.sources.spool import ROOM_BYTES, Spool
 from foresift.sources.web import Check, LostError, Patience, RefusedError, Web
@@ -98,11 +99,14 @@ class Remote:
         connect_s = min(10.0, self.limits.timeout_s)
         self._web = Web(Patience(connect_s=connect_s, silence_s=self.limits.timeout_s))
         self._buckets = Buckets(timeout_s=self.limits.timeout_s)
+        if (fence := Fence.inherited()) is not None:
+            self._web.checks.append(fence)
 
     @contextmanager
     def checking(self, check: Check) -> Iterator[None]:
         """Ask ``check`` before every connection from now on, beside others that are asked already."""
         self._web.checks.append(check)
+        self._web.close()  # connections that nobody checked
         try:
             yield
         finally:

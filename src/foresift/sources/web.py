@@ -21,8 +21,8 @@ from urllib.request import getproxies, proxy_bypass
 from foresift.core.digests import digest_bytes
 from foresift.sources.read import FileBytes, Stamp
 
-Check: TypeAlias = Callable[[str, str], None]
-"""Told (host, resolved address) before every connection; raises ``DataError`` to forbid it."""
+Check: TypeAlias = Callable[[str, int, str], None]
+"""Told (host, port, resolved address) before every connection; raises ``DataError`` to forbid it."""
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CHUNK = 1 << 20
@@ -243,7 +243,7 @@ def _connected(host: str, port: int, timeout: float | None, checks: list[Check])
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     for check in checks:
         for *_, address in found:
-            check(host, str(address[0]))
+            check(host, port, str(address[0]))
     failure: OSError = OSError("no address")
     for family, kind, protocol, _, address in found:
         sock = socket.socket(family, kind, protocol)
