@@ -35,6 +35,19 @@ def test_a_run_ends_with_its_rounds_and_repeated_reports_them(digits: Path, tmp_
     assert "finished: the budget is used up" in shown.out
 
 
+def test_generations_of_a_run_know_its_receipts_and_may_be_inherited_from(digits: Path, tmp_path: Path) -> None:
+    file, home = write_run(tmp_path, digits, rounds=2), tmp_path / "home"
+    told = command("run", file, "--json", home=home).json
+    first, second = command("generations", "list", "--json", home=home).json["generations"]
+    receipts = [one["receipt"] for one in told["rounds"]]
+    assert (first["receipts"], second["receipts"]) == (receipts[:1], receipts)
+    assert [part["surrogates"] for part in second["brought"]] == [[], [first["generation"]]]
+    assert (first["run"], second["run"], second["number"]) == (told["run"], told["run"], 2)
+    out = tmp_path / "heir"
+    heir = command("inherit", told["run"], "--model", "mlp:4", "--epochs", 1, "--out", out, "--json", home=home).json
+    assert (heir["heir_of"], heir["inherited"]) == (second["generation"], 20)
+
+
 def test_a_cancelled_run_stays_so_until_it_is_resumed(digits: Path, tmp_path: Path) -> None:
     file, home = write_run(tmp_path, digits, rounds=1), tmp_path / "home"
     from foresift.app.runs import start_run

@@ -93,6 +93,14 @@ def test_the_backup_runs_as_it_is_printed(tmp_path: Path) -> None:
     assert (tmp_path / "restored" / "foresift.sqlite").is_file()
 
 
+def test_the_generations_run_as_they_are_printed(tmp_path: Path) -> None:
+    script = "\n".join(["set -eu", *blocks(ROOT / "docs" / "how-to" / "generations.md", "sh")])
+    run(["bash"], tmp_path, script)
+    assert (tmp_path / "lineage.png").read_bytes().startswith(b"\x89PNG")
+    given = json.loads((tmp_path / "home" / "generations" / "aliases" / "deployed.json").read_text())["promotions"]
+    assert [one["forced"] for one in given] == [False, False]
+
+
 def test_runs_that_wait_for_people_go_on_as_it_is_printed(tmp_path: Path) -> None:
     script = "\n".join(["set -eu", *blocks(ROOT / "docs" / "how-to" / "run-for-weeks.md", "sh")])
     run(["bash"], tmp_path, script)

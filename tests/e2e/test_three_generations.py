@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from commands import Answer, command
 
+DIGITS = ("--classes", ",".join("0123456789"))
 QUICK = ("--epochs", 8, "--optimizer", "adamw", "--lr", 0.01)
 
 
@@ -37,15 +39,29 @@ def line(digit_files: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     one, two = folder / "one.csv", folder / "two.csv"
     done("select", pool, "--strategy", "random", "--budget", 40, "--out", one, home=home)
     labels = fill_in(folder / "labels-1.csv", one)
-    done("train", pool, "--labels", labels, "--model", "mlp:32", "--out", folder / "gen1", *QUICK, home=home)
+    done(
+        "train",
+        pool,
+        "--labels",
+        labels,
+        "--model",
+        "mlp:32",
+        "--out",
+        folder / "gen1",
+        "--epochs",
+        2,
+        *DIGITS,
+        home=home,
+    )
     done("generations", "promote", folder / "gen1", home=home)
 
     done("select", pool, "--model", "deployed", "--labeled", labels, "--budget", 40, "--out", two, home=home)
     more = fill_in(folder / "labels-2.csv", one, two)
-    done("train", pool, "--labels", more, "--model", "cnn:8", "--out", folder / "gen2", *QUICK, home=home)
+    done("train", pool, "--labels", more, "--model", "cnn:8", "--out", folder / "gen2", *QUICK, *DIGITS, home=home)
     done("generations", "promote", folder / "gen2", "--as", "candidate", home=home)
-    training = ("--model", "resnet8", "--out", folder / "gen3", "--epochs", 2, "--target", "orin")
+    training = ("--model", "resnet8", "--out", folder / "gen3", *QUICK, "--target", "orin")
     done("inherit", "candidate", *training, home=home)
+    done("generations", "promote", folder / "gen3", "--on", digit_files / "train", home=home)
     ids = [one["generation"] for one in done("generations", "list", "--json", home=home).json["generations"]]
     return home, ids
 
@@ -72,8 +88,21 @@ def test_every_generation_knows_who_chose_its_labels(line: tuple[Path, list[str]
     assert len(set(third["receipts"])) == 2
     assert all((home / "receipts" / f"{receipt}.json").is_file() for receipt in third["receipts"])
     assert third["seed"] == 0
-    assert third["recipe"]["epochs"] == 2
+    assert third["recipe"]["epochs"] == 8
+    assert [one["aliases"] for one in (first, second, third)] == [[], ["candidate"], ["deployed"]]
     assert third["pool"]["version"] == second["pool"]["version"]
+
+
+def test_who_chose_is_drawn(line: tuple[Path, list[str]], tmp_path: Path) -> None:
+    home, _ = line
+    for name in ("line.png", "line.svg"):
+        done("generations", "lineage", "deployed", "--picture", tmp_path / name, home=home)
+    with Image.open(tmp_path / "line.png") as drawn:
+        colours = {colour[:3] for _, colour in drawn.convert("RGB").getcolors(1 << 20)}
+    assert {(0x00, 0x72, 0xB2), (0x8C, 0x8C, 0x8C)} <= colours, "by the first generation, and without a model"
+    assert (tmp_path / "line.svg").read_text().startswith("<?xml")
+    refused = command("generations", "lineage", "--picture", tmp_path / "line.gif", home=home)
+    assert (refused.code, (tmp_path / "line.gif").exists()) == (2, False)
 
 
 def test_the_cache_is_no_part_of_it(line: tuple[Path, list[str]]) -> None:

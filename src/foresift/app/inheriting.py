@@ -34,6 +34,8 @@ class Inheritance:
     pool: str
     """Where the labeled images lie."""
     count: int
+    classes: tuple[str, ...]
+    """Those of the ancestor, then those that only labels name."""
     notes: tuple[str, ...] = ()
 
 
@@ -61,7 +63,7 @@ def inherit(workspace: Workspace, request: InheritRequest) -> tuple[Inheritance,
     """
     found = inheritance(workspace, request.ancestor, data=request.data, image_size=request.training.image_size)
     heritage = Heritage(target=request.target, heir_of=found.ancestor.generation)
-    classes = request.training.classes or tuple(found.ancestor.record["classes"])
+    classes = request.training.classes or found.classes
     training = replace(request.training, labels=found.labels, heritage=heritage, classes=classes)
     return found, train(workspace, found.pool, training)
 
@@ -85,15 +87,12 @@ def inheritance(workspace: Workspace, ancestor: str, *, data: str, image_size: i
         raise LabelError(
             f"no label to inherit: none of the {len(line)} generations of this line learned from images of {pool.name}"
         )
-    out = (
-        workspace.home
-        / "generations"
-        / "inherited"
-        / f"{digest_value([list(row.values()) for row in rows])[:_KEY]}.csv"
-    )
+    classes = tuple(dict.fromkeys((*generation.classes, *sorted({row["label"] for row in rows}))))
+    key = digest_value([list(row.values()) for row in rows])[:_KEY]
+    out = workspace.home / "generations" / "inherited" / f"{key}.csv"
     if not out.is_file():
         write_rows(out, rows, LABEL_COLUMNS)
-    return Inheritance(ancestor=descent, labels=out, pool=place, count=len(rows), notes=notes)
+    return Inheritance(ancestor=descent, labels=out, pool=place, count=len(rows), classes=classes, notes=notes)
 
 
 def ancestor_of(workspace: Workspace, spec: str) -> Descent:
@@ -125,7 +124,8 @@ def _refuse_other(pool: Pool, generation: Generation, *, data: str, image_size: 
         LabelError: it has other classes.
         UsageError: its images are of another size, and nobody said at which size to learn.
     """
-    if extra := [name for name in pool.classes if name not in generation.classes]:
+    extra = [name for name in pool.classes if name not in generation.classes]
+    if extra and not set(generation.classes) <= set(pool.classes):
         raise LabelError(
             f"{pool.name} has classes ({', '.join(extra[:5])}) that generation {generation.id[:12]} does not know "
             f"({', '.join(generation.classes[:10])}); what it chose says nothing of them: take a pool of its classes"

@@ -63,12 +63,14 @@ def origins(workspace: Workspace, pool: Pool, labels: Path | None, *, receipts: 
 
 
 def brought(samples: Iterable[str], found: Mapping[str, Picks]) -> tuple[Brought, ...]:
-    """How many labels each receipt brought, in order of their first sample; last those that none did."""
+    """How many labels each receipt brought, the earlier choice first; last those that none did."""
     groups: dict[str, list[str]] = {}
     for sample in samples:
         groups.setdefault(found[sample].id if sample in found else "", []).append(sample)
     unknown = groups.pop("", [])
-    parts = [_part(found[samples[0]], samples) for samples in groups.values()]
+    picks = {one: found[samples[0]] for one, samples in groups.items()}
+    order = sorted(groups, key=lambda one: (picks[one].receipt.n_labeled, one))
+    parts = [_part(picks[one], groups[one]) for one in order]
     return (*parts, *([Brought(labels=len(unknown))] if unknown else []))
 
 

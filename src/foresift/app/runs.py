@@ -20,6 +20,7 @@ from foresift.app.run_work import Effects
 from foresift.app.workspace import Workspace
 from foresift.core.errors import ForesiftError, StaleError, StoreError, UnknownRecordError, UsageError
 from foresift.core.jobs import Event
+from foresift.core.lineage import ALIASES
 from foresift.core.protocols import Progress, Silent
 from foresift.core.records import PoolSample, Records
 from foresift.core.rounds import Round, Run
@@ -53,7 +54,7 @@ def start_run(workspace: Workspace, file: str | Path | RunFile, *, watch: Watch 
         UsageError: the file, or what it asks for, makes no sense; nothing was stored.
         ForesiftError: as :func:`foresift.app.run_pools.run_pool`.
     """
-    asked = file if isinstance(file, RunFile) else read_run_file(file)
+    asked = _settled(workspace, file if isinstance(file, RunFile) else read_run_file(file))
     name = open_source(asked.pool).name
     run = asked.identity(name)
     pool = run_pool(workspace, run_folder(workspace, run), asked, progress=(watch or Watch()).progress)
@@ -68,6 +69,13 @@ def start_run(workspace: Workspace, file: str | Path | RunFile, *, watch: Watch 
         return records.add_run(added)
     except StaleError:  # added by an earlier version, whose configuration has other keys
         return records.run(run)
+
+
+def _settled(workspace: Workspace, file: RunFile) -> RunFile:
+    """The file with the generation in place of an alias, which may mean another one tomorrow."""
+    if file.model not in ALIASES:
+        return file
+    return replace(file, model=str(workspace.generation_folder(file.model)))
 
 
 def carry_on(workspace: Workspace, run: str, *, watch: Watch | None = None) -> Run:

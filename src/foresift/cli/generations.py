@@ -12,6 +12,7 @@ import typer
 from foresift.cli.options import Home, Json, Seed, given
 from foresift.cli.output import emit_json, note, notes_about_pool, percent, say, table
 from foresift.cli.progress import progress
+from foresift.cli.train import class_names
 
 if TYPE_CHECKING:
     from foresift.app.descent import Member
@@ -158,6 +159,9 @@ def inherit(
     image_size: Annotated[
         int | None, typer.Option(min=1, help="Side of the model's input.", show_default="by model and data")
     ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Class names, comma-separated, in order.", show_default="the ancestor's")
+    ] = None,
     pretrained: Annotated[bool, typer.Option(help="Start from timm's published weights.")] = False,
     seed: Seed = 0,
     home: Home = None,
@@ -176,6 +180,7 @@ def inherit(
         out=out,
         val=val,
         image_size=image_size,
+        classes=class_names(classes or ""),
         pretrained=pretrained,
         recipe=given({"epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer}),
         seed=seed,

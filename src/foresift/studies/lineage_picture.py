@@ -107,8 +107,8 @@ def _facts(member: Member) -> str:
     descent = member.descent
     accuracy = "" if member.accuracy is None else f", top-1 {100 * member.accuracy:.1f} %"
     gone = "" if member.there else " (gone)"
-    target = f"for {descent.target}" if descent.target else ""
-    return "\n".join([f"{descent.generation[:_SHORT]}{gone}{accuracy}", target or f"{descent.labels:,} labels"])
+    target = f", for {descent.target}" if descent.target else ""
+    return f"{descent.generation[:_SHORT]}{gone}{accuracy}\n{descent.labels:,} labels{target}"
 
 
 def _bar(panel: Any, brought: Sequence[Brought], at: tuple[float, float], shades: Mapping[str, str]) -> None:
@@ -138,7 +138,7 @@ def _arrows(panel: Any, member: Member, corners: Mapping[str, tuple[float, float
     descent = member.descent
     chosen = {one: sum(part.labels for part in descent.brought if one in part.surrogates) for one in descent.surrogates}
     lines = [(one, "-", shades.get(one, _SOFT), f"chose {count:,}", 0.3) for one, count in chosen.items()]
-    lines += [(one, "--", _SOFT, "labels", 0.0) for one in (descent.heir_of,) if one]
+    lines += [(one, "--", _SOFT, "inherited", 0.0) for one in (descent.heir_of,) if one]
     lines += [(one, ":", _SOFT, "weights", -0.3) for one in (descent.parent,) if one]
     for start, style, colour, text, shift in lines:
         if start in corners:
@@ -195,4 +195,6 @@ def _legend(panel: Any, members: Sequence[Member], shades: Mapping[str, str]) ->
     if any(not part.receipt for part in parts):
         entries.append(Patch(fc=GIVEN, label="given, without a receipt"))
     if entries:
-        panel.legend(handles=entries, loc="lower left", ncols=3, fontsize=9, frameon=False, title="each label:")
+        panel.legend(
+            handles=entries, loc="lower left", ncols=3, fontsize=9, frameon=False, alignment="left", title="each label:"
+        )
