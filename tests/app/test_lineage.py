@@ -136,6 +136,25 @@ def test_a_pool_of_other_classes_or_sizes_is_refused(
         inheritance(workspace, first.generation.id, data=str(large), image_size=20)
 
 
+def test_a_column_of_the_labels_file_names_the_receipt(first: Trained, home: Path, pool: Path, tmp_path: Path) -> None:
+    two = tmp_path / "two.csv"
+    ask = ("select", pool, "--strategy", "margin", "--model", first.folder, "--budget", 10, "--out", two)
+    assert command(*ask, "--control", 0.2, home=home).code == 0
+    receipt = json.loads((tmp_path / "two.csv.receipt.json").read_text())["id"]
+    rows = list(csv.DictReader(labeled(two).read_text().splitlines()))
+    merged = tmp_path / "merged.csv"
+    lines = [f"{row['id']},{row['label']},{receipt if number < 9 else ''}" for number, row in enumerate(rows)]
+    merged.write_text("\n".join(["id,label,receipt", *lines]) + "\n")
+    picks = home / "receipts" / "picks"
+    picks.rename(tmp_path / "picks")
+    unknown = learn(home, pool, merged, tmp_path / "gen2")
+    assert [part.labels for part in known(Workspace.open(home))[unknown.generation.id].brought] == [10]
+    (tmp_path / "picks").rename(picks)
+    again = learn(home, pool, merged, tmp_path / "gen3", seed=2)
+    (part,) = known(Workspace.open(home))[again.generation.id].brought
+    assert (part.receipt, part.labels, part.control, part.surrogates) == (receipt, 10, 2, (first.generation.id,))
+
+
 def test_only_what_beats_the_deployed_one_is_deployed_and_force_is_recorded(
     first: Trained, home: Path, pool: Path, digit_files: Path, tmp_path: Path
 ) -> None:

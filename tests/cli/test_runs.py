@@ -43,6 +43,17 @@ def test_generations_of_a_run_know_its_receipts_and_may_be_inherited_from(digits
     assert (first["receipts"], second["receipts"]) == (receipts[:1], receipts)
     assert [part["surrogates"] for part in second["brought"]] == [[], [first["generation"]]]
     assert (first["run"], second["run"], second["number"]) == (told["run"], told["run"], 2)
+    (tmp_path / "next").mkdir()
+    after = write_run(tmp_path / "next", digits, rounds=2, model="mlp:4", inherit=told["run"])
+    went = command("run", after, "--json", home=home).json
+    assert [one["strategy"] for one in went["rounds"]] == ["margin", "margin"]
+    assert [one["labels"] for one in went["rounds"]] == [30, 40], "20 labels were there already"
+    made = [one for one in command("generations", "list", "--json", home=home).json["generations"] if one["heir_of"]]
+    assert [one["heir_of"] for one in made] == [second["generation"]] * 2
+    assert made[0]["receipts"] == [*receipts, went["rounds"][0]["receipt"]]
+    assert made[0]["brought"][2]["surrogates"] == [second["generation"]], "the ancestor chose the first labels"
+    chosen = [sample for one in (*told["rounds"], *went["rounds"]) for sample in one["selected"]]
+    assert len(set(chosen)) == len(chosen) == 40
     out = tmp_path / "heir"
     heir = command("inherit", told["run"], "--model", "mlp:4", "--epochs", 1, "--out", out, "--json", home=home).json
     assert (heir["heir_of"], heir["inherited"]) == (second["generation"], 20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,19 +10,25 @@ from typing import Any
 
 from foresift.app.descent import find, known, require_line
 from foresift.app.pools import open_pool
-from foresift.app.runs import find_run
+from foresift.app.run_files import RunFile
+from foresift.app.run_pools import CANDIDATES, table_rows
 from foresift.app.training import Trained, TrainRequest, train
 from foresift.app.workspace import Workspace
 from foresift.core.digests import digest_value
 from foresift.core.errors import LabelError, ModelError, UsageError
 from foresift.core.generations import Generation
+from foresift.core.labels import LabelRecord
 from foresift.core.lineage import Descent, Heritage
+from foresift.core.rounds import Run
 from foresift.core.samples import Pool
+from foresift.sources.tables import read_table
 from foresift.stores.descents import LABEL_COLUMNS
 from foresift.stores.generations import read_generation
 from foresift.stores.tables import write_rows
 
 _KEY = 16
+INHERITED = "inherited.csv"
+"""In the folder of a run: the labels that it began with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +111,8 @@ def ancestor_of(workspace: Workspace, spec: str) -> Descent:
     try:
         return find(workspace, spec)
     except ModelError as error:
-        try:
-            run = find_run(workspace, spec)
-        except UsageError:
+        run = _run(workspace, spec)
+        if run is None:
             raise error from None
     made = [one.generation for one in workspace.records().rounds(run.id) if one.generation]
     if not made:
@@ -115,6 +121,49 @@ def ancestor_of(workspace: Workspace, spec: str) -> Descent:
     if made[-1] not in every:
         raise ModelError(f"generation {made[-1][:12]} of run {run.id} is not in this workspace any more")
     return every[made[-1]]
+
+
+def _run(workspace: Workspace, spec: str) -> Run | None:
+    """The run of an id or of the beginning of one; None without exactly one."""
+    if os.sep in spec:
+        return None
+    found = [one for one in workspace.records().runs() if spec and one.id.startswith(spec)]
+    return found[0] if len(found) == 1 else None
+
+
+def bequeathed(workspace: Workspace, file: RunFile, run: Run, folder: Path) -> list[LabelRecord]:
+    """The labels that a run begins with, as free answers; the same as a labels file in its folder.
+
+    Only of samples that the run may choose: nothing that it is measured on.
+
+    Raises:
+        as :func:`inheritance`.
+    """
+    found = inheritance(workspace, file.inherit, data=file.pool, image_size=file.image_size)
+    ids = {str(row["id"]): row["id"] for row in table_rows(folder / CANDIDATES)}
+    table = read_table(str(found.labels.absolute()), wanted=LABEL_COLUMNS)
+    columns = [table.texts(name) or [""] * len(table) for name in LABEL_COLUMNS[1:]]
+    rows = [
+        dict(zip(LABEL_COLUMNS, (str(sample), *more), strict=True))
+        for sample, *more in zip(table.ids() or [], *columns, strict=True)
+        if str(sample) in ids
+    ]
+    if not rows:
+        raise LabelError(f"none of the {found.count} labels to inherit is of a sample that the run may choose")
+    write_rows(folder / INHERITED, rows, LABEL_COLUMNS)
+    source = f"generation {file.inherit}"
+    return [
+        LabelRecord(sample_id=ids[row["id"]], value=row["label"], pool=run.pool, run=run.id, source=source)
+        for row in rows
+    ]
+
+
+def inherited_receipts(folder: Path) -> list[str]:
+    """The receipts behind the labels that a run began with, in order of their first label; [] for a run without."""
+    path = folder / INHERITED
+    if not path.is_file():
+        return []
+    return list(dict.fromkeys(filter(None, read_table(str(path), wanted=("id", "receipt")).texts("receipt") or [])))
 
 
 def _refuse_other(pool: Pool, generation: Generation, *, data: str, image_size: int | None) -> None:

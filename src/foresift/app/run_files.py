@@ -62,6 +62,8 @@ class RunFile:
     """``fifth`` of the pool, a folder or manifest of labeled images, or ``none``."""
     initial: str = "random"
     """How the first labels are chosen, before there is a model: ``random`` or ``auto``."""
+    inherit: str = ""
+    """A generation, alias or run whose labels the run begins with, and whose model chooses its first ones."""
     max_labels: int | None = None
     """Of the whole run; None = rounds times budget."""
     target: float | None = None
@@ -319,6 +321,7 @@ _CHECKS: Mapping[str, tuple[Callable[[object], Any], str]] = {
     "seed": (_whole(0), "a whole number of 0 or more"),
     "evaluation": (_evaluation, "a folder of labeled images, none, or nothing for a fifth of the pool"),
     "initial": (_one_of("random", "auto"), "random or auto"),
+    "inherit": (_optional(_text), "a generation, an alias or a run, whose labels the run begins with"),
     "max_labels": (_optional(_whole(1)), "a whole number of labels in the whole run, 1 or more"),
     "target": (_optional(_share), "none, or an accuracy above 0 and at most 1 such as 0.92 or 92 %"),
     "recipe": (_recipe, "fields of a training recipe, such as {epochs: 30}"),
@@ -347,6 +350,8 @@ def _refuse_contradictions(run: RunFile) -> None:
         raise UsageError(f"quota {run.quota} is above the budget of {run.budget} labels a round; lower it")
     if run.target is not None and run.evaluation == NONE:
         raise UsageError("target needs an evaluation set; give evaluation: FOLDER, or leave target out")
+    if run.inherit and run.tries:
+        raise UsageError("a run that inherits has one strategy; leave out strategy: auto and control, or inherit")
     if run.control and run.evaluation == NONE:
         raise UsageError("control needs an evaluation set to compare on; give evaluation: FOLDER, or leave it out")
     if run.control and run.strategy in ("auto", "random"):
@@ -360,8 +365,9 @@ def _with_addresses(run: RunFile, base: Path) -> RunFile:
     changed: dict[str, Any] = {"pool": _address(run.pool, base)}
     if run.evaluation not in (FIFTH, NONE):
         changed["evaluation"] = _address(run.evaluation, base)
-    if os.sep in run.model:
-        changed["model"] = _address(run.model, base)
+    for key in ("model", "inherit"):
+        if os.sep in getattr(run, key):
+            changed[key] = _address(getattr(run, key), base)
     return replace(run, **changed)
 
 

@@ -19,7 +19,7 @@ def make_plan(file: RunFile, pool: RunPool) -> Plan:
     Raises:
         UsageError: settings that do not fit each other.
     """
-    first = First(strategy=file.initial, budget=min(file.budget, file.most_labels))
+    first = First(strategy=file.strategy if file.inherit else file.initial, budget=min(file.budget, file.most_labels))
     if tries(file, pool):
         return ByAgent(first=first, agent=make_trial_agent(file), rounds=file.rounds)
     stop = StopRules(max_labels=file.most_labels, target=file.target, patience=file.converge or PATIENCE)

@@ -65,7 +65,7 @@ def train(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         image_size=values["image_size"],
         recipe=dict(values["recipe"]),
         seed=values["seed"],
-        heritage=Heritage(run=values["run"], receipts=tuple(values["receipts"])),
+        heritage=Heritage(run=values["run"], receipts=tuple(values["receipts"]), heir_of=values["heir_of"]),
         progress=progress,
     )
     with locked(out.with_name(f".{out.name}.lock")):

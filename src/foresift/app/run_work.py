@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from foresift.app.descent import find
+from foresift.app.inheriting import INHERITED, inherited_receipts
 from foresift.app.run_answers import CURSOR, RunAnswers
 from foresift.app.run_files import RunFile
 from foresift.app.run_plans import tries
@@ -64,15 +66,23 @@ class Effects:
             budget=round.budget,
             seed=seed_of(self.file.seed, round.details["turn"], _SELECTING),
             pool=str(self._candidates(before)),
-            labeled=None if last is None else str(self.labels_file(last.details["labels"])),
-            model=None if last is None else str(self.folder / last.details["folder"]),
+            **self._seen_through(last),
             backbone=self._backbone(round),
-            guards=self.file.guards if last is not None else {},
             engine=self.file.engine,
         )
         ids = tuple(answer["ids"])
         closes_at = self.file.closing_time(datetime.now(UTC))
         return Picked(ids=ids, receipt=answer["receipt"], closes_at=closes_at, details=answer["details"])
+
+    def _seen_through(self, last: Round | None) -> dict[str, Any]:
+        """Whose eyes a selection sees through, and what is labeled: of the arm's last round, else of the ancestor."""
+        if last is not None:
+            labeled, model = self.labels_file(last.details["labels"]), self.folder / last.details["folder"]
+        elif self.file.inherit:
+            labeled, model = self.folder / INHERITED, Path(find(self.workspace, self.file.inherit).folder)
+        else:
+            return {"labeled": None, "model": None, "guards": {}}
+        return {"labeled": str(labeled), "model": str(model), "guards": self.file.guards}
 
     def gather(self, round: Round) -> Gathered:
         """What the oracle has answered, and the labels that the arm's next model learns from."""
@@ -98,7 +108,11 @@ class Effects:
             labels=str(self.labels_file(round.details["labels"])),
             out=str(out),
             run=self.run,
-            receipts=[one.receipt for one in (*self._before(round), round) if one.receipt],
+            receipts=[
+                *inherited_receipts(self.folder),
+                *(one.receipt for one in (*self._before(round), round) if one.receipt),
+            ],
+            heir_of=self.file.inherit,
         )
         metrics: Mapping[str, Any] = {}
         if self.pool.evaluation_size:

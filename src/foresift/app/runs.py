@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from foresift.app.inheriting import ancestor_of, bequeathed
 from foresift.app.leases import Held
 from foresift.app.run_answers import RunAnswers
 from foresift.app.run_files import RunFile, read_run_file
@@ -65,17 +66,21 @@ def start_run(workspace: Workspace, file: str | Path | RunFile, *, watch: Watch 
     with suppress(UnknownRecordError):  # its samples were remembered before it was added
         return records.run(run)
     _remember_samples(records, pool.name, run_folder(workspace, run))
+    labels = bequeathed(workspace, asked, added, run_folder(workspace, run)) if asked.inherit else []
     try:
-        return records.add_run(added)
+        with records.transaction():
+            stored = records.add_run(added)
+            records.add_labels(labels)
+        return stored
     except StaleError:  # added by an earlier version, whose configuration has other keys
         return records.run(run)
 
 
 def _settled(workspace: Workspace, file: RunFile) -> RunFile:
-    """The file with the generation in place of an alias, which may mean another one tomorrow."""
-    if file.model not in ALIASES:
-        return file
-    return replace(file, model=str(workspace.generation_folder(file.model)))
+    """The file with generations in place of aliases and runs, which may mean others tomorrow."""
+    if file.model in ALIASES:
+        file = replace(file, model=str(workspace.generation_folder(file.model)))
+    return replace(file, inherit=ancestor_of(workspace, file.inherit).generation) if file.inherit else file
 
 
 def carry_on(workspace: Workspace, run: str, *, watch: Watch | None = None) -> Run:
