@@ -6,12 +6,15 @@ import contextlib
 import json
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import grpc
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from foresift.client import Client, Job, ServerError
 from foresift.service import gate
@@ -200,6 +203,27 @@ def test_tls_serves_both(start: Start, tmp_path: Path) -> None:
             assert client.status().samples == 0
         with Client(url, timeout_s=10) as stranger, pytest.raises(ServerError):
             stranger.status()
+
+
+def test_a_server_that_is_about_to_end_takes_no_new_work_and_lets_nobody_wait(start: Start, images: Path) -> None:
+    server = start()
+    some = [str(next(images.rglob("*.png")))]
+    with Client(server.http_urls[0]) as http, Client(server.grpc_urls[0]) as other:
+        job = http.push_data(some, asynchronous=True)
+        assert isinstance(job, Job)
+        server._application.drain()
+        began = time.monotonic()
+        for client in (http, other):
+            assert client._job(job.id, wait_s=30).id == job.id
+            with pytest.raises(ServerError, match="about to end") as refused:
+                client.push_data(some)
+            assert refused.value.status == 503
+            assert client.status().samples == 1
+        assert time.monotonic() - began < 15
+        with grpc.insecure_channel(server.grpc_urls[0].partition("://")[2]) as channel:
+            asked = health_pb2.HealthCheckRequest()
+            assert health_pb2_grpc.HealthStub(channel).Check(asked, timeout=20).status == 2
+    assert httpx.get(f"{server.http_urls[0]}/ready", timeout=30).status_code == 503
 
 
 def test_two_servers_never_share_a_name(start: Start) -> None:
