@@ -9,7 +9,6 @@ from typing import Any
 from foresift.core.errors import StoreError
 from foresift.core.lineage import Descent
 from foresift.stores.files import disk_errors, locked, read_json, write_json
-from foresift.stores.tables import write_rows
 
 LABEL_COLUMNS = ("id", "uri", "label", "receipt")
 
@@ -42,6 +41,8 @@ class Descents:
 
     def keep_labels(self, generation: str, rows: Sequence[dict[str, Any]]) -> None:
         """Keep what a generation learned from, unless that is kept already."""
+        from foresift.stores.tables import write_rows  # needs pyarrow, which whoever only opens a workspace does not
+
         path = self._labels(generation)
         if not path.is_file():
             write_rows(path, rows, LABEL_COLUMNS)
