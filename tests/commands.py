@@ -46,7 +46,7 @@ def process(*args: object, home: Path, stdin: str | None = None) -> Answer:
     """What the installed command answers."""
     options = {} if stdin is None else {"stdin": subprocess.PIPE}
     with start(*args, home=home, **options) as running:
-        out, err = running.communicate(stdin, timeout=120)
+        out, err = running.communicate(stdin, timeout=280)
     return Answer(running.returncode, out, err)
 
 

@@ -23,7 +23,7 @@ from foresift.core.labels import CANNOT_TELL, LabelRecord
 from foresift.core.records import Entry, PoolSample, Records
 from foresift.core.rounds import Round, Run
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 KINDS = ["sqlite", "postgres"]
 KEPT = ("receipts/ab.json", "pools/cd.parquet", "generations/ef.json", "runs/r/pool.json")

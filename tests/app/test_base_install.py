@@ -36,7 +36,7 @@ main()
 
 def foresift(*arguments: str) -> subprocess.CompletedProcess[str]:
     code = RUN.format(extras=EXTRAS, arguments=list(arguments))
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from commands import command
 from conftest import copy_digits
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

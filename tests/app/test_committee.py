@@ -13,7 +13,7 @@ from conftest import copy_digits
 from foresift.core.members import state_of
 from foresift.scores.ensemble import mutual_information
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 def trained(data: Path, out: Path, *options: object) -> Path:

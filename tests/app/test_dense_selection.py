@@ -20,7 +20,7 @@ from foresift.models.segmentation_generations import load_segmenter
 from foresift.scores.dense import score_map
 from foresift.stores.generations import read_segmentation
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

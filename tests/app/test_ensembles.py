@@ -15,7 +15,7 @@ from conftest import copy_digits
 from foresift.core.errors import UsageError
 from foresift.stores.ensembles import read_spoken
 
-pytestmark = pytest.mark.timeout(280)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from foresift.core.hits import AT_DAYS_END, AT_ONCE, Hit
 from foresift.stores.files import write_json
 from foresift.stores.spool import OUTBOX, Spool, read_hit
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(600)
 ALLOWED = ("numpy", "PIL", "onnxruntime")
 BLOCKED = [
     *("torch", "torchvision", "timm", "scipy", "sklearn", "numba", "typer", "rich"),
@@ -99,7 +99,7 @@ def test_a_device_needs_onnxruntime_numpy_and_pillow_alone(exported: Path, strea
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

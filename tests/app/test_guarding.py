@@ -26,7 +26,7 @@ from foresift.selection.control import control_estimates
 from foresift.stores.tables import read_predictions, write_rows
 from foresift.strategies import STRATEGIES, Strategy, strategy
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from foresift.core.errors import BudgetError, EmptyPoolError, LabelError, ModelE
 from foresift.stores.tables import read_predictions, write_rows
 from images import png
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

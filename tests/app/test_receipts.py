@@ -23,7 +23,7 @@ from foresift.app.workspace import Workspace
 from foresift.core.errors import DataError, ModelError, ReplayError, UsageError
 from images import png
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

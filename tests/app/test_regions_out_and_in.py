@@ -20,7 +20,7 @@ from foresift.inference.masks import decode_mask
 from foresift.sources.segmentation import masked_images
 from images import png
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 PATCHES = ("--unit", "patch", "--patch", 32)
 
 

@@ -109,7 +109,7 @@ def test_cancelling_kills_the_training_wherever_it_runs(images: Path, tmp_path: 
         run = _in_training(Workspace.open(home))
         (trainer,) = psutil.Process(running.pid).children()
         assert command("runs", "cancel", run.id, home=home).code == 0
-        out, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=240)
     assert running.returncode == 0, err
     assert '"state": "cancelled"' in out
     assert not trainer.is_running()

@@ -14,7 +14,7 @@ import pytest
 
 from commands import Answer, command, start
 
-pytestmark = pytest.mark.timeout(280)
+pytestmark = pytest.mark.timeout(900)
 EACH = 20
 """Digits of each class."""
 
@@ -260,6 +260,7 @@ def refused(file: Path, home: Path) -> Answer:
         ({"scheme": "pretrain", "start": 0.2}, "leave it out"),
         ({"recipe": {"epoch": 3}}, "did you mean 'epochs'"),
         ({"evaluatoin": "x"}, "did you mean 'evaluation'"),
+        ({"transfer": {"models": ["cnn:8", "mlpp:8"]}}, "did you mean 'mlp'"),
         ({"data": None}, "data is missing"),
         ({"data": "nowhere/"}, "nowhere"),
     ],
@@ -269,6 +270,17 @@ def test_what_makes_no_sense_is_refused_before_anything_is_trained(
 ) -> None:
     answer = refused(written(tmp_path, labeled, **changes), home)
     assert said in answer.json["error"]
+
+
+def test_a_key_that_stands_twice_is_refused_with_both_lines(labeled: Path, home: Path, tmp_path: Path) -> None:
+    file = written(tmp_path, labeled)
+    file.write_text("seed: 1\n" + file.read_text())
+    assert "key seed stands in line 1 already" in refused(file, home).json["error"]
+
+
+def test_a_file_that_is_not_there_is_told_with_what_was_expected(home: Path, tmp_path: Path) -> None:
+    assert "does not exist; expected a YAML file with data, scheme" in refused(tmp_path / "no.yaml", home).json["error"]
+    assert "is a folder" in refused(tmp_path, home).json["error"]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ for home in map(str.strip, sys.stdin):
 """
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(600)
 def test_processes_that_begin_a_workspace_at_once_all_can_use_it(tmp_path: Path) -> None:
     """Often enough that a collision is certain."""
     several = [

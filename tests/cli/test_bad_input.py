@@ -18,7 +18,7 @@ from foresift.models import load_network, save_generation
 from foresift.stores.generations import read_generation
 from images import png
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from commands import command, start
 from foresift.core.predictions import Predictions
 from foresift.stores.tables import write_predictions
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 def fill_in(path: Path) -> None:
@@ -85,7 +85,7 @@ def test_an_interrupted_command_says_what_became_of_it(home: Path) -> None:
         running.stdin.write("x" * 200_000 + "\n")  # more than a pipe holds: it reads, hence it has begun
         running.stdin.flush()
         running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=280)
     assert running.returncode == 130
     assert out == ""
     assert err.startswith("interrupted;")

@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
 def first(folder):
     command = [sys.executable, "-c", "from foresift.cli.main import main; main()", *ARGUMENTS]
     environment = {**os.environ, "FORESIFT_HOME": str(folder / "unused")}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280)
 
 
 def test_demo_prints_the_table_the_files_and_what_to_do_next(first, folder):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from commands import command
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_a_simulated_fleet_keeps_its_budget_between_random_and_hindsight(

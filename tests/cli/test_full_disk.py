@@ -11,7 +11,7 @@ import pytest
 from commands import command
 from foresift.app.receipts import read_receipt
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 def leave(folder: Path, kib: int) -> Path:

@@ -8,7 +8,7 @@ import pytest
 
 from commands import command
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_the_arithmetic_alone(home: Path) -> None:

@@ -16,7 +16,7 @@ from conftest import copy_digits
 HEAVY = ("torch", "lance", "pyarrow", "openvino", "timm", "pytorch_lightning", "sklearn", "scipy", "numba", "PIL")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_from_a_folder_to_labels_to_the_next_generation(digit_files: Path, tmp_path: Path, home: Path) -> None:
     def run(*args: object) -> Answer:
         answer = process(*args, home=home)

@@ -8,17 +8,23 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
 from commands import start
+from foresift.app import search_file
+from foresift.app.run_files import KEYS
 from foresift.cli.reference import markdown
 from foresift.cli.strategy_reference import markdown as strategies
+from foresift.core.ensembles import Ensemble, Member
+from foresift.core.subsets import Subset
 from foresift.strategies import describe
-from foresift.wire.config import parse_settings
+from foresift.wire.config import Settings, parse_settings
 
+pytestmark = pytest.mark.timeout(900)  # whole pages, on machines that do other things as well
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -38,7 +44,7 @@ def run(command: list[str], folder: Path, text: str | None = None) -> None:
     scripts = str(Path(sys.executable).parent)
     environment = {**os.environ, "PATH": f"{scripts}:{os.environ['PATH']}", "FORESIFT_HOME": str(folder / "home")}
     done = subprocess.run(
-        command, cwd=folder, env=environment, input=text, capture_output=True, text=True, timeout=280, check=False
+        command, cwd=folder, env=environment, input=text, capture_output=True, text=True, timeout=840, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -185,3 +191,36 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)\)", page.read_text())
     missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
     assert not missing
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    readme = (ROOT / "README.md").read_text()
+    pages = [page for kind in ("how-to", "explanation", "reference") for page in (ROOT / "docs" / kind).glob("*.md")]
+    missing = [str(page.relative_to(ROOT)) for page in pages if f"({page.relative_to(ROOT)})" not in readme]
+    assert not missing
+
+
+def words_of(page: str) -> set[str]:
+    """Every name that a page prints as code."""
+    return {
+        name for code in re.findall(r"`([^`\n]+)`", (ROOT / page).read_text()) for name in re.split(r"[:,\s]+", code)
+    }
+
+
+def test_every_key_of_a_run_file_is_explained() -> None:
+    assert set(KEYS) <= words_of("docs/how-to/run-for-weeks.md")
+
+
+def test_every_key_of_a_search_file_is_explained() -> None:
+    assert {*search_file.REQUIRED, *search_file.OPTIONAL} <= words_of("docs/how-to/search-a-training-set.md")
+
+
+def test_every_field_of_subsets_and_lists_of_members_is_explained() -> None:
+    names = {f.name for kind in (Subset, Ensemble, Member) for f in fields(kind)}
+    assert names <= words_of("docs/reference/files.md")
+
+
+def test_every_key_of_a_server_file_is_explained() -> None:
+    sections = [field.annotation for field in Settings.model_fields.values()]
+    inner = [name for one in sections if hasattr(one, "model_fields") for name in one.model_fields]
+    assert {*Settings.model_fields, *inner} <= words_of("docs/reference/files.md")

@@ -18,7 +18,7 @@ from foresift.strategies import STRATEGIES, parse
 from foresift.training.columns import FITTED_PASSES
 from foresift.training.head import fit_head
 
-pytestmark = [pytest.mark.data, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.data, pytest.mark.timeout(600)]
 COSTLY = {"bait", "batch-bald", "deep-fool", "vaal", "core-gcn", "loss-prediction"}
 CHAINS = ["margin:keep=2000+k-center", "class-balanced:of=margin", "power:score=margin"]
 SHORT = {"vaal": "vaal:steps=40", "deep-fool": "deep-fool:steps=5", "core-gcn": "core-gcn:epochs=50"}

@@ -19,7 +19,7 @@ from foresift.models import build, save_generation
 from foresift.sources.read import printable
 from images import BROKEN
 
-pytestmark = [pytest.mark.data, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.data, pytest.mark.timeout(600)]
 N = 3000
 
 
@@ -41,7 +41,7 @@ def predict(pool: Path, model: Path, home: Path, out: Path) -> subprocess.Popen[
 
 
 def answer(running: subprocess.Popen[str]) -> Answer:
-    out, err = running.communicate(timeout=120)
+    out, err = running.communicate(timeout=300)
     assert running.returncode == 0, err
     return Answer(running.returncode, out, err)
 

@@ -16,7 +16,7 @@ from foresift.inference.arriving import ArrivingPass
 from foresift.sources.read import fetch
 from scoring_pass import PRODUCER, ExactEngine, job_of, pool_of, score, stored, tools_of, write_images
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(600)
 
 
 def arrive(root: Path, pool: Pool, *, data: bool = True, **tools: object) -> ArrivingPass:

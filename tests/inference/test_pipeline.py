@@ -36,9 +36,9 @@ from scoring_pass import (
     write_images,
 )
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(600)
 SCRIPT = Path(scoring_pass.__file__)
-WAIT_S = 15
+WAIT_S = 120
 
 
 class Counted:

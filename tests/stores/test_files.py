@@ -43,13 +43,13 @@ def test_a_failure_leaves_what_was_there(old: str | None, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == ([path] if old else [])
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize("old", [None, "old"])
 def test_kill_9_leaves_what_was_there(old: str | None, tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     if old is not None:
         path.write_text(old)
-    done = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, path], check=False, timeout=20)
+    done = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, path], check=False, timeout=120)
     assert done.returncode == -signal.SIGKILL
     assert (path.read_text() if path.exists() else None) == old
     write_text(path, "new")

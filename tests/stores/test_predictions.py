@@ -19,7 +19,7 @@ from foresift.core.protocols import StoredRows
 from foresift.stores.predictions import LanceStore
 from storing import PRODUCER, digests, rows
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(600)
 BOTH = ("logits", "embeddings")
 OTHER = storing.Producer(model="another")
 
@@ -35,7 +35,7 @@ def script(
 
 
 def finished(running: subprocess.Popen[str]) -> str:
-    out, err = running.communicate(timeout=40)
+    out, err = running.communicate(timeout=300)
     assert running.returncode == 0, err
     return out
 

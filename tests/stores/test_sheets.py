@@ -118,7 +118,7 @@ def test_several_processes_lose_no_label(kind: str, tmp_path: Path) -> None:
     path = selection(tmp_path, kind, n=40)
     command = [sys.executable, "-c", LABEL_MANY, str(path)]
     running = [subprocess.Popen([*command, str(first)], stdout=subprocess.DEVNULL) for first in (0, 1)]
-    assert [one.wait(timeout=60) for one in running] == [0, 0]
+    assert [one.wait(timeout=240) for one in running] == [0, 0]
     assert read_labels(path).labels == ("by-0", "by-1") * 20
 
 

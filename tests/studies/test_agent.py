@@ -19,7 +19,7 @@ from foresift.studies.intervals import mean_of
 from foresift.studies.surrogate_bench_of import bench_of
 from foresift.studies.surrogate_benches import PixelBench
 
-pytestmark = pytest.mark.timeout(280)
+pytestmark = pytest.mark.timeout(600)
 PSHEA = RULES[1]
 
 

@@ -12,7 +12,7 @@ from foresift.studies import ensembles
 from foresift.studies.ensemble_report import verdicts, write
 from foresift.studies.ensembles import PRESETS, Cell, Comparison, Preset, kinds, run
 
-pytestmark = pytest.mark.timeout(280)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

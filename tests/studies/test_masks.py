@@ -20,7 +20,7 @@ from segmentation_files import write_png
 TINY = Size(
     model="linknet:mobilenetv3_small_050", pool=10, start=3, step=2, rounds=2, patch=16, steps=2, batch_size=4, seeds=1
 )
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

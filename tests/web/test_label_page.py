@@ -21,6 +21,7 @@ from foresift.app.workspace import Workspace
 from foresift.sources.labels import read_labels
 from run_files import write_run
 
+pytestmark = pytest.mark.timeout(600)
 DIGITS = ",".join("0123456789")
 
 
@@ -53,7 +54,7 @@ def opened_tab(browser: Any, **options: Any) -> Iterator[Any]:
     outside: list[str] = []
     context.route(lambda url: not re.match(r"(http://(127\.0\.0\.1|localhost):|data:|blob:)", url), note_in(outside))
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
@@ -83,7 +84,7 @@ class Server(NamedTuple):
     def stop(self) -> str:
         """Ctrl+C; what it says then."""
         self.process.send_signal(signal.SIGINT)
-        _, err = self.process.communicate(timeout=30)
+        _, err = self.process.communicate(timeout=120)
         assert self.process.returncode == 0, err
         return err
 

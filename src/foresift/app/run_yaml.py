@@ -20,7 +20,7 @@ def parse_mapping(path: Path, data: bytes) -> Mapping[str, Any]:
     import yaml
 
     if len(data) > _MOST_BYTES:
-        raise UsageError(f"{path}: expected a run file of a few lines, got {len(data):,} bytes")
+        raise UsageError(f"{path}: expected a file of a few lines, got {len(data):,} bytes")
     try:
         _check_keys_once(path, yaml.compose(data, Loader=yaml.SafeLoader))
         plain = yaml.safe_load(data)

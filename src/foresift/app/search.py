@@ -24,6 +24,7 @@ from foresift.app.pools import open_pool, relabeled
 from foresift.app.run_pools import fifth
 from foresift.app.search_file import SearchRequest
 from foresift.app.search_results import Found, Stage, stage_of
+from foresift.app.starting import check_model
 from foresift.app.training import TrainRequest, train
 from foresift.app.transfer import FOUND, RANDOM, transfer
 from foresift.app.workspace import Workspace
@@ -113,6 +114,8 @@ def _check_folder(folder: Path, request: SearchRequest) -> None:
 def _prepared(workspace: Workspace, request: SearchRequest, folder: Path, progress: Progress) -> _Search:
     strategy = request.strategy
     check_columns(strategy)
+    for name in (request.model, *request.transfer):
+        check_model(workspace, name)
     whole = relabeled(open_pool(workspace, request.data, progress=progress), request.labels)
     whole = whole.take(~np.isin(whole.digests, [conflict.digest for conflict in whole.conflicts]))
     unlabeled = int((~whole.labeled).sum())

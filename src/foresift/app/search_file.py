@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foresift.app.run_yaml import parse_mapping
 from foresift.core.digests import digest_value
 from foresift.core.errors import UnknownNameError, UsageError
 from foresift.cycle.search import Scheme, doubled, scheme_of
@@ -89,16 +90,12 @@ def read_search(path: Path) -> SearchRequest:
     Raises:
         UsageError: no YAML mapping, keys that are unknown or missing, or values out of range.
     """
-    import yaml
-
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UsageError(f"search file {path} {what}; expected a YAML file with {', '.join(REQUIRED)} and sizes")
     with disk_errors(path):
-        text = path.read_text(encoding="utf-8")
-    try:
-        plain = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(plain, dict):
-        raise UsageError(f"{path}: expected keys and values, such as 'scheme: build-up'; got {type(plain).__name__}")
+        data = path.read_bytes()
+    plain = parse_mapping(path, data)
     try:
         return _request(plain, beside=path.parent)
     except UsageError as error:

@@ -16,6 +16,7 @@ from foresift.app.workspace import Workspace
 from foresift.core.errors import LabelError, MissingExtraError, UnknownNameError, UsageError
 from foresift.core.generations import Transform
 from foresift.core.samples import Pool
+from foresift.stores.generations import read_generation
 from foresift.training import Recipe
 
 try:
@@ -89,6 +90,17 @@ def names_generation(model: str) -> bool:
             return True
         raise
     return False
+
+
+def check_model(workspace: Workspace, name: str) -> None:
+    """Refuse what names neither an architecture nor a generation, before anything is asked, bought or trained.
+
+    Raises:
+        UnknownNameError: no such architecture; the nearest one is named.
+        ModelError: no such generation.
+    """
+    if names_generation(name):
+        read_generation(workspace.generation_folder(name))
 
 
 def _classes(pool: Pool, request: TrainRequest, parent: Model | None, *, head: bool) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from foresift.stores.records.memory import MemoryRecords
 from foresift.stores.records.opening import FILE, open_records
 from foresift.stores.records.sql import SqlRecords
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(600)
 
 
 class Clock:

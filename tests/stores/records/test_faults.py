@@ -27,7 +27,7 @@ from foresift.stores.records.opening import FILE, open_records
 from foresift.stores.records.sql import SqlRecords
 from postgres import Postgres, installed_programs
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 BATCH, BATCHES = 400, 25
 IMPORT = f"""

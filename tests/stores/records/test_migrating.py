@@ -24,7 +24,7 @@ from foresift.stores.records.database import Database, address_of, file_address
 from foresift.stores.records.opening import FILE, open_records
 from foresift.stores.records.schema import HEAD, METADATA, VERSION_TABLE
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 MIGRATIONS = Path(migrating.__file__).with_name("migrations")
 ROWS = {
