@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def select(
     pool: Annotated[
-        str | None, typer.Argument(metavar="POOL", help="A folder of images, a manifest, or -.", show_default=False)
+        str | None,
+        typer.Argument(metavar="POOL", help="A folder of images, a manifest, s3://..., or -.", show_default=False),
     ] = None,
     budget: Annotated[int | None, typer.Option(help="Labels to buy.", show_default=False)] = None,
     strategy: Annotated[str, typer.Option(help="NAME or NAME:key=value,... (foresift strategies).")] = "margin",
