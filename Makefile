@@ -9,8 +9,10 @@ S3 ?= .s3
 S3_STAMP := $(S3)/.installed
 MLFLOW ?= .mlflow
 MLFLOW_STAMP := $(MLFLOW)/.installed
+TRITON ?= .triton
+MLSERVER ?= .mlserver
 
-.PHONY: help demo test check label-studio s3 mlflow format docs bench bench-strategies bench-kills study-strategies install clean
+.PHONY: help demo test check label-studio s3 mlflow triton mlserver format docs bench bench-strategies bench-kills study-strategies install clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -59,6 +61,22 @@ $(S3_STAMP): tests/s3/requirements.txt
 s3: $(S3_STAMP)  ## an S3-compatible server of its own for the tests of buckets (about 300 MB)
 	@echo "now: export FORESIFT_S3=$(abspath $(S3))/bin/moto_server; make test"
 
+$(TRITON)/.installed: tests/engines/servers/triton.txt
+	test -x $(TRITON)/bin/python || $(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+triton: $(TRITON)/.installed  ## a Triton server of its own for the tests of served models (about 450 MB)
+	@echo "now: export FORESIFT_TRITON=$(abspath $(TRITON))/bin/python; make test"
+
+$(MLSERVER)/.installed: tests/engines/servers/mlserver.txt
+	test -x $(MLSERVER)/bin/python || $(PYTHON) -m venv $(MLSERVER)
+	$(MLSERVER)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+mlserver: $(MLSERVER)/.installed  ## an MLServer of its own for the tests of served models
+	@echo "now: export FORESIFT_MLSERVER=$(abspath $(MLSERVER))/bin/python; make test"
+
 format: $(STAMP)  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -80,4 +98,4 @@ study-strategies: $(STAMP)  ## every strategy against random on CIFAR-10 and Cal
 	$(BIN)/foresift study strategies --out study-strategies
 
 clean:  ## remove .venv and caches
-	rm -rf $(VENV) $(LABEL_STUDIO) $(S3) $(MLFLOW) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(LABEL_STUDIO) $(S3) $(MLFLOW) $(TRITON) $(MLSERVER) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -19,6 +19,8 @@ from foresift.core.arrays import Logits, Pixels, Values
 from foresift.core.errors import EmptyPoolError, ModelError
 from foresift.core.protocols import Engine, Outputs
 from foresift.engines import REFERENCE, available, canonical, engine_identity
+from foresift.engines.kserve import is_served
+from foresift.inference.rank_check import MIN_CORRELATION, MIN_OVERLAP, rank_check
 from foresift.inference.tuning import SAMPLE, SMALL_JOB_S, TRIAL_S, Choice, Trial, choose, measure
 from foresift.scores import SCORES
 from foresift.stores.choices import read_choice, write_choice
@@ -29,6 +31,7 @@ SMALL_IMAGE_BATCH = 128
 """Up to 64 px, calls into the engine cost more than the arithmetic in them."""
 FEW = 256
 """So few images are inferred by the reference at once: measuring would take longer."""
+_NOTHING_DECODED = "not one image of the pool can be decoded; see the quarantine reasons with --json"
 _SAMPLE_KEY = "sample"
 _NONE = np.empty(0, dtype="<U40")
 
@@ -68,17 +71,19 @@ def choose_engine(asked: str, bench: Bench, *, score: ScoreInUse, batch: int | N
     """The engine and batch size of a pass.
 
     Args:
-        asked: ``auto``, or an engine, which is then used without a check.
+        asked: ``auto``, or an engine, which is then used without a check; a server is checked.
         batch: images a call; None = what is known, else a default that ``auto`` measures for long jobs.
     Raises:
         UnknownNameError: no such engine.
         EmptyPoolError: not one image can be decoded.
+        ModelError: a server does not answer, serves another model, or ranks otherwise than the reference.
     """
     name = canonical(asked)
     # A second process waits for the first one's measurement instead of making its own.
     with locked(bench.record.with_suffix(".lock")):
         known = _read(bench.record)
-        choose_one = _choose_auto if name == "auto" else partial(_choose_asked, name)
+        asked_for = partial(_choose_served if is_served(name) else _choose_asked, name)
+        choose_one = _choose_auto if name == "auto" else asked_for
         choice, known = choose_one(bench, known, score, batch)
         if batch is not None:
             choice = replace(choice, batch=batch)
@@ -120,6 +125,47 @@ def _choose_asked(
     name: str, bench: Bench, known: _Known, _score: ScoreInUse, _batch: int | None
 ) -> tuple[Choice, _Known]:
     return Choice(engine=name, batch=known.batch(name, bench.size), reason="asked for"), known
+
+
+def _choose_served(
+    name: str, bench: Bench, known: _Known, score: ScoreInUse, batch: int | None
+) -> tuple[Choice, _Known]:
+    """A server, after it ranked a sample as the reference does; asked again whenever something is to be inferred."""
+    size = batch or known.batch(name, bench.size)
+    try:
+        known = _both(name, bench, known, size)
+    except _SampleGoneError:
+        known = _both(name, bench, _Known(known.before, {}, _NONE), size)
+    expected, got = (known.trials[engine].logits for engine in (REFERENCE, name))
+    assert expected is not None  # noqa: S101 - both have just been run
+    assert got is not None  # noqa: S101 - both have just been run
+    check = rank_check(score(expected), score(got), share=score.share)
+    if not check.passed:
+        raise ModelError(
+            f"{name} ranks {check.n} images of the pool otherwise than {REFERENCE} does (rank correlation "
+            f"{check.correlation:.3f}, expected {MIN_CORRELATION}; overlap of the top {check.k} {check.overlap:.3f}, "
+            f"expected {MIN_OVERLAP}); does it serve this generation? Serve it, or use --engine torch"
+        )
+    return Choice(engine=name, batch=size, reason="asked for; ranks like the reference", checks={name: check}), known
+
+
+def _both(name: str, bench: Bench, known: _Known, batch: int) -> _Known:
+    """Logits of the reference and of a server for the same sample, the server's as it answers now."""
+    reference, trial = known.trials.get(REFERENCE), known.trials.get(name)
+    compared = reference is not None and reference.logits is not None
+    asked = trial is not None and trial.batch == batch and trial.logits is not None
+    if compared and asked and not len(bench.missing(name, batch)):
+        return known
+    kept, pixels = bench.sample(known.sample, len(known.sample)) if compared else bench.sample(bench.digests, SAMPLE)
+    if compared and len(kept) < len(known.sample):
+        raise _SampleGoneError
+    if not len(pixels):
+        raise EmptyPoolError(_NOTHING_DECODED)
+    if not compared:
+        usual = known.batch(REFERENCE, bench.size)
+        first = _measure(REFERENCE, bench, pixels, whole=True, batch=usual, trial_s=0.0)
+        known = _Known(known.before, {REFERENCE: first}, kept)
+    return known.plus({name: _measure(name, bench, pixels, whole=True, batch=batch, trial_s=0.0)})
 
 
 def _choose_auto(bench: Bench, known: _Known, score: ScoreInUse, batch: int | None) -> tuple[Choice, _Known]:
@@ -207,7 +253,7 @@ def _batches(name: str, size: int) -> list[int]:
 def _sample(bench: Bench, digests: npt.NDArray[np.str_], count: int) -> Pixels:
     sample = bench.sample(digests, count)[1]
     if not len(sample):
-        raise EmptyPoolError("not one image of the pool can be decoded; see the quarantine reasons with --json")
+        raise EmptyPoolError(_NOTHING_DECODED)
     return sample
 
 

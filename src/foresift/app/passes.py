@@ -23,6 +23,7 @@ from foresift.core.predictions import Column, Predictions, Producer
 from foresift.core.protocols import Engine, Outputs, PredictionStore, Progress, Silent, StoredRows
 from foresift.core.samples import Pool, Quarantined
 from foresift.engines import REFERENCE, canonical, engine_identity, make_engine
+from foresift.engines.kserve import is_served
 from foresift.inference.decode import decoder_version
 from foresift.inference.pipeline import ForwardPass, PassReport, Tools, run_pass
 from foresift.inference.transform import load
@@ -187,6 +188,8 @@ class PoolJob:
         if asked == "auto" and not self.model.gives_logits:
             choice = choose_engine(REFERENCE, bench, score=self.options.score, batch=self.options.batch)
             return replace(choice, reason="there is no ranking to compare engines by")
+        if is_served(asked) and not self.model.gives_logits:
+            raise ModelError(f"{asked} is checked by its ranking, and embeddings alone give none; use --engine torch")
         return choose_engine(asked, bench, score=self.options.score, batch=self.options.batch)
 
     def run(self, choice: Choice, producer: Producer) -> PassReport:

@@ -27,7 +27,10 @@ Checkpoints: TypeAlias = Annotated[
 ]
 Engine: TypeAlias = Annotated[
     str,
-    typer.Option(help="auto, torch-f32, torch-bf16, openvino-f32, openvino-bf16, onnx-f32.", show_default=True),
+    typer.Option(
+        help="auto, torch-f32, torch-bf16, openvino-f32, openvino-bf16, onnx-f32, or triton://host:port/model.",
+        show_default=True,
+    ),
 ]
 Batch: TypeAlias = Annotated[
     int | None,

@@ -1,4 +1,4 @@
-"""What runs a network over batches: torch, OpenVINO, ONNX Runtime.
+"""What runs a network over batches: torch, OpenVINO, ONNX Runtime, or a server that serves it.
 
 Every engine takes uint8 pixels and does the normalisation inside its graph, so that
 a batch crosses memory once, as bytes.
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from foresift.core.errors import MissingExtraError, UnknownNameError
 from foresift.core.protocols import Engine
+from foresift.engines.kserve import PRECISION as SERVED
+from foresift.engines.kserve import KServeEngine, connect, is_served, parse_address
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,11 +30,14 @@ def available() -> list[str]:
 
 
 def canonical(name: str) -> str:
-    """The spelling with precision: ``torch`` is ``torch-f32``.
+    """The spelling with precision: ``torch`` is ``torch-f32``; addresses of servers have one spelling too.
 
     Raises:
         UnknownNameError: neither ``auto`` nor an engine.
+        UsageError: an address of a server that lacks something.
     """
+    if is_served(name):
+        return str(parse_address(name))
     full = {"torch": REFERENCE, "openvino": "openvino-f32", "onnx": "onnx-f32"}.get(name, name)
     if full != "auto" and full not in ENGINES:
         raise UnknownNameError("engine", name, ("auto", *ENGINES))
@@ -43,13 +48,16 @@ def make_engine(name: str, network: nn.Module, *, size: int, batch: int) -> Engi
     """An engine for one network and one fixed batch size.
 
     Args:
-        name: one of ``ENGINES``.
+        name: one of ``ENGINES``, or the address of a server.
         network: (b, size, size, 3) uint8 -> (logits, embeddings); put into evaluation mode.
         size: side of the images in pixels.
         batch: images a call.
     Raises:
         MissingExtraError: the engine's library is not installed.
+        ModelError: the engine can't run this network, or a server serves another.
     """
+    if is_served(name):
+        return _served(name, network, size=size, batch=batch)
     library, precision = canonical(name).split("-")
     if library == "torch":
         from foresift.engines.torch import TorchEngine
@@ -73,9 +81,23 @@ def engine_identity(name: str) -> tuple[str, str]:
     """
     from importlib.metadata import version
 
+    if is_served(name):
+        return f"kserve {canonical(name)}", SERVED
     library, precision = canonical(name).split("-")
     device = _torch_device() if library == "torch" else "cpu"
     return f"{library}-{version(_PACKAGES[library][0]).split('+')[0]}/{device}", precision
+
+
+def _served(name: str, network: nn.Module, *, size: int, batch: int) -> Engine:
+    """A connection to a server, which is held to the widths that the network itself gives."""
+    import torch
+
+    address = parse_address(name)
+    with torch.inference_mode():
+        device = next(network.parameters()).device
+        logits, embeddings = network(torch.zeros((1, size, size, 3), dtype=torch.uint8, device=device))
+    widths = (logits.shape[1], embeddings.shape[1])
+    return KServeEngine(address, connect(address), size=size, batch=batch, widths=widths)
 
 
 def _installed(library: str) -> bool:

@@ -83,16 +83,18 @@ def export_onnx(scoring: nn.Module, transform: Transform, path: Path) -> None:
     _export(lambda own: DeviceGraph(own, transform).eval(), scoring, _EXAMPLE, path, dynamic_shapes={"pixels": size})
 
 
-def export_scoring(scoring: nn.Module, *, size: int, batch: int, path: Path) -> None:
-    """Write a graph for images that are resampled already, and for one batch size.
+def export_scoring(scoring: nn.Module, *, size: int, batch: int | None, path: Path) -> None:
+    """Write a graph for images that are resampled already.
 
     Args:
         scoring: (b, size, size, 3) uint8 pixels to logits and embeddings, normalisation included.
+        batch: images a call; None = any number.
     Raises:
         ModelError: the network holds what ONNX has no operator for.
         MissingExtraError: onnx or onnxscript is not installed.
     """
-    _export(lambda own: own, scoring, (batch, size, size, 3), path, dynamic_shapes=None)
+    any_number = {"pixels": {0: torch.export.Dim("b")}} if batch is None else None
+    _export(lambda own: own, scoring, (batch or 2, size, size, 3), path, dynamic_shapes=any_number)
 
 
 def _export(
