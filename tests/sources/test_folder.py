@@ -62,6 +62,20 @@ def test_one_folder_a_class(tmp_path: Path) -> None:
     assert "the names of 2 folders are labels, for train and evaluate only" in pool.notes
 
 
+@pytest.mark.parametrize("splits", [("train", "test"), ("Train",), ("training", "val", "testing")])
+def test_splits_are_no_classes_but_the_folders_inside_them_are(tmp_path: Path, splits: tuple[str, ...]) -> None:
+    files = [f"{split}/{kind}/{n}{split}.png" for n, split in enumerate(splits) for kind in ("cat", "dog")]
+    write(tmp_path, *files)
+    pool = pool_of(tmp_path)
+    assert set(pool.classes) == {"cat", "dog"}
+    assert any("splits of one set" in note for note in pool.notes)
+
+
+def test_classes_beside_a_folder_named_like_a_split_stay_classes(tmp_path: Path) -> None:
+    write(tmp_path, "train/a/1.png", "car/b/2.png")
+    assert set(pool_of(tmp_path).classes) == {"car", "train"}
+
+
 @pytest.mark.parametrize("files", [["1.png", "cat/2.png", "dog/3.png"], ["cat/1.png", "cat/2.png"], ["1.png"], []])
 def test_other_trees_have_no_labels(tmp_path: Path, files: list[str]) -> None:
     write(tmp_path, *files)

@@ -17,6 +17,8 @@ from foresift.sources.identity import Listing, identify
 from foresift.sources.read import Stamp, complaint, printable, reason_of, unspeakable
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "png", "webp", "bmp", "tif", "tiff", "gif"})
+SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
+"""Folders of these names, in lower case, are parts of a set and no classes."""
 SUFFIXES_NAMED = 8
 """Suffixes of files passed over that a note tells apart."""
 
@@ -25,7 +27,7 @@ class FolderSource:
     """Every image under a folder, at any depth, hidden files and folders left out.
 
     If each image lies at least one folder deep and there are two or more such folders,
-    their names are the labels.
+    their names are the labels. Where all of them are splits (``train``, ``test``, ...), the folders inside are.
     """
 
     name: str
@@ -51,6 +53,8 @@ class FolderSource:
         notes = []
         if walk.passed_over:
             notes.append(passed_over_note(walk.passed_over))
+        if splits := split_folders(self.name, walk.uris):
+            notes.append(splits_note(splits))
         if labels is not None:
             notes.append(f"the names of {len(set(labels))} folders are labels, for train and evaluate only")
         return Listing(
@@ -168,10 +172,26 @@ def _require_folder(path: str) -> None:
 
 
 def folder_labels(root: str, uris: list[str]) -> list[str] | None:
-    """First path component of each image, or None unless the tree has a folder for each class."""
-    start = len(root.rstrip("/")) + 1
-    heads = [uri[start:].partition("/") for uri in uris]
-    if not all(slash for _, slash, _ in heads):
+    """First path component of each image, or None unless the tree has a folder for each class.
+
+    Where all of these are splits, the component below them, which then is the class.
+    """
+    depth = 1 if split_folders(root, uris) else 0
+    parts = [uri[len(root.rstrip("/")) + 1 :].split("/", depth + 1) for uri in uris]
+    if not all(len(part) > depth + 1 for part in parts):
         return None
-    labels = [head for head, _, _ in heads]
+    labels = [part[depth] for part in parts]
     return labels if len(set(labels)) > 1 else None
+
+
+def split_folders(root: str, uris: list[str]) -> list[str]:
+    """The folders directly under the root, if all of them are named like splits and hold folders only; else none."""
+    parts = [uri[len(root.rstrip("/")) + 1 :].split("/", 2) for uri in uris]
+    heads = {part[0] for part in parts}
+    deep = all(len(part) == 3 for part in parts)
+    return sorted(heads) if heads and deep and {head.lower() for head in heads} <= SPLITS else []
+
+
+def splits_note(splits: list[str]) -> str:
+    """What a person should know of a root that holds splits."""
+    return f"{', '.join(splits)}: splits of one set, taken together; the folders inside them are the classes"

@@ -6,7 +6,14 @@ from collections import Counter
 
 from foresift.core.protocols import Arrivals, DigestMemory, Progress
 from foresift.core.samples import Pool, Quarantined
-from foresift.sources.folder import folder_labels, has_image_suffix, passed_over_note, suffix_of
+from foresift.sources.folder import (
+    folder_labels,
+    has_image_suffix,
+    passed_over_note,
+    split_folders,
+    splits_note,
+    suffix_of,
+)
 from foresift.sources.identity import Listing, identify
 from foresift.sources.read import Stamp
 
@@ -56,6 +63,8 @@ class PrefixSource:
                 stamps.append(stamp)
         labels = folder_labels(self.name, uris)
         notes = [passed_over_note(passed_over)] if passed_over else []
+        if splits := split_folders(self.name, uris):
+            notes.append(splits_note(splits))
         if labels is not None:
             notes.append(f"the names of {len(set(labels))} folders are labels, for train and evaluate only")
         return Listing(
