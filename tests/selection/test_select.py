@@ -165,7 +165,7 @@ def test_labels_are_one_code_for_each_labeled_id(arguments: dict[str, Any], why:
 
 def test_truth_is_one_known_code_for_each_row() -> None:
     assert parse("loss").select(predictions(), budget=4, truth=[1, 0, 0, 0]).sample_ids.tolist() == list("dbac")
-    with pytest.raises(UsageError, match="sample 'b' is unknown"):
+    with pytest.raises(UsageError, match="sample 'b' has none"):
         parse("loss").select(predictions(), budget=1, truth=[0, -1, 0, 0])
     with pytest.raises(UsageError, match="each of the 4 rows"):
         parse("loss").select(predictions(), budget=1, truth=[0])

@@ -176,4 +176,4 @@ def test_a_broken_store_is_found(name: str) -> None:
 
 def test_all_laws_are_tried_and_a_whole_store_obeys_them() -> None:
     check_records(lambda: case(MemoryRecords))
-    assert len(RECORD_LAWS) == 24
+    assert len(RECORD_LAWS) == 25

@@ -126,6 +126,8 @@ def test_processes_that_deliver_the_same_labels_at_once_store_them_once(url: str
         assert len(records.labels(run="r", current=False)) == BATCH * BATCHES
 
 
+# Lance, where another test has loaded it, warns of any fork; the child here does not use it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_forked_child_uses_connections_of_its_own(url: str, tmp_path: Path) -> None:
     with closing(open_records(tmp_path, url)) as records:
         records.add_run(Run(id="parent", pool="p"))
