@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import threading
 from pathlib import Path
 from types import FrameType
@@ -24,6 +25,7 @@ def serve(
     log: Annotated[
         bool, typer.Option("--log", help="Write every request to standard error, as lines of JSON.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Serve selections over HTTP and, if the file says so, gRPC until interrupted; jobs go on at the next start."""
     from foresift.core.errors import MissingExtraError
@@ -50,7 +52,11 @@ def serve(
     with server:
         for line in server.notes:
             note(line)
-        say(f"serving {server.settings.name} at {', '.join(server.urls)}")
+        if as_json:
+            emit_json({"name": server.settings.name, "urls": list(server.urls), "notes": list(server.notes)})
+        else:
+            say(f"serving {server.settings.name} at {', '.join(server.urls)}")
+        sys.stdout.flush()  # whoever reads from a pipe waits for this line
         while not stop.wait(0.5):
             pass
         note("stopping: answering what was asked; jobs go on at the next start")
@@ -72,11 +78,14 @@ def validate(config: ConfigFile, as_json: Json = False) -> None:
 
 
 @app.command("schema")
-def schema() -> None:
-    """Print a JSON Schema of the file, for editors."""
+def schema(as_json: Json = False) -> None:
+    """Print a JSON Schema of the file, for editors; with --json on one line."""
     from foresift.wire.config import json_schema
 
-    say(json.dumps(json_schema(), indent=2))
+    if as_json:
+        emit_json(json_schema())
+    else:
+        say(json.dumps(json_schema(), indent=2))
 
 
 COMMANDS = (serve,)
