@@ -89,14 +89,14 @@ def _members(embeddings: np.ndarray, rows: np.ndarray, codes: np.ndarray) -> np.
 
 def from_arrays() -> list[str]:
     """Strategies whose columns a user's arrays can hold."""
-    passes = {*COLUMN_PASSES.names(), *FITTED_PASSES.names()} - {"members"}
+    passes = {*COLUMN_PASSES.names(), *FITTED_PASSES.names()} - {"members", "member-logits"}
     names = [name for name in STRATEGIES.names() if not {"truth", *passes, *DENSE} & set(parse(name).needs)]
     return [*names, *CHAINS]
 
 
 def from_passes() -> list[str]:
     """Strategies whose column takes a pass over the images or a training on the pool."""
-    passes = {*COLUMN_PASSES.names(), *FITTED_PASSES.names()} - {"members"}
+    passes = {*COLUMN_PASSES.names(), *FITTED_PASSES.names()} - {"members", "member-logits"}
     return [name for name in STRATEGIES.names() if passes & set(parse(name).needs)]
 
 
