@@ -15,8 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 VARIABLE = "FORESIFT_LABEL_STUDIO"
 """Environment variable: the command ``label-studio`` of an installation of its own (``make label-studio``)."""
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
@@ -128,17 +126,6 @@ def image_of(task: Mapping[str, Any]) -> bytes:
     kind, _, text = str(task["data"]["image"]).partition(",")
     assert kind == "data:image/png;base64"
     return base64.b64decode(text)
-
-
-def installed_command() -> Path:
-    """The command of an installation; a test that needs it is skipped without, but never in CI."""
-    command = Path(os.environ.get(VARIABLE, ""))
-    if command.is_file():
-        return command
-    told = f"no Label Studio; run make label-studio, and set {VARIABLE} to the command that it names"
-    if os.environ.get("CI") == "true":
-        pytest.fail(told)
-    pytest.skip(told)
 
 
 def _free_port() -> int:

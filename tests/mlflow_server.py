@@ -11,8 +11,6 @@ import time
 import urllib.request
 from pathlib import Path
 
-import pytest
-
 VARIABLE = "FORESIFT_MLFLOW"
 """Environment variable: the command ``mlflow`` of an installation of its own (``make mlflow``)."""
 _READY_S = 250
@@ -64,17 +62,6 @@ class MlflowServer:
                 return bool(answer.status == 200)
         except OSError:
             return False
-
-
-def installed_command() -> Path:
-    """The command of an installation; a test that needs it is skipped without, but never in CI."""
-    command = Path(os.environ.get(VARIABLE, ""))
-    if command.is_file():
-        return command
-    told = f"no MLflow server; run make mlflow, and set {VARIABLE} to the command that it names"
-    if os.environ.get("CI") == "true":
-        pytest.fail(told)
-    pytest.skip(told)
 
 
 def _environment(command: Path) -> dict[str, str]:

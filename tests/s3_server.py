@@ -9,8 +9,6 @@ import time
 import urllib.request
 from pathlib import Path
 
-import pytest
-
 VARIABLE = "FORESIFT_S3"
 """Environment variable: the command ``moto_server`` of an installation of its own (``make s3``)."""
 _READY_S = 120
@@ -51,14 +49,3 @@ class S3Server:
                 return bool(answer.status == 200)
         except OSError:
             return False
-
-
-def installed_command() -> Path:
-    """The command of an installation; a test that needs it is skipped without, but never in CI."""
-    command = Path(os.environ.get(VARIABLE, ""))
-    if command.is_file():
-        return command
-    told = f"no S3 server; run make s3, and set {VARIABLE} to the command that it names"
-    if os.environ.get("CI") == "true":
-        pytest.fail(told)
-    pytest.skip(told)

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from label_studio_server import LabelStudioServer, installed_command
+from installed import installed_command
+from label_studio_server import VARIABLE, LabelStudioServer
 
 
 @pytest.fixture(scope="session")
 def label_studio() -> Iterator[LabelStudioServer]:
     """A real server; each test has a run of its own on it."""
-    server = LabelStudioServer(installed_command())
+    server = LabelStudioServer(installed_command(VARIABLE, what="Label Studio", target="label-studio"))
     try:
         server.start()
         yield server

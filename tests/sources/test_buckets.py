@@ -13,7 +13,8 @@ from foresift.sources import open_source, remote
 from foresift.sources.digest_memory import DictDigestMemory
 from foresift.sources.read import UnreadableError, fetch
 from foresift.sources.remote import Limits, Remote
-from s3_server import S3Server, installed_command
+from installed import installed_command
+from s3_server import VARIABLE, S3Server
 from web_server import WebServer
 
 pytest.importorskip("obstore")
@@ -24,7 +25,7 @@ FILES |= {"a/.hidden.png": b"6", "a/empty.png": b"", "labeled/cat/1.png": b"7", 
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[S3Server]:
-    server = S3Server(installed_command())
+    server = S3Server(installed_command(VARIABLE, what="S3 server", target="s3"))
     server.put("bucket")
     for name, data in FILES.items():
         server.put(f"bucket/{quote(name)}", data)

@@ -9,8 +9,9 @@ import pytest
 
 from foresift.core.errors import UsageError
 from foresift.studies import ensembles
+from foresift.studies.ensemble_presets import PRESETS, Preset
 from foresift.studies.ensemble_report import verdicts, write
-from foresift.studies.ensembles import PRESETS, Cell, Comparison, Preset, kinds, run
+from foresift.studies.ensembles import Cell, Comparison, kinds, run
 
 pytestmark = pytest.mark.timeout(600)
 

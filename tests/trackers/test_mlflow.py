@@ -13,12 +13,13 @@ from foresift.app.promoting import PromoteRequest, promote
 from foresift.app.training import TrainRequest, train
 from foresift.app.workspace import Workspace
 from foresift.core.lineage import Heritage
-from mlflow_server import MlflowServer, installed_command
+from installed import installed_command
+from mlflow_server import VARIABLE, MlflowServer
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[MlflowServer]:
-    started = MlflowServer(installed_command())
+    started = MlflowServer(installed_command(VARIABLE, what="MLflow server", target="mlflow"))
     try:
         started.start()
         yield started

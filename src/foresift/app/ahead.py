@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.app.engine_choice import default_batch
+from foresift.app.model_engines import ModelEngines
 from foresift.app.models import Model
-from foresift.app.passes import ModelEngines, PassOptions, PassResult, PoolJob, open_job
+from foresift.app.passes import PassOptions, PassResult, PoolJob, open_job
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Pixels
 from foresift.core.errors import EmptyPoolError

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.app.engine_choice import Bench, ScoreInUse, choose_engine
+from foresift.app.model_engines import ModelEngines
 from foresift.app.models import BACKBONE, Model, require_head
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Embeddings, Logits, Pixels
@@ -22,7 +23,7 @@ from foresift.core.errors import DamagedRowsError, DataError, EmptyPoolError, Mo
 from foresift.core.predictions import Column, Predictions, Producer
 from foresift.core.protocols import Engine, Outputs, PredictionStore, Progress, Silent, StoredRows
 from foresift.core.samples import Pool, Quarantined
-from foresift.engines import REFERENCE, canonical, engine_identity, make_engine
+from foresift.engines import REFERENCE, canonical, engine_identity
 from foresift.engines.kserve import is_served
 from foresift.inference.decode import decoder_version
 from foresift.inference.pipeline import ForwardPass, PassReport, Tools, run_pass
@@ -297,46 +298,6 @@ class PoolJob:
             return head_logits(loaded[0], outputs.embeddings)
 
         return logits
-
-
-class ModelEngines:
-    """Engines for one model, each built once: what a measurement has warmed up, the pass goes on with."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._network: nn.Module | None = None
-        self._built: dict[tuple[str, int], Engine] = {}
-
-    def make(self, name: str, batch: int) -> Engine:
-        """The engine of a name at a batch size; weights are loaded with the first."""
-        key = (name, batch)
-        if key not in self._built:
-            self._built[key] = self._build(name, batch)
-        return self._built[key]
-
-    def keep(self, name: str, batch: int) -> None:
-        """Let go of every other engine."""
-        self._built = {key: engine for key, engine in self._built.items() if key == (name, batch)}
-
-    def _build(self, name: str, batch: int) -> Engine:
-        from foresift.models import ScoringModule
-
-        transform = self._model.generation.transform
-        self._network = self._network or ScoringModule(self._model.network(), transform)
-        engine = make_engine(name, self._network, size=transform.size, batch=batch)
-        return _EmbeddingsOnly(engine) if self._model.stage == BACKBONE else engine
-
-
-class _EmbeddingsOnly:
-    """An engine whose logits are left out, because they belong to a head and the row to its backbone."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.name, self.precision, self.version = engine.name, engine.precision, engine.version
-        self._engine = engine
-
-    def __call__(self, batch: Pixels) -> Outputs:
-        embeddings = self._engine(batch).embeddings
-        return Outputs(np.zeros((len(embeddings), 1), dtype=np.float32), embeddings)
 
 
 def read_stored(

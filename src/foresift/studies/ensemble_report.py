@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from foresift.stores.files import write_atomically, write_text
-from foresift.studies.ensembles import OUTLIERS, PRESETS, RANDOM, SCORE, SCORES, Cell, Comparison, Setting
+from foresift.studies.ensemble_presets import PRESETS, Setting
+from foresift.studies.ensembles import OUTLIERS, RANDOM, SCORE, SCORES, Cell, Comparison
 from foresift.studies.paired import CLEAR, Paired, accuracy_text
 
 PAGE, PICTURE = "ensembles.md", "ensembles.png"
