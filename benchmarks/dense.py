@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import Figure, at_least, at_most, command, timed
-from foresift.app.dense import dense_rows
-from foresift.app.dense_models import DenseModel, open_dense
-from foresift.app.passes import PassOptions
+from foresift.app.passes.stored import PassOptions
+from foresift.app.pixels.models import DenseModel, open_dense
+from foresift.app.pixels.passes import dense_rows
 from foresift.app.pools import open_pool
 from foresift.app.workspace import Workspace
 from foresift.core.predictions import Column, Predictions
@@ -22,7 +22,7 @@ from foresift.kernels.patch_grid import cells_of
 from foresift.kernels.patch_rows import pack
 from foresift.strategies import parse
 from foresift.studies.image_sets import data_folder
-from foresift.studies.mask_sets import MaskSet, mask_set
+from foresift.studies.masks.sets import MaskSet, mask_set
 
 MODEL = "deeplabv3plus:mobilenetv3_small_100"
 SCORED, WARM = 200, 5

@@ -43,7 +43,7 @@ def ready(folder: Path) -> Figure:
 
 def overhead(folder: Path, images: list[str], spool: Path) -> list[Figure]:
     """Everything that is neither decoding nor the model, as a share of the model's time."""
-    from foresift.app import fleet_device
+    from foresift.app.fleet import device as fleet_device
     from foresift.engines.onnx import OnnxEngine
 
     shutil.rmtree(spool, ignore_errors=True)

@@ -11,7 +11,7 @@ from unittest import mock
 
 from benchmarks.kills import Bench
 from benchmarks.measure import Figure, at_most
-from foresift.app.runs import carry_on, start_run
+from foresift.app.runs.lifecycle import carry_on, start_run
 from foresift.app.workspace import Workspace
 from foresift.executors import Child
 

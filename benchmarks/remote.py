@@ -31,10 +31,10 @@ TIMES = 1.15
 
 def measure(images: int, side: int, engine: str, work: Path) -> Iterator[Figure]:
     """The three times, their ratio, and what a second look costs."""
-    from foresift.app.passes import PassOptions
+    from foresift.app.models.served_model import served_model
+    from foresift.app.passes.predicting import predict
+    from foresift.app.passes.stored import PassOptions
     from foresift.app.pools import open_pool
-    from foresift.app.predicting import predict
-    from foresift.app.served_model import served_model
     from foresift.app.workspace import Workspace
 
     root = Path(os.environ["FORESIFT_CIFAR10"]) if "FORESIFT_CIFAR10" in os.environ else cifar10(work)

@@ -58,7 +58,7 @@ def digit_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def generation(digit_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network trained on the 450 test digits; not to be changed."""
-    from foresift.app.training import TrainRequest, train
+    from foresift.app.training.train import TrainRequest, train
     from foresift.app.workspace import Workspace
 
     folder = tmp_path_factory.mktemp("generation")
@@ -75,7 +75,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs do their tasks in this process; for tests that are not about processes."""
-    monkeypatch.setattr("foresift.app.runs.Child", InProcess)
+    monkeypatch.setattr("foresift.app.runs.lifecycle.Child", InProcess)
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ class InProcess:
         progress: Progress | None = None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> dict[str, Any]:
-        from foresift.app.run_tasks import TASKS
+        from foresift.app.runs.tasks import TASKS
 
         del should_stop
         answer = TASKS[task](json.loads(json.dumps(values)), progress or Silent())

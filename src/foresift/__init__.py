@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         sheet,
         train_segmentation,
     )
-    from foresift.app.selecting import score, select
+    from foresift.app.selecting.arrays import score, select
     from foresift.client import Client
     from foresift.core.errors import ForesiftError
     from foresift.core.generations import Generation
@@ -50,8 +50,8 @@ _HOMES = {
     "predict": "foresift.app.python",
     "replay": "foresift.app.python",
     "train": "foresift.app.python",
-    "score": "foresift.app.selecting",
-    "select": "foresift.app.selecting",
+    "score": "foresift.app.selecting.arrays",
+    "select": "foresift.app.selecting.arrays",
     "evaluate_segmentation": "foresift.app.python_pixels",
     "export": "foresift.app.python_pixels",
     "heatmap": "foresift.app.python_pixels",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from commands import command
-from foresift.app.receipts import read_receipt
+from foresift.app.selecting.receipts import read_receipt
 
 pytestmark = pytest.mark.timeout(600)
 

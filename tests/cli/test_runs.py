@@ -61,7 +61,7 @@ def test_generations_of_a_run_know_its_receipts_and_may_be_inherited_from(digits
 
 def test_a_cancelled_run_stays_so_until_it_is_resumed(digits: Path, tmp_path: Path) -> None:
     file, home = write_run(tmp_path, digits, rounds=1), tmp_path / "home"
-    from foresift.app.runs import start_run
+    from foresift.app.runs.lifecycle import start_run
     from foresift.app.workspace import Workspace
 
     run = start_run(Workspace.open(home), file).id

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from commands import start
-from foresift.app import search_file
-from foresift.app.run_files import KEYS
+from foresift.app.runs.files import KEYS
+from foresift.app.search import file as search_file
 from foresift.cli.reference import markdown
 from foresift.cli.strategy_reference import markdown as strategies
 from foresift.core.ensembles import Ensemble, Member

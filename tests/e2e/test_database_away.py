@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from foresift.app.run_reports import report
-from foresift.app.runs import Watch, carry_on, start_run
+from foresift.app.runs.lifecycle import Watch, carry_on, start_run
+from foresift.app.runs.reports import report
 from foresift.app.workspace import Workspace
 from foresift.core.errors import StoreError
 from foresift.core.records import Records
@@ -85,7 +85,7 @@ def test_that_stays_away_is_one_line_and_the_same_command_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("FORESIFT_DATABASE_URL", server.new_database())
-    monkeypatch.setattr("foresift.app.runs.AWAY_S", (0.1,))
+    monkeypatch.setattr("foresift.app.runs.lifecycle.AWAY_S", (0.1,))
     monkeypatch.setattr(database.Database.__init__, "__kwdefaults__", {"busy_s": 60.0, "away_s": 0.2})
     workspace = Workspace.open(tmp_path / "home")
     run = start_run(workspace, tmp_path / "run.yaml")

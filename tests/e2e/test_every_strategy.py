@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import foresift
-from foresift.app.pool_selection import Request, select_from_pool
+from foresift.app.selecting.pool_selection import Request, select_from_pool
 from foresift.app.workspace import Workspace
 from foresift.core.columns import HOW_TO_GET
 from foresift.inference.columns import COLUMN_PASSES
@@ -24,7 +24,7 @@ CHAINS = ["margin:keep=2000+k-center", "class-balanced:of=margin", "power:score=
 SHORT = {"vaal": "vaal:steps=40", "deep-fool": "deep-fool:steps=5", "core-gcn": "core-gcn:epochs=50"}
 """Fewer steps than anybody would want: the road is under test here, not how far it leads."""
 DENSE = {"patch-grid"}
-"""Columns that take a segmentation model: no classifier's pool has them (tests/app/test_dense_selection.py)."""
+"""Columns that take a segmentation model: no classifier's pool has them (tests/app/pixels/test_selection.py)."""
 LABELED = 40
 """A class, of a thousand."""
 MEMBERS = 4

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from foresift.app.run_pools import CANDIDATES, table_rows
-from foresift.app.run_reports import report
-from foresift.app.runs import carry_on, run_folder, start_run
+from foresift.app.runs.lifecycle import carry_on, run_folder, start_run
+from foresift.app.runs.pools import CANDIDATES, table_rows
+from foresift.app.runs.reports import report
 from foresift.app.workspace import Workspace
 from run_files import InProcess, write_run
 
@@ -40,7 +40,7 @@ def told(digit_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
         workspace = Workspace.open(folder / "home")
         run = start_run(workspace, write_run(folder, digit_files / "test", **KINDS[kind]))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("foresift.app.runs.Child", InProcess)
+            patch.setattr("foresift.app.runs.lifecycle.Child", InProcess)
             return {**report(workspace, carry_on(workspace, run.id)), "folder": run_folder(workspace, run.id)}
 
     return play

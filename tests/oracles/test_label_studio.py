@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from commands import command
-from foresift.app.oracles import gather
+from foresift.app.runs.oracles import gather
 from foresift.app.workspace import Workspace
 from foresift.core.errors import OracleError, UsageError
 from foresift.core.labels import CANNOT_TELL

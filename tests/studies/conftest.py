@@ -2,8 +2,8 @@
 
 import pytest
 
-from foresift.studies.demo import RECIPE, Protocol, Results, run
-from foresift.studies.report import write_all
+from foresift.studies.demo.page import write_all
+from foresift.studies.demo.study import RECIPE, Protocol, Results, run
 
 # Few epochs: the protocol is under test here, not how well the models learn.
 SMALL = Protocol(seeds=2, rounds=3, budget=12, first="linear", second="mlp:16", recipe={**RECIPE, "epochs": 4})

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from commands import command
-from foresift.app.promoting import PromoteRequest, promote
-from foresift.app.training import TrainRequest, train
+from foresift.app.generations.promoting import PromoteRequest, promote
+from foresift.app.training.train import TrainRequest, train
 from foresift.app.workspace import Workspace
 from foresift.core.lineage import Heritage
 from installed import installed_command

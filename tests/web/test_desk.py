@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from foresift.app.labeling import Labeling, Shown
+from foresift.app.runs.labeling import Labeling, Shown
 from foresift.core.errors import StoreError
 from foresift.core.labels import CANNOT_TELL
 from foresift.web.desk import Desk, Seat

@@ -57,7 +57,7 @@ def _package(name: str, extra: str) -> Finding:
 def _engines() -> list[Finding]:
     if importlib.util.find_spec("torch") is None:
         return [Finding(what="engines", value="none: torch is not installed")]
-    from foresift.app.engine_choice import candidates
+    from foresift.app.models.engine_choice import candidates
     from foresift.engines import available, engine_identity
 
     auto = ", ".join(reversed(candidates())) or "none"

@@ -15,7 +15,7 @@ from foresift.core.queries import Selection
 if TYPE_CHECKING:
     from torch import nn
 
-    from foresift.app.explaining import Explanation
+    from foresift.app.selecting.explaining import Explanation
 
 Where = str | Path
 
@@ -44,10 +44,10 @@ def train(
             generation's weights and trained in place (a copy of it with ``"train": "head"``).
         recipe: fields of :class:`foresift.training.Recipe`, such as ``{"epochs": 30, "train": "head"}``.
     Raises:
-        ForesiftError: as :func:`foresift.app.training.train`.
+        ForesiftError: as :func:`foresift.app.training.train.train`.
     """
-    from foresift.app.training import TrainRequest
-    from foresift.app.training import train as run
+    from foresift.app.training.train import TrainRequest
+    from foresift.app.training.train import train as run
 
     if not isinstance(model, str | Path):
         if module is not None:
@@ -87,7 +87,7 @@ def adopt(
         image_size: s, in pixels.
         mean, std: of the normalisation that the module was trained with, on values within [0, 1].
     """
-    from foresift.app.adopting import adopt_module
+    from foresift.app.models.adopting import adopt_module
 
     transform = Transform(size=image_size, mean=mean, std=std)
     return adopt_module(Workspace.open(home), module, classes=classes, transform=transform, out=Path(out))
@@ -112,10 +112,10 @@ def predict(
         checkpoints: ``all`` or ``last=N``: the kept checkpoints of the models instead.
         module: your own module, for a generation that was made from one.
     Raises:
-        ForesiftError: as :func:`foresift.app.passes.predict_pool`.
+        ForesiftError: as :func:`foresift.app.passes.stored.predict_pool`.
     """
-    from foresift.app.passes import PassOptions
-    from foresift.app.predicting import predict_whole
+    from foresift.app.passes.predicting import predict_whole
+    from foresift.app.passes.stored import PassOptions
 
     options = PassOptions(engine=engine)
     workspace = Workspace.open(home)
@@ -139,7 +139,7 @@ def evaluate(
     Raises:
         LabelError: no labels, or labels that are no classes of the model.
     """
-    from foresift.app.evaluating import evaluate as run
+    from foresift.app.training.evaluating import evaluate as run
 
     file = None if labels is None else Path(labels)
     return run(Workspace.open(home), data, model, checkpoints=checkpoints, labels=file, module=module).metrics
@@ -151,7 +151,7 @@ def replay(receipt: Where, *, home: Where | None = None) -> Selection:
     Raises:
         ReplayError: what is missing or changed.
     """
-    from foresift.app.receipts import replay as run
+    from foresift.app.selecting.receipts import replay as run
 
     return run(Workspace.open(home), receipt).selection
 
@@ -162,7 +162,7 @@ def explain(receipt: Where, sample: str, *, home: Where | None = None) -> Explan
     Raises:
         UsageError: the pool of the receipt had no such sample.
     """
-    from foresift.app.explaining import explain as run
+    from foresift.app.selecting.explaining import explain as run
 
     if not sample:
         raise UsageError("give the id or uri of a sample")

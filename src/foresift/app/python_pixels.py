@@ -12,8 +12,8 @@ from foresift.core.queries import Selection
 from foresift.core.segmentation import SegmentationGeneration
 
 if TYPE_CHECKING:
-    from foresift.app.pictures import Drawn
-    from foresift.app.returned_masks import Imported
+    from foresift.app.pixels.pictures import Drawn
+    from foresift.app.pixels.returned_masks import Imported
 
 Where = str | Path
 
@@ -44,10 +44,10 @@ def train_segmentation(
         labels: a table of labeled regions.
         recipe: fields of :class:`foresift.training.segmentation_recipe.SegmentationRecipe`.
     Raises:
-        ForesiftError: as :func:`foresift.app.segmentation.train_segmentation`.
+        ForesiftError: as :func:`foresift.app.pixels.train.train_segmentation`.
     """
-    from foresift.app.segmentation import SegmentationRequest
-    from foresift.app.segmentation import train_segmentation as run
+    from foresift.app.pixels.train import SegmentationRequest
+    from foresift.app.pixels.train import train_segmentation as run
 
     request = SegmentationRequest(
         model=model,
@@ -71,9 +71,9 @@ def evaluate_segmentation(
     """Intersection over union and pixel accuracy on images with masks; ``foresift evaluate`` of such a model.
 
     Raises:
-        ForesiftError: as :func:`foresift.app.segmentation_evaluating.evaluate_segmentation`.
+        ForesiftError: as :func:`foresift.app.pixels.evaluating.evaluate_segmentation`.
     """
-    from foresift.app.segmentation_evaluating import evaluate_segmentation as run
+    from foresift.app.pixels.evaluating import evaluate_segmentation as run
 
     return run(Workspace.open(home), data, model, split=split, layout=layout).metrics
 
@@ -102,11 +102,11 @@ def select_pool(
         aggregate: ``mean``, ``max`` or ``top-patches:patch=64,top=4``, of a score of pixels.
         out: a selection file to write, its receipt beside it.
     Raises:
-        ForesiftError: as :func:`foresift.app.dense_selection.select_images`.
+        ForesiftError: as :func:`foresift.app.pixels.selection.select_images`.
     """
-    from foresift.app.dense_request import Dense
-    from foresift.app.dense_selection import select_images
-    from foresift.app.pool_selection import Request
+    from foresift.app.pixels.request import Dense
+    from foresift.app.pixels.selection import select_images
+    from foresift.app.selecting.pool_selection import Request
 
     if (budget is None) == (budget_pixels is None):
         raise UsageError("give budget, the number of labels, or budget_pixels, the pixels of patches")
@@ -127,10 +127,10 @@ def export(selection: Where, out: Where, *, format: str = "coco", prefix: str = 
     """Write a selection as ``crops``, ``coco`` boxes or ``label-studio`` tasks; the files. ``foresift export``.
 
     Raises:
-        ForesiftError: as :func:`foresift.app.exporting.export`.
+        ForesiftError: as :func:`foresift.app.pixels.exporting.export`.
     """
-    from foresift.app.exporting import Export
-    from foresift.app.exporting import export as run
+    from foresift.app.pixels.exporting import Export
+    from foresift.app.pixels.exporting import export as run
 
     return run(Export(selection=Path(selection), out=Path(out), format=format, prefix=prefix))
 
@@ -141,9 +141,9 @@ def import_masks(
     """Paint returned masks into masks of whole images, everything else ignored; ``foresift import-masks``.
 
     Raises:
-        ForesiftError: as :func:`foresift.app.returned_masks.import_masks`.
+        ForesiftError: as :func:`foresift.app.pixels.returned_masks.import_masks`.
     """
-    from foresift.app.returned_masks import import_masks as run
+    from foresift.app.pixels.returned_masks import import_masks as run
 
     names = classes if isinstance(classes, str) else ",".join(classes)
     return run(Path(selection), Path(masks), Path(out), ignored=ignored, classes=names)
@@ -163,9 +163,9 @@ def heatmap(
     """Draw where a model is unsure of an image, its patches framed; ``foresift heatmap``.
 
     Raises:
-        ForesiftError: as :func:`foresift.app.pictures.draw_heatmap`.
+        ForesiftError: as :func:`foresift.app.pixels.pictures.draw_heatmap`.
     """
-    from foresift.app.pictures import Heatmap, draw_heatmap
+    from foresift.app.pixels.pictures import Heatmap, draw_heatmap
 
     what = Heatmap(
         image=str(image),
@@ -183,8 +183,8 @@ def sheet(selection: Where, out: Where, *, columns: int = 8, side: int = 160) ->
     """Draw a contact sheet of a selection; how many images it shows. ``foresift sheet``.
 
     Raises:
-        ForesiftError: as :func:`foresift.app.pictures.draw_sheet`.
+        ForesiftError: as :func:`foresift.app.pixels.pictures.draw_sheet`.
     """
-    from foresift.app.pictures import draw_sheet
+    from foresift.app.pixels.pictures import draw_sheet
 
     return draw_sheet(Path(selection), Path(out), columns=columns, side=side)

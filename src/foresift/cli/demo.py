@@ -15,7 +15,7 @@ from foresift.cli.output import emit_json, say, table
 from foresift.cli.progress import progress
 
 if TYPE_CHECKING:
-    from foresift.studies.demo import Results
+    from foresift.studies.demo.study import Results
 
 WIDTH = 100
 NEXT = "foresift train YOUR_IMAGES --model resnet18-small --out generation-1"
@@ -31,8 +31,8 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Show the whole idea on handwritten digits: a small model chooses data for a larger one."""
-    from foresift.studies.demo import Protocol, run
-    from foresift.studies.report import write_all
+    from foresift.studies.demo.page import write_all
+    from foresift.studies.demo.study import Protocol, run
 
     started = time.perf_counter()
     protocol = Protocol(strategy=strategy, seeds=seeds, rounds=rounds, budget=budget)
@@ -50,13 +50,13 @@ def demo(
 
 
 def _json(results: Results) -> dict[str, Any]:
-    from foresift.studies.report import table_rows, verdicts
+    from foresift.studies.demo.page import table_rows, verdicts
 
     return {**asdict(results), "table": table_rows(results), "verdicts": verdicts(results)}
 
 
 def _say(results: Results) -> None:
-    from foresift.studies.report import LEGEND, caution, summary, table_rows, verdicts
+    from foresift.studies.demo.page import LEGEND, caution, summary, table_rows, verdicts
 
     rows = table_rows(results)
     say(fill(summary(results), WIDTH))

@@ -28,9 +28,9 @@ def drift(
     as_json: Json = False,
 ) -> None:
     """Compare scores and embeddings of a pool with those a model was trained on, per group of the manifest."""
-    from foresift.app.drift import DriftRequest
-    from foresift.app.drift import drift as run
-    from foresift.app.passes import PassOptions
+    from foresift.app.generations.drift import DriftRequest
+    from foresift.app.generations.drift import drift as run
+    from foresift.app.passes.stored import PassOptions
     from foresift.app.workspace import Workspace
 
     options = PassOptions(engine=engine, strict=strict, progress=progress(quiet=as_json))

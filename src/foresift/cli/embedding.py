@@ -53,9 +53,9 @@ def embed(
     as_json: Json = False,
 ) -> None:
     """Turn every image of a pool into an embedding; no labels needed."""
-    from foresift.app.embedding import EmbedRequest
-    from foresift.app.embedding import embed as run
-    from foresift.app.passes import PassOptions
+    from foresift.app.passes.embedding import EmbedRequest
+    from foresift.app.passes.embedding import embed as run
+    from foresift.app.passes.stored import PassOptions
     from foresift.app.workspace import Workspace
 
     request = EmbedRequest(

@@ -25,7 +25,7 @@ def make(
     as_json: Json = False,
 ) -> None:
     """List members once; whatever takes several models takes the folder."""
-    from foresift.app.ensembles import make_ensemble
+    from foresift.app.passes.ensembles import make_ensemble
     from foresift.app.workspace import Workspace
 
     ensemble = make_ensemble(Workspace.open(home), model, out=out, checkpoints=checkpoints)
@@ -48,10 +48,10 @@ def state(
     as_json: Json = False,
 ) -> None:
     """Keep what members say of a pool, member by member; those in the file are not asked again."""
-    from foresift.app.ensembles import open_members
-    from foresift.app.passes import PassOptions
+    from foresift.app.passes.ensembles import open_members
+    from foresift.app.passes.speaking import hear
+    from foresift.app.passes.stored import PassOptions
     from foresift.app.pools import open_pool
-    from foresift.app.speaking import hear
     from foresift.app.workspace import Workspace
 
     workspace = Workspace.open(home)
@@ -73,7 +73,7 @@ def merge(
     as_json: Json = False,
 ) -> None:
     """Put together what members said on several machines."""
-    from foresift.app.speaking import merge_files
+    from foresift.app.passes.speaking import merge_files
 
     whole = merge_files(files, out)
     if as_json:
@@ -95,10 +95,10 @@ def analyse(
     as_json: Json = False,
 ) -> None:
     """How often members agree, and how many of them it takes."""
-    from foresift.app.ensembles import open_members
-    from foresift.app.passes import PassOptions
+    from foresift.app.passes.ensembles import open_members
+    from foresift.app.passes.speaking import analyse as run
+    from foresift.app.passes.stored import PassOptions
     from foresift.app.pools import open_pool
-    from foresift.app.speaking import analyse as run
     from foresift.app.workspace import Workspace
 
     workspace = Workspace.open(home)

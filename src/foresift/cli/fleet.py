@@ -39,8 +39,8 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a folder that a device runs with onnxruntime, NumPy and Pillow alone."""
-    from foresift.app.fleet_export import FleetRequest, export_fleet
-    from foresift.app.passes import PassOptions
+    from foresift.app.fleet.exporting import FleetRequest, export_fleet
+    from foresift.app.passes.stored import PassOptions
     from foresift.app.workspace import Workspace
 
     options = PassOptions(engine=engine, strict=strict, progress=progress(quiet=as_json))
@@ -93,7 +93,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Score frames under an upload budget, as a device does."""
-    from foresift.app.fleet_device import DeviceRun, default_batch, run_device
+    from foresift.app.fleet.device import DeviceRun, default_batch, run_device
 
     job = DeviceRun(
         folder=folder,
@@ -126,7 +126,7 @@ def collect(
     as_json: Json = False,
 ) -> None:
     """Take uploaded hits into the workspace as a pool; each once, however often it is called."""
-    from foresift.app.fleet_collecting import collect as take
+    from foresift.app.fleet.collecting import collect as take
     from foresift.app.workspace import Workspace
 
     done = take(Workspace.open(home), folder)
@@ -159,8 +159,8 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Play a pool to a fleet in drifting order; compare with random uploads and hindsight at equal bandwidth."""
-    from foresift.app.fleet_simulating import FleetTrial, simulate_fleet
-    from foresift.app.passes import PassOptions
+    from foresift.app.fleet.simulating import FleetTrial, simulate_fleet
+    from foresift.app.passes.stored import PassOptions
     from foresift.app.workspace import Workspace
 
     trial = FleetTrial(

@@ -15,7 +15,7 @@ from foresift.cli.progress import progress
 from foresift.cli.train import class_names
 
 if TYPE_CHECKING:
-    from foresift.app.descent import Member
+    from foresift.app.generations.descent import Member
     from foresift.core.lineage import Brought
 
 SHORT = 12
@@ -28,7 +28,7 @@ app = typer.Typer(help="Generations of this workspace: list, lineage, promote.",
 @app.command("list")
 def list_(home: Home = None, as_json: Json = False) -> None:
     """List every generation, the first of each line first."""
-    from foresift.app.descent import members
+    from foresift.app.generations.descent import members
     from foresift.app.workspace import Workspace
 
     found = members(Workspace.open(home))
@@ -54,7 +54,7 @@ def lineage(
     as_json: Json = False,
 ) -> None:
     """Show what generations come from, and who chose each of their labels."""
-    from foresift.app.descent import members
+    from foresift.app.generations.descent import members
     from foresift.app.workspace import Workspace
 
     found = members(Workspace.open(home), generation)
@@ -82,7 +82,7 @@ def mirror(
     as_json: Json = False,
 ) -> None:
     """Copy the generations to MLflow's tracking and model registry; repeated, what is new."""
-    from foresift.app.mirroring import mirror as run
+    from foresift.app.generations.mirroring import mirror as run
     from foresift.app.workspace import Workspace
 
     made = run(Workspace.open(home), to, name=name)
@@ -117,9 +117,9 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Give a generation an alias; to be deployed it must beat the deployed one on the same images."""
-    from foresift.app.passes import PassOptions
-    from foresift.app.promoting import PromoteRequest
-    from foresift.app.promoting import promote as run
+    from foresift.app.generations.promoting import PromoteRequest
+    from foresift.app.generations.promoting import promote as run
+    from foresift.app.passes.stored import PassOptions
     from foresift.app.workspace import Workspace
 
     request = PromoteRequest(generation=generation, alias=alias, data=on, labels=labels, name=name, force=force)
@@ -168,10 +168,10 @@ def inherit(
     as_json: Json = False,
 ) -> None:
     """Train a new architecture on the labels that its ancestors' surrogates chose."""
-    from foresift.app.descent import checked_target
-    from foresift.app.inheriting import InheritRequest
-    from foresift.app.inheriting import inherit as run
-    from foresift.app.training import TrainRequest
+    from foresift.app.generations.descent import checked_target
+    from foresift.app.runs.inheriting import InheritRequest
+    from foresift.app.runs.inheriting import inherit as run
+    from foresift.app.training.train import TrainRequest
     from foresift.app.workspace import Workspace
 
     workspace = Workspace.open(home)

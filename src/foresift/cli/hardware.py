@@ -13,8 +13,8 @@ from foresift.cli.output import emit_json, note, say, table
 from foresift.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from foresift.app.hardware import Costs
-    from foresift.app.pool_cost import PoolCost
+    from foresift.app.generations.hardware import Costs
+    from foresift.app.generations.pool_cost import PoolCost
     from foresift.lineage.hardware import Device
 
 
@@ -53,8 +53,8 @@ def hardware(
     as_json: Json = False,
 ) -> None:
     """Say what a model costs: operations, parameters, theoretical and measured latency."""
-    from foresift.app.hardware import Asked, all_generations, costs, known_devices
-    from foresift.app.pool_cost import pool_cost
+    from foresift.app.generations.hardware import Asked, all_generations, costs, known_devices
+    from foresift.app.generations.pool_cost import pool_cost
     from foresift.app.workspace import Workspace
 
     workspace = Workspace.open(home)
@@ -105,7 +105,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 
 def _json(found: list[Costs], known: tuple[Device, ...], pools: list[PoolCost], fps: float | None) -> dict[str, Any]:
-    from foresift.app.hardware import fitting
+    from foresift.app.generations.hardware import fitting
 
     rows = [asdict(one) for one in found]
     for row, cost in zip(rows, pools, strict=False):
@@ -117,7 +117,7 @@ def _json(found: list[Costs], known: tuple[Device, ...], pools: list[PoolCost], 
 
 
 def _show(found: list[Costs], known: tuple[Device, ...], pools: list[PoolCost], fps: float | None) -> None:
-    from foresift.app.hardware import fitting
+    from foresift.app.generations.hardware import fitting
 
     rows = [
         {

@@ -41,7 +41,7 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List architectures: our own, and timm's by pattern."""
-    from foresift.app.architectures import architectures, timm_architectures
+    from foresift.app.models.architectures import architectures, timm_architectures
 
     rows = [asdict(row) for row in architectures()]
     others = timm_architectures(pattern) if pattern else []

@@ -12,7 +12,7 @@ from foresift.cli.output import emit_json, note
 from foresift.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from foresift.app.labeling import Labeling
+    from foresift.app.runs.labeling import Labeling
 
 
 def label(
@@ -41,8 +41,8 @@ def label(
     as_json: Json = False,
 ) -> None:
     """Label a selection or a round on one local page: one key a class."""
-    from foresift.app.labeling import label_selection
-    from foresift.app.round_labeling import label_round
+    from foresift.app.runs.labeling import label_selection
+    from foresift.app.runs.round_labeling import label_round
     from foresift.app.workspace import Workspace
 
     names = _names(classes)

@@ -11,7 +11,7 @@ from foresift.cli.options import Home, Json
 from foresift.cli.output import emit_json, note, say, table
 
 if TYPE_CHECKING:
-    from foresift.app.labels import Imported
+    from foresift.app.runs.labels import Imported
     from foresift.core.labels import LabelRecord
 
 Run = Annotated[
@@ -36,8 +36,8 @@ def import_labels(
     as_json: Json = False,
 ) -> None:
     """Store labels from files: all of them, or none if one can't be taken."""
-    from foresift.app.labels import Import
-    from foresift.app.labels import import_labels as run_import
+    from foresift.app.runs.labels import Import
+    from foresift.app.runs.labels import import_labels as run_import
     from foresift.app.workspace import Workspace
 
     workspace = Workspace.open(home)
@@ -58,7 +58,7 @@ def list_labels(
     as_json: Json = False,
 ) -> None:
     """List the answers of a run in order of arrival."""
-    from foresift.app.labels import chosen_run, labels_of
+    from foresift.app.runs.labels import chosen_run, labels_of
     from foresift.app.workspace import Workspace
 
     records = Workspace.open(home).records()
@@ -74,7 +74,7 @@ def list_labels(
 @app.command()
 def agreement(run: Run = None, number: RoundNumber = None, home: Home = None, as_json: Json = False) -> None:
     """Say how far several annotators of a run agree, and about which samples they don't."""
-    from foresift.app.labels import agreement_of, chosen_run
+    from foresift.app.runs.labels import agreement_of, chosen_run
     from foresift.app.workspace import Workspace
 
     records = Workspace.open(home).records()
@@ -113,7 +113,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write the labels of a run as a file for foresift train --labels; one row a sample."""
-    from foresift.app.labels import chosen_run, export_labels
+    from foresift.app.runs.labels import chosen_run, export_labels
     from foresift.app.workspace import Workspace
 
     records = Workspace.open(home).records()

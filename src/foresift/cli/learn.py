@@ -72,7 +72,7 @@ def adopt(
     as_json: Json = False,
 ) -> None:
     """Turn trained weights from elsewhere into a generation."""
-    from foresift.app.adopting import UNTRAINED, adopt_weights, adopted_transform
+    from foresift.app.models.adopting import UNTRAINED, adopt_weights, adopted_transform
     from foresift.app.workspace import Workspace
 
     changes = {
@@ -115,9 +115,9 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a generation on labeled images."""
-    from foresift.app.evaluating import evaluate as run
-    from foresift.app.passes import PassOptions
-    from foresift.app.segmentation_evaluating import is_segmentation_model
+    from foresift.app.passes.stored import PassOptions
+    from foresift.app.pixels.evaluating import is_segmentation_model
+    from foresift.app.training.evaluating import evaluate as run
     from foresift.app.workspace import Workspace
 
     if is_segmentation_model(Workspace.open(home), model[0]):
@@ -159,8 +159,8 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Run a generation over a pool once and keep logits and embeddings."""
-    from foresift.app.passes import PassOptions
-    from foresift.app.predicting import predict as run
+    from foresift.app.passes.predicting import predict as run
+    from foresift.app.passes.stored import PassOptions
     from foresift.app.workspace import Workspace
 
     options = PassOptions(engine=engine, batch=batch, strict=strict, progress=progress(quiet=as_json))

@@ -12,7 +12,7 @@ from foresift.cli.options import Home, Json
 from foresift.cli.output import emit_json, note, say
 
 if TYPE_CHECKING:
-    from foresift.app.returned_masks import Imported
+    from foresift.app.pixels.returned_masks import Imported
 
 SelectionFile = Annotated[Path, typer.Argument(metavar="SELECTION", help="A file that foresift select wrote.")]
 
@@ -27,8 +27,8 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a selection as crops, COCO boxes or Label Studio tasks."""
-    from foresift.app.exporting import Export
-    from foresift.app.exporting import export as run
+    from foresift.app.pixels.exporting import Export
+    from foresift.app.pixels.exporting import export as run
 
     files = run(Export(selection=selection, out=out, format=kind, prefix=prefix))
     if as_json:
@@ -56,7 +56,7 @@ def import_masks(
     as_json: Json = False,
 ) -> None:
     """Paint returned masks into masks of whole images; what nobody labeled is ignored."""
-    from foresift.app.returned_masks import import_masks as run
+    from foresift.app.pixels.returned_masks import import_masks as run
 
     done = run(selection, masks, out, ignored=ignored, classes=classes)
     if as_json:
@@ -90,7 +90,7 @@ def heatmap(
     as_json: Json = False,
 ) -> None:
     """Draw where a model is unsure of an image, and which patches stand out."""
-    from foresift.app.pictures import Heatmap, draw_heatmap
+    from foresift.app.pixels.pictures import Heatmap, draw_heatmap
     from foresift.app.workspace import Workspace
 
     what = Heatmap(image=image, model=model, out=out, score=score, patch=patch, top=top, selection=selection)
@@ -114,7 +114,7 @@ def sheet(
     as_json: Json = False,
 ) -> None:
     """Draw a contact sheet of a selection."""
-    from foresift.app.pictures import draw_sheet
+    from foresift.app.pixels.pictures import draw_sheet
 
     count = draw_sheet(selection, out, columns=columns, side=size)
     if as_json:

@@ -15,8 +15,8 @@ from foresift.cli.output import emit_json, note, percent, say, table
 from foresift.cli.progress import progress
 
 if TYPE_CHECKING:
-    from foresift.app.run_files import RunFile
-    from foresift.app.run_retention import Leftovers
+    from foresift.app.runs.files import RunFile
+    from foresift.app.runs.retention import Leftovers
     from foresift.core.rounds import Round, Run
 
 RunId: Any = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or its beginning.")]
@@ -32,7 +32,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Select, label and train round after round; repeated, it goes on where it was, or reports what is finished."""
-    from foresift.app.runs import reopen, start_run
+    from foresift.app.runs.lifecycle import reopen, start_run
     from foresift.app.workspace import Workspace
 
     workspace = Workspace.open(home)
@@ -51,7 +51,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List every run, the first one first."""
-    from foresift.app.run_reports import overview
+    from foresift.app.runs.reports import overview
     from foresift.app.workspace import Workspace
 
     rows = overview(Workspace.open(home), state=state)
@@ -67,7 +67,7 @@ def list_(
 @app.command()
 def show(run: RunId, home: Home = None, as_json: Json = False) -> None:
     """Show the rounds of a run, where its curve leads, and what it waits for."""
-    from foresift.app.runs import find_run
+    from foresift.app.runs.lifecycle import find_run
     from foresift.app.workspace import Workspace
 
     workspace = Workspace.open(home)
@@ -77,7 +77,7 @@ def show(run: RunId, home: Home = None, as_json: Json = False) -> None:
 @app.command()
 def cancel(run: RunId, home: Home = None, as_json: Json = False) -> None:
     """Stop a run wherever it is worked on, a training included; what is done is kept."""
-    from foresift.app.runs import cancel_run
+    from foresift.app.runs.lifecycle import cancel_run
     from foresift.app.workspace import Workspace
 
     stopped = cancel_run(Workspace.open(home), run)
@@ -93,7 +93,7 @@ def cancel(run: RunId, home: Home = None, as_json: Json = False) -> None:
 @app.command()
 def resume(run: RunId, home: Home = None, as_json: Json = False) -> None:
     """Go on with a run that waits, was cancelled, failed, or lost its worker."""
-    from foresift.app.runs import find_run, reopen
+    from foresift.app.runs.lifecycle import find_run, reopen
     from foresift.app.workspace import Workspace
 
     workspace = Workspace.open(home)
@@ -111,7 +111,7 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Forget a run and remove its files; its labels are never lost, they stay."""
-    from foresift.app.run_retention import delete_run
+    from foresift.app.runs.retention import delete_run
     from foresift.app.workspace import Workspace
 
     gone = delete_run(Workspace.open(home), run, force=force, dry_run=dry_run)
@@ -135,7 +135,7 @@ def prune(
     as_json: Json = False,
 ) -> None:
     """Remove what finished runs no longer need: all generations but the last, and cached predictions."""
-    from foresift.app.run_retention import prune_runs
+    from foresift.app.runs.retention import prune_runs
     from foresift.app.workspace import Workspace
 
     found = prune_runs(Workspace.open(home), keep_last=keep_last, older_than_days=older_than, dry_run=dry_run)
@@ -153,8 +153,8 @@ def _amount(gone: Leftovers) -> str:
 
 
 def _carry_on(started: Run, *, home: Path | None, as_json: bool) -> None:
-    from foresift.app.run_reports import pool_line
-    from foresift.app.runs import carry_on, pool_of, run_file_of
+    from foresift.app.runs.lifecycle import carry_on, pool_of, run_file_of
+    from foresift.app.runs.reports import pool_line
     from foresift.app.workspace import Workspace
 
     workspace = Workspace.open(home)
@@ -169,7 +169,7 @@ def _carry_on(started: Run, *, home: Path | None, as_json: bool) -> None:
 
 
 def _report(workspace: Any, ended: Run, *, as_json: bool) -> None:
-    from foresift.app.run_reports import report
+    from foresift.app.runs.reports import report
 
     told = report(workspace, ended)
     if as_json:
@@ -240,7 +240,7 @@ class _Lines:
 
 
 def _watch(*, quiet: bool, lines: Any = None) -> Any:
-    from foresift.app.runs import Watch
+    from foresift.app.runs.lifecycle import Watch
 
     if quiet or lines is None:
         return Watch(progress=progress(quiet=quiet))

@@ -13,7 +13,7 @@ from foresift.cli.output import emit_json, note, percent, say, table
 from foresift.cli.progress import progress
 
 if TYPE_CHECKING:
-    from foresift.app.search_results import Found
+    from foresift.app.search.results import Found
 
 
 def search(
@@ -25,8 +25,8 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find a part of a labeled set that trains as well as all of it; run again, it goes on or reports."""
-    from foresift.app.search import search as run
-    from foresift.app.search_file import read_search
+    from foresift.app.search.file import read_search
+    from foresift.app.search.searching import search as run
     from foresift.app.workspace import Workspace
 
     found = run(Workspace.open(home), read_search(file), out=out, progress=progress(quiet=as_json))

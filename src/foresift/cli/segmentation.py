@@ -11,13 +11,13 @@ from foresift.cli.progress import progress
 from foresift.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from foresift.app.segmentation import SegmentationRequest
+    from foresift.app.pixels.train import SegmentationRequest
     from foresift.app.workspace import Workspace
 
 
 def train(workspace: Workspace, data: str, request: SegmentationRequest, *, as_json: bool) -> None:
     """Train, and say what came of it."""
-    from foresift.app.segmentation import train_segmentation
+    from foresift.app.pixels.train import train_segmentation
 
     trained = train_segmentation(workspace, data, request)
     generation = trained.generation
@@ -44,7 +44,7 @@ def train(workspace: Workspace, data: str, request: SegmentationRequest, *, as_j
 
 def evaluate(workspace: Workspace, data: str, model: str, *, as_json: bool, **options: Any) -> None:
     """Measure, and print a table of the intersections over union."""
-    from foresift.app.segmentation_evaluating import evaluate_segmentation
+    from foresift.app.pixels.evaluating import evaluate_segmentation
 
     done = evaluate_segmentation(workspace, data, model, progress=progress(quiet=as_json), **options)
     if as_json:

@@ -15,7 +15,7 @@ from foresift.cli.progress import progress
 from foresift.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from foresift.app.pool_selection import Selected
+    from foresift.app.selecting.pool_selection import Selected
     from foresift.core.queries import Selection
 
 
@@ -81,11 +81,11 @@ def select(
     as_json: Json = False,
 ) -> None:
     """Choose what people should label next."""
-    from foresift.app.dense_request import Dense
-    from foresift.app.dense_selection import select_images
-    from foresift.app.guarding import Limits
-    from foresift.app.passes import PassOptions
-    from foresift.app.pool_selection import Request, row_columns, select_from_predictions
+    from foresift.app.passes.stored import PassOptions
+    from foresift.app.pixels.request import Dense
+    from foresift.app.pixels.selection import select_images
+    from foresift.app.selecting.guarding import Limits
+    from foresift.app.selecting.pool_selection import Request, row_columns, select_from_predictions
     from foresift.app.workspace import Workspace
     from foresift.stores.tables import rows_to_csv
 
@@ -143,7 +143,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Recompute a selection from the store: the same ids, or what changed."""
-    from foresift.app.receipts import replay as run
+    from foresift.app.selecting.receipts import replay as run
     from foresift.app.workspace import Workspace
 
     done = run(Workspace.open(home), receipt)
@@ -161,7 +161,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Say why a sample was chosen, or why not."""
-    from foresift.app.explaining import explain as run
+    from foresift.app.selecting.explaining import explain as run
     from foresift.app.workspace import Workspace
 
     found = run(Workspace.open(home), receipt, sample)
@@ -220,7 +220,7 @@ def _summary(chosen: Selected, out: Path | None) -> None:
 
 def _spoken(spelled: str) -> str:
     """A strategy of a receipt, scores of pixels as they were typed."""
-    from foresift.app.pixel_strategies import as_typed
+    from foresift.app.pixels.strategies import as_typed
     from foresift.strategies import parse
 
     strategy = parse(spelled)

@@ -17,7 +17,7 @@ from foresift.cli.study_ensembles import ensembles
 from foresift.cli.surrogates import surrogates
 
 if TYPE_CHECKING:
-    from foresift.studies.mask_report import Comparison
+    from foresift.studies.masks.report import Comparison
 
 WIDTH = 100
 
@@ -37,8 +37,8 @@ def strategies(
     as_json: Json = False,
 ) -> None:
     """Every strategy against random, from the first label on."""
-    from foresift.studies.strategies import run
-    from foresift.studies.strategy_report import verdicts, write
+    from foresift.studies.strategies.report import verdicts, write
+    from foresift.studies.strategies.study import run
 
     comparison = run(out, preset=preset, data=data, only=only or (), progress=progress(quiet=as_json))
     files = write(comparison, out)
@@ -63,7 +63,7 @@ def patches(
     as_json: Json = False,
 ) -> None:
     """Whole images against patches on CamVid, at equal labeled area."""
-    from foresift.studies.patches import run
+    from foresift.studies.masks.patches import run
 
     _masks(run(out, preset=preset, data=data, only=only or (), progress=progress(quiet=as_json)), out, as_json=as_json)
 
@@ -79,14 +79,14 @@ def defects(
     as_json: Json = False,
 ) -> None:
     """Mean entropy against the most uncertain patches on NEU-Seg: small defects found, and mIoU."""
-    from foresift.studies.defects import run
+    from foresift.studies.masks.defects import run
 
     _masks(run(out, preset=preset, data=data, only=only or (), progress=progress(quiet=as_json)), out, as_json=as_json)
 
 
 def _masks(comparison: Comparison, out: Path, *, as_json: bool) -> None:
     """Write and say what came of a study of masks."""
-    from foresift.studies.mask_report import verdicts, write
+    from foresift.studies.masks.report import verdicts, write
 
     files = write(comparison, out)
     if as_json:

@@ -28,8 +28,8 @@ def agent(
     as_json: Json = False,
 ) -> None:
     """Choosing a strategy by trial: forecast error, strategy-rounds saved, regret against the best."""
-    from foresift.studies.agent import run
-    from foresift.studies.agent_report import verdicts, write
+    from foresift.studies.agents.report import verdicts, write
+    from foresift.studies.agents.study import run
 
     study = run(out, preset=preset, data=data, only=only or (), progress=progress(quiet=as_json))
     files, told = write(study, out), verdicts(study)

@@ -26,8 +26,8 @@ def ensembles(
     as_json: Json = False,
 ) -> None:
     """Ensembles of checkpoints search for a training set: schemes, scores, members, transfer."""
-    from foresift.studies.ensemble_report import verdicts, write
-    from foresift.studies.ensembles import run
+    from foresift.studies.ensembles.report import verdicts, write
+    from foresift.studies.ensembles.study import run
 
     comparison = run(out, preset=preset, data=data, only=only or (), progress=progress(quiet=as_json))
     files = write(comparison, out)

@@ -44,7 +44,7 @@ def suitability(
     as_json: Json = False,
 ) -> None:
     """Should this model choose labels for that one? Judged on labels already owned; trains, buys nothing."""
-    from foresift.app.suitability import SuitabilityRequest, assess
+    from foresift.app.generations.suitability import SuitabilityRequest, assess
     from foresift.app.workspace import Workspace
 
     request = SuitabilityRequest(
@@ -95,7 +95,7 @@ def calibration(
     as_json: Json = False,
 ) -> None:
     """Predicted gains beside realised ones; with --realised, write what came of a prediction."""
-    from foresift.app.calibrating import calibration_of, forecasts, record_outcome
+    from foresift.app.generations.calibrating import calibration_of, forecasts, record_outcome
     from foresift.app.workspace import Workspace
 
     workspace = Workspace.open(home)

@@ -41,11 +41,11 @@ def surrogates(
     as_json: Json = False,
 ) -> None:
     """Does it matter who chose the labels: every model chooses for every other, and against random."""
-    from foresift.studies.surrogate_config import protocols
-    from foresift.studies.surrogate_estimate import estimates
-    from foresift.studies.surrogate_report import write
-    from foresift.studies.surrogate_text import summaries, verdicts
-    from foresift.studies.surrogates import run
+    from foresift.studies.surrogates.config import protocols
+    from foresift.studies.surrogates.estimate import estimates
+    from foresift.studies.surrogates.report import write
+    from foresift.studies.surrogates.study import run
+    from foresift.studies.surrogates.text import summaries, verdicts
 
     chosen, processes = protocols(preset, config), workers or os.cpu_count() or 1
     command = config.name if config else f"--preset {preset or 'digits'}"

@@ -136,8 +136,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a generation on labeled images."""
-    from foresift.app.training import TrainRequest, data_of
-    from foresift.app.training import train as run
+    from foresift.app.training.train import TrainRequest, data_of
+    from foresift.app.training.train import train as run
     from foresift.app.workspace import Workspace
 
     if not data:
@@ -174,7 +174,7 @@ def train(
         "--target": target,
     }
     if chosen_task(task, classification=classes_only, segmentation=masks_only) == "segmentation":
-        from foresift.app.segmentation import SegmentationRequest, mask_numbers, sides_of
+        from foresift.app.pixels.train import SegmentationRequest, mask_numbers, sides_of
 
         shapes = {"crop": sides_of("--crop", crop), "flip": flip, "class_weights": class_weights}
         asked = SegmentationRequest(
@@ -204,7 +204,7 @@ def train(
         "keep_checkpoints": keep_checkpoints,
         "loss_prediction": loss_prediction or None,
     }
-    from foresift.app.descent import checked_target
+    from foresift.app.generations.descent import checked_target
     from foresift.core.lineage import Heritage
 
     workspace = Workspace.open(home)

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from foresift.app.leases import Held, TakenError
-from foresift.app.passes import PassOptions, PassResult
-from foresift.app.pool_selection import Request, Selected, select_from_pool
-from foresift.app.predicting import predict
+from foresift.app.passes.predicting import predict
+from foresift.app.passes.stored import PassOptions, PassResult
+from foresift.app.runs.leases import Held, TakenError
+from foresift.app.selecting.pool_selection import Request, Selected, select_from_pool
 from foresift.app.workspace import Workspace
 from foresift.core.digests import digest_value
 from foresift.core.errors import BudgetError, EmptyPoolError, LabelError, UsageError
@@ -162,7 +162,7 @@ class Application:
         """What to label next.
 
         Raises:
-            ForesiftError: as :func:`foresift.app.pool_selection.select_from_pool`.
+            ForesiftError: as :func:`foresift.app.selecting.pool_selection.select_from_pool`.
         """
         if self.settings.limits.budget is not None and asked.budget > self.settings.limits.budget:
             raise BudgetError(f"a budget of {asked.budget}, at most {self.settings.limits.budget} (limits.budget)")

@@ -91,7 +91,7 @@ class ModelInUse:
             self._trouble = str(error)
 
     def _configured(self) -> Path:
-        from foresift.app.served_model import served_model
+        from foresift.app.models.served_model import served_model
 
         asked = self._asked
         return served_model(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foresift.app.descent import Member
+from foresift.app.generations.descent import Member
 from foresift.core.errors import UsageError
 from foresift.core.lineage import Brought
 from foresift.stores.files import write_atomically

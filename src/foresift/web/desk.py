@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from foresift.app.labeling import Labeling
+from foresift.app.runs.labeling import Labeling
 from foresift.core.errors import StoreError
 from foresift.core.labels import CANNOT_TELL
 from foresift.web.labeling import (

@@ -11,7 +11,7 @@ from nicegui import app as pages
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
-from foresift.app.labeling import Labeling, Shown
+from foresift.app.runs.labeling import Labeling, Shown
 from foresift.core.errors import DataError
 from foresift.core.labels import CANNOT_TELL
 from foresift.web.desk import PREFETCHED, THUMBNAILS, Desk, Seat, View

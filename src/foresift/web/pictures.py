@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from foresift.app.chosen import check_region
+from foresift.app.selecting.chosen import check_region
 from foresift.core.arrays import Pixels
 from foresift.core.regions import Region
 from foresift.inference.decode import decode

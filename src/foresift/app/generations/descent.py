@@ -1,0 +1,199 @@
+"""Generations are registered with what they come from, and their lines are followed back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foresift.app.generations.origins import Picks, brought, origins, surrogates_of
+from foresift.app.models.opening import Model
+from foresift.app.training.train import Trained, TrainRequest
+from foresift.app.workspace import Workspace
+from foresift.core.errors import ForesiftError, ModelError, UnknownNameError, UsageError
+from foresift.core.generations import Generation
+from foresift.core.lineage import ALIASES, Descent
+from foresift.core.samples import Pool
+from foresift.core.times import utc_now
+from foresift.lineage.ancestry import ages, ancestors, refuse_cycle
+from foresift.stores.generations import is_generation, is_segmentation, read_generation
+
+
+def register(
+    workspace: Workspace, trained: Trained, pool: Pool, request: TrainRequest, *, parent: Model | None
+) -> Descent:
+    """Record what a generation learned from and who chose it; said before, it stays as it was.
+
+    Raises:
+        ModelError: it would descend from itself.
+    """
+    broken = {one.uri for one in trained.quarantined}
+    rows = [row for row in pool.labeled.nonzero()[0].tolist() if str(pool.uris[row]) not in broken]
+    heritage = request.heritage
+    found = origins(workspace, pool, request.labels, receipts=heritage.receipts)
+    descent = Descent(
+        generation=trained.generation.id,
+        folder=str(trained.folder.absolute()),
+        at=utc_now(),
+        run=heritage.run,
+        target=heritage.target,
+        heir_of=heritage.heir_of,
+        brought=brought((str(pool.ids[row]) for row in rows), found),
+        record=trained.generation.to_dict(),
+    )
+    refuse_cycle(descent, known(workspace))
+    _note_ancestors(workspace, parent, found)
+    workspace.descents.keep_labels(descent.generation, [_label(pool, row, found) for row in rows])
+    return workspace.descents.note(descent)
+
+
+def known(workspace: Workspace) -> dict[str, Descent]:
+    """Every generation that the workspace knows, by id, the earlier registered first."""
+    return {one.generation: one for one in workspace.descents.all()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A generation in its line, for people to read."""
+
+    descent: Descent
+    number: int
+    """1 = the first of its line."""
+    aliases: tuple[str, ...]
+    there: bool
+    """Whether its folder still holds it."""
+    metrics: dict[str, Any]
+
+    @property
+    def accuracy(self) -> float | None:
+        """Top-1 on the validation set of its training; None without one."""
+        value = self.metrics.get("val", {}).get("top1")
+        return None if value is None else float(value)
+
+
+def members(workspace: Workspace, spec: str | None = None) -> list[Member]:
+    """All generations, or one and everything that it comes from; ancestors first.
+
+    Ancestors that the workspace has lost are named all the same.
+
+    Raises:
+        ModelError: no such generation, or a line that leads back to itself.
+    """
+    every = known(workspace)
+    wanted = set(every)
+    if spec is not None:
+        one = find(workspace, spec)
+        wanted = {one.generation, *ancestors(one.generation, every)}
+    named = {above for one in every.values() for above in one.ancestors if spec is None or one.generation in wanted}
+    lost = {one: Descent(generation=one, folder="") for one in sorted((named & wanted if spec else named) - set(every))}
+    graph = {**lost, **every}
+    number = ages(graph)
+    names = holders(workspace)
+    found = [
+        Member(
+            descent=graph[one],
+            number=number[one],
+            aliases=tuple(name for name, holder in names.items() if holder == one),
+            there=_is_there(graph[one]),
+            metrics=dict(graph[one].record.get("metrics", {})),
+        )
+        for one in graph
+        if one in wanted or one in lost
+    ]
+    return sorted(found, key=lambda one: (one.number, one.descent.at, one.descent.generation))
+
+
+def holders(workspace: Workspace) -> dict[str, str]:
+    """The generation that has each alias now."""
+    given = {name: workspace.descents.alias(name) for name in ALIASES}
+    return {name: str(promotions[-1]["generation"]) for name, promotions in given.items() if promotions}
+
+
+def find(workspace: Workspace, spec: str | Path) -> Descent:
+    """What is remembered of a generation: by alias, id, the beginning of an id, or folder.
+
+    Raises:
+        ModelError: none of them, or one that this workspace has not seen.
+        UsageError: the beginning of several ids.
+    """
+    every = known(workspace)
+    name = holders(workspace).get(str(spec), str(spec))
+    if begun := [one for key, one in every.items() if len(name) >= 8 and key.startswith(name)]:
+        if len(begun) > 1:
+            ids = ", ".join(one.generation[:12] for one in begun)
+            raise UsageError(f"generation id {name} is ambiguous: {ids}")
+        return begun[0]
+    folder = workspace.generation_folder(spec)
+    generation = read_generation(folder)
+    if generation.id not in every:
+        workspace.note_generation(generation, folder)
+    return every.get(generation.id) or known(workspace)[generation.id]
+
+
+def _is_there(descent: Descent) -> bool:
+    folder = Path(descent.folder) if descent.folder else None
+    return folder is not None and is_generation(folder)
+
+
+def _label(pool: Pool, row: int, found: dict[str, Picks]) -> dict[str, Any]:
+    sample = str(pool.ids[row])
+    return {
+        "id": sample,
+        "uri": str(pool.uris[row]),
+        "label": pool.classes[pool.codes[row]],
+        "receipt": found[sample].id if sample in found else "",
+    }
+
+
+def _note_ancestors(workspace: Workspace, parent: Model | None, found: dict[str, Picks]) -> None:
+    """Remember the parent and the surrogates too where this workspace has not met them yet."""
+    every = known(workspace)
+    if parent is not None and parent.generation.id not in every:
+        workspace.note_generation(parent.generation, parent.folder)
+    lying = {
+        one: at
+        for picks in {id(p): p for p in found.values()}.values()
+        for one, at in surrogates_of(picks.receipt).items()
+    }
+    for one, folder in lying.items():
+        if one not in every and folder:
+            generation = _read(Path(folder))
+            if generation is not None and generation.id == one:
+                workspace.note_generation(generation, Path(folder))
+
+
+def _read(folder: Path) -> Generation | None:
+    """The classifier in a folder; None where there is none any more."""
+    try:
+        return None if is_segmentation(folder) else read_generation(folder)
+    except ForesiftError:
+        return None
+
+
+def require_line(workspace: Workspace, generation: str) -> tuple[str, ...]:
+    """The ancestors of a generation, each of which the workspace must know.
+
+    Raises:
+        ModelError: one that was deleted.
+    """
+    every = known(workspace)
+    line = ancestors(generation, every)
+    if lost := [one for one in line if one not in every]:
+        raise ModelError(
+            f"ancestor {lost[0][:12]} of generation {generation[:12]} is not in this workspace any more, so the labels "
+            "that it learned from are not known; bring it back with foresift restore, or train on a labels file"
+        )
+    return line
+
+
+def checked_target(workspace: Workspace, target: str) -> str:
+    """The name of a device of the table; "" stays.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+    """
+    from foresift.app.generations.hardware import known_devices
+
+    if target and target not in (names := [device.name for device in known_devices(workspace)]):
+        raise UnknownNameError("device", target, names)
+    return target

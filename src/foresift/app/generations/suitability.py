@@ -1,0 +1,383 @@
+"""``foresift suitability``: whether one model should choose labels for another, before any is bought."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from foresift.app.generations.calibrating import remember
+from foresift.app.models.opening import Model, open_model
+from foresift.app.passes.stored import PassOptions, predict_pool
+from foresift.app.pools import open_pool, relabeled
+from foresift.app.training.images import LabeledImages, labeled_images
+from foresift.app.training.starting import default_size, names_generation
+from foresift.app.workspace import Workspace
+from foresift.core.arrays import Logits, Rows, Values
+from foresift.core.errors import LabelError, MissingExtraError, UsageError
+from foresift.core.generations import Transform
+from foresift.core.protocols import Progress, Silent
+from foresift.core.samples import Pool
+from foresift.kernels.softmax_head import stratified_folds
+from foresift.kernels.topk import top_k
+from foresift.lineage.calibration import Forecast
+from foresift.lineage.suitability import LEAST, Scored, Suitability, findings, suitability
+from foresift.scores.registry import SCORES
+
+try:
+    from foresift.engines import make_engine
+    from foresift.models import ScoringModule, build
+    from foresift.models.registry import canonical
+    from foresift.training import ArrayImages, Recipe, fit_head
+    from foresift.training import train as train_network
+except ImportError as error:  # pragma: no cover - only without the extra
+    raise MissingExtraError("suitability", "vision") from error
+
+Codes = npt.NDArray[np.int64]
+MOST_LABELS = 5_000
+"""Labeled samples that are looked at, drawn at random where there are more."""
+TOP_SHARE = 0.2
+SECOND_SEED = 500_009
+PUBLISHED = "published weights"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuitabilityRequest:
+    """What to judge; names follow the command line."""
+
+    surrogate: str
+    """A generation, or an architecture."""
+    deployment: str
+    data: str | Path | None = None
+    """Labeled images; None = those that the surrogate was trained on."""
+    labels: Path | None = None
+    score: str = "margin"
+    budget: int | None = None
+    """Largest scores that the overlap looks at; None = a fifth."""
+    folds: int = 5
+    pilots: int = 4
+    epochs: int | None = None
+    """In place of what each model's own recipe says."""
+    seed: int = 0
+    progress: Progress = field(default_factory=Silent)
+
+    def __post_init__(self) -> None:
+        for name, least in (("folds", 2), ("pilots", 0), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"--{name} must be {least} or more, got {getattr(self, name)}")
+
+    @property
+    def trainings(self) -> int:
+        """How many models will be trained for the answer."""
+        return 3 * self.folds + 2 * self.pilots + (not self.pilots)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessed:
+    """What was found, and where it comes from."""
+
+    found: Suitability
+    sentences: list[str]
+    surrogate: str
+    deployment: str
+    forecast: Forecast
+    trainings: int
+    notes: tuple[str, ...] = ()
+
+
+class Candidate(Protocol):
+    """A model that can be trained on some of the labeled samples."""
+
+    @property
+    def name(self) -> str:
+        """How it is spoken of."""
+        ...
+
+    def logits(self, rows: Rows, *, seed: int) -> Logits:
+        """(m, c) of all labeled samples, by a model that learned from ``rows`` of them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Whole:
+    """A network trained from its own start."""
+
+    name: str
+    architecture: str
+    images: LabeledImages
+    classes: int
+    recipe: Recipe
+    pretrained: bool
+
+    def logits(self, rows: Rows, *, seed: int) -> Logits:
+        size = self.images.transform.size
+        network = build(self.architecture, classes=self.classes, image_size=size, pretrained=self.pretrained, seed=seed)
+        some = ArrayImages(lambda at: self.images.load(int(rows[at])), len(rows), self.images.transform)
+        with tempfile.TemporaryDirectory(prefix="foresift-suitability-") as scratch:
+            train_network(network, some, self.images.codes[rows], recipe=self.recipe, seed=seed, folder=Path(scratch))
+        engine = make_engine("torch", ScoringModule(network, self.images.transform), size=size, batch=64)
+        every = range(len(self.images.codes))
+        parts = [
+            engine(np.stack([self.images.load(row) for row in every[start : start + 64]])).logits
+            for start in range(0, len(every), 64)
+        ]
+        return np.concatenate(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Head:
+    """A head on a frozen backbone, whose embeddings are inferred once."""
+
+    name: str
+    embeddings: npt.NDArray[np.float32]
+    codes: Codes
+    classes: int
+    head: str
+
+    def logits(self, rows: Rows, *, seed: int) -> Logits:
+        import torch
+
+        fitted = fit_head(self.embeddings[rows], self.codes[rows], classes=self.classes, head=self.head, seed=seed)
+        with torch.inference_mode():
+            found: Logits = fitted(torch.from_numpy(self.embeddings)).float().numpy()
+        return found
+
+
+def assess(workspace: Workspace, request: SuitabilityRequest) -> Assessed:
+    """Train both models in folds on labels already owned, and say what that tells; the forecast is remembered.
+
+    Raises:
+        UsageError: a score that needs more than logits, models of different classes, too few labels.
+        LabelError: no labels, or others than the models know.
+        ModelError: no such generation.
+    """
+    if SCORES.get(request.score).needs != ("logits",):
+        raise UsageError(f"suitability needs a score of logits alone, such as margin, not {request.score}")
+    models = {name: _opened(workspace, name) for name in dict.fromkeys((request.surrogate, request.deployment))}
+    pool = _labeled_pool(workspace, request, models[request.surrogate])
+    classes = _classes(pool, models)
+    candidates = {name: _candidate(workspace, name, model, pool, classes, request) for name, model in models.items()}
+    a, b = candidates[request.surrogate], candidates[request.deployment]
+    found = _judged(request, a, b, _codes(pool, classes))
+    forecast = Forecast(
+        surrogate=a.name,
+        deployment=b.name,
+        score=request.score,
+        predicted=found.usefulness.value,
+        low=found.usefulness.low,
+        high=found.usefulness.high,
+        pilot=None if found.pilot is None else found.pilot.value,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    remember(workspace, forecast)
+    return Assessed(
+        found=found,
+        sentences=findings(found, surrogate=a.name, deployment=b.name),
+        surrogate=a.name,
+        deployment=b.name,
+        forecast=forecast,
+        trainings=request.trainings,
+        notes=pool.notes,
+    )
+
+
+def _judged(request: SuitabilityRequest, a: Candidate, b: Candidate, codes: Codes) -> Suitability:
+    m = len(codes)
+    if m < max(LEAST, 2 * request.folds):
+        raise UsageError(f"{m} labeled images are too few for {request.folds} folds; label more, or give fewer --folds")
+    request.progress.start("training", request.trainings)
+    folds = stratified_folds(codes, request.folds, np.random.default_rng([request.seed, 3]))
+    mine = _out_of_fold(a, folds, request.seed, request.progress)
+    again = _out_of_fold(a, folds, request.seed + SECOND_SEED, request.progress)
+    theirs = _out_of_fold(b, folds, request.seed, request.progress)
+    score, losses = SCORES.get(request.score), SCORES.get("loss")(theirs, codes)
+    values = score(mine)
+    pilots, fit = _rehearsed(request, values, b, codes)
+    request.progress.done()
+    return suitability(
+        values,
+        losses,
+        Scored(surrogate=values, again=score(again), deployment=score(theirs)),
+        budget=request.budget or max(1, round(TOP_SHARE * m)),
+        seed=request.seed,
+        fit=fit,
+        pilots=pilots,
+        pilot_unit="accuracy",
+    )
+
+
+def _out_of_fold(candidate: Candidate, folds: Rows, seed: int, progress: Progress) -> Logits:
+    """(m, c) logits of every labeled sample by a model that did not learn from it."""
+    parts = {}
+    for fold in range(int(folds.max()) + 1):
+        parts[fold] = candidate.logits(np.flatnonzero(folds != fold), seed=seed)
+        progress.advance(1)
+    return np.stack([parts[int(fold)][row] for row, fold in enumerate(folds)])
+
+
+def _rehearsed(
+    request: SuitabilityRequest, values: Values, b: Candidate, codes: Codes
+) -> tuple[list[tuple[float, float]], float]:
+    """(chosen, random) accuracy of every pilot, and how well the deployment model fits what is chosen.
+
+    Half of the labels are the pool of a rehearsal, of which the surrogate chooses half; the other half judges.
+    """
+    pilots, fits = [], []
+    for pilot in range(request.pilots):
+        order = np.random.default_rng([request.seed, pilot, 17]).permutation(len(codes))
+        pool, judges = np.sort(order[: len(order) // 2]), order[len(order) // 2 :]
+        take = len(pool) // 2
+        arms = pool[top_k(values[pool], take)], order[:take]
+        logits = [b.logits(np.sort(rows), seed=request.seed + pilot) for rows in arms]
+        request.progress.advance(2)
+        pilots.append(tuple(_accuracy(found, codes, judges) for found in logits))
+        fits.append(_accuracy(logits[0], codes, arms[0]))
+    if not fits:
+        rows = np.sort(top_k(values, request.budget or max(1, round(TOP_SHARE * len(codes)))))
+        fits.append(_accuracy(b.logits(rows, seed=request.seed), codes, rows))
+    return [(chosen, random) for chosen, random in pilots], float(np.mean(fits))
+
+
+def _accuracy(logits: Logits, codes: Codes, rows: Rows) -> float:
+    return float((logits[rows].argmax(axis=1) == codes[rows]).mean())
+
+
+def _opened(workspace: Workspace, spec: str) -> Model | None:
+    """The generation, or None for an architecture."""
+    return open_model(workspace, spec) if names_generation(spec) else None
+
+
+def _labeled_pool(workspace: Workspace, request: SuitabilityRequest, surrogate: Model | None) -> Pool:
+    """The labeled samples, at most ``MOST_LABELS`` of them."""
+    data = request.data
+    if data is None:
+        known = {} if surrogate is None else surrogate.generation.data
+        data = str(known.get("pool", ""))
+        if not data:
+            raise UsageError(f"give labeled images with --data: {request.surrogate} does not say what it learned from")
+    pool = relabeled(open_pool(workspace, data, progress=request.progress), request.labels)
+    some = pool.take(pool.labeled)
+    if not len(some):
+        raise LabelError(f"{pool.name} has no labels: give class folders, a manifest with labels, or --labels FILE")
+    if len(some) <= MOST_LABELS:
+        return some
+    drawn = np.sort(np.random.default_rng([request.seed, 1]).permutation(len(some))[:MOST_LABELS])
+    return some.take(drawn)
+
+
+def _classes(pool: Pool, models: dict[str, Model | None]) -> tuple[str, ...]:
+    """The classes of the generations, which must agree; else those of the labels."""
+    known = {name: model.generation.classes for name, model in models.items() if model and model.generation.has_head}
+    if len(set(known.values())) > 1:
+        (one, first), (other, second) = known.items()
+        raise UsageError(
+            f"{one} knows the classes {', '.join(first[:5])}, {other} knows {', '.join(second[:5])}; a surrogate "
+            "must have the classes of the deployment model"
+        )
+    used = tuple(pool.classes[code] for code in np.unique(pool.codes).tolist())
+    classes = next(iter(known.values()), used)
+    if extra := [name for name in used if name not in classes]:
+        raise LabelError(f"labels {', '.join(extra[:5])} are none of the models' classes ({', '.join(classes[:10])})")
+    if len(classes) < 2:
+        raise LabelError(f"suitability needs labels of at least 2 classes, {pool.name} has {len(classes)}")
+    return classes
+
+
+def _codes(pool: Pool, classes: Sequence[str]) -> Codes:
+    at = {name: code for code, name in enumerate(classes)}
+    return np.array([at[pool.classes[code]] for code in pool.codes.tolist()], dtype=np.int64)
+
+
+def _candidate(
+    workspace: Workspace,
+    spec: str,
+    model: Model | None,
+    pool: Pool,
+    classes: tuple[str, ...],
+    request: SuitabilityRequest,
+) -> Candidate:
+    """What is trained in the folds; a generation as its own recipe says, from its architecture's start."""
+    changes: dict[str, Any] = {} if request.epochs is None else {"epochs": request.epochs}
+    if model is None:
+        transform = Transform(size=default_size(spec, pool))
+        return _whole(canonical(spec), canonical(spec), transform, Recipe.from_dict(changes), pool, classes, request)
+    record = model.generation
+    name = f"{record.architecture} {record.id[:8]}"
+    if record.trained_head_only:
+        return _head(workspace, name, model, pool, classes, request)
+    recipe = {key: value for key, value in record.recipe.items() if key != "start"}
+    recipe |= {"loss_prediction": False} | changes
+    pretrained = record.recipe.get("start") == PUBLISHED
+    return _whole(
+        name,
+        record.architecture,
+        record.transform,
+        Recipe.from_dict(recipe),
+        pool,
+        classes,
+        request,
+        pretrained=pretrained,
+    )
+
+
+def _whole(
+    name: str,
+    architecture: str,
+    transform: Transform,
+    recipe: Recipe,
+    pool: Pool,
+    classes: tuple[str, ...],
+    request: SuitabilityRequest,
+    *,
+    pretrained: bool = False,
+) -> _Whole:
+    images = labeled_images(pool, classes, transform, progress=request.progress)
+    _refuse_broken(images.pool, pool)
+    return _Whole(
+        name=name,
+        architecture=architecture,
+        images=images,
+        classes=len(classes),
+        recipe=recipe,
+        pretrained=pretrained,
+    )
+
+
+def _head(
+    workspace: Workspace,
+    name: str,
+    model: Model,
+    pool: Pool,
+    classes: tuple[str, ...],
+    request: SuitabilityRequest,
+) -> _Head:
+    from dataclasses import replace
+
+    frozen = replace(model, backbone_only=True)
+    options = PassOptions(engine="torch", progress=request.progress)
+    result = predict_pool(workspace, pool, frozen, columns=("embeddings",), options=options)
+    usable = pool.take(pool.rows_of(result.predictions.sample_ids))
+    _refuse_broken(usable, pool)
+    order = usable.rows_of(pool.ids)
+    return _Head(
+        name=name,
+        embeddings=np.asarray(result.predictions.column("embeddings"), dtype=np.float32)[order],
+        codes=_codes(pool, classes),
+        classes=len(classes),
+        head=str(model.generation.recipe.get("head", "linear")),
+    )
+
+
+def _refuse_broken(usable: Pool, pool: Pool) -> None:
+    """Both models must be judged on the same images."""
+    if len(usable) < len(pool):
+        missing = np.setdiff1d(pool.ids, usable.ids)
+        raise UsageError(
+            f"{len(missing)} labeled images can't be decoded, such as {missing[0]}; leave them out of the labels"
+        )

@@ -1,0 +1,1 @@
+"""Models as Foresift opens them: adopted, checked against their record, and the engines that run them."""

@@ -1,0 +1,1 @@
+"""The search for a part of a labeled set that is enough."""

@@ -1,0 +1,1 @@
+"""Selections of images: from arrays or a pool, guarded, kept with a receipt, replayed and explained."""

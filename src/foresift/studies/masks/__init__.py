@@ -1,0 +1,1 @@
+"""Studies where labels are masks: whole images or patches, and small defects."""

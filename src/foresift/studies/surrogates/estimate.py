@@ -1,0 +1,82 @@
+"""How long a transfer study will take, from one training of each of its models; decoding and embedding left out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from foresift.core.protocols import Progress, Silent
+from foresift.studies.surrogates.bench_of import bench_of
+from foresift.studies.surrogates.cells import FOLDS
+from foresift.studies.surrogates.protocol import Protocol
+from foresift.studies.surrogates.study import piloted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """How long a table will take."""
+
+    title: str
+    trainings: int
+    seconds: float
+    """On ``workers`` processes, from one training of each model on half of the final labels."""
+    workers: int
+
+    @property
+    def sentence(self) -> str:
+        """In words."""
+        return (
+            f"{self.title}: about {self.trainings:,} trainings, some {self.seconds / 60:,.0f} minutes on "
+            f"{self.workers} process{'es' if self.workers > 1 else ''}"
+        )
+
+
+def estimates(
+    folder: Path,
+    protocols: Sequence[Protocol],
+    *,
+    data: Path | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[Estimate]:
+    """How long a study will take: each model is trained once, on as many labels as half of the cycles bring."""
+    return [_estimate(folder, one, data, min(workers, one.seeds), progress or Silent()) for one in protocols]
+
+
+def _estimate(folder: Path, protocol: Protocol, data: Path | None, workers: int, told: Progress) -> Estimate:
+    from foresift.studies.surrogates.lessons import one_thread
+
+    # Embeddings of networks on pixels serve auto alone: what they cost is not worth an estimate's while.
+    bare = replace(protocol, backbone="") if protocol.learner == "pixels" else protocol
+    bench = bench_of(bare, folder, data, told)
+    labels = protocol.labels_of(bench.count) * protocol.half
+    rows = np.sort(np.random.default_rng(0).permutation(bench.count)[:labels])
+    took = {}
+    with one_thread():
+        for model in protocol.models:
+            began = time.perf_counter()
+            bench.values(bench.teach(model, rows, seed=0), "loss")
+            took[model] = time.perf_counter() - began
+    counts = {model: trainings_of(protocol, model) for model in protocol.models}
+    # Chains and curves take half of the final labels on average; the heirs take all of them.
+    total = sum(took[model] * (half + 2 * whole) for model, (half, whole) in counts.items())
+    return Estimate(
+        title=protocol.title or protocol.images,
+        trainings=protocol.seeds * sum(half + whole for half, whole in counts.values()),
+        seconds=protocol.seeds * total / workers,
+        workers=workers,
+    )
+
+
+def trainings_of(protocol: Protocol, model: str) -> tuple[int, int]:
+    """Trainings of one model and seed: on part of the labels, and on all of them."""
+    choosers, strategies = len(protocol.choosers), len(protocol.strategies)
+    chain = (protocol.cycles - 2) * strategies + 1 if model in protocol.choosers else 0
+    curve = (protocol.cycles - 1) * protocol.curves
+    return chain + curve + (FOLDS + 2) * protocol.probes + protocol.pilots * len(piloted(protocol)) * (
+        choosers + 1
+    ), 1 + choosers * strategies

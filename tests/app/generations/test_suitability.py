@@ -1,0 +1,90 @@
+"""Suitability from images on disk, and the log of what was predicted and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from foresift.app.generations.calibrating import calibration_of, forecasts, log_file, record_outcome, remember
+from foresift.app.generations.suitability import SuitabilityRequest, assess
+from foresift.app.workspace import Workspace
+from foresift.core.errors import LabelError, ModelError, StoreError, UsageError
+from foresift.lineage.calibration import Forecast
+
+ROW = Forecast(surrogate="a", deployment="b", score="margin", predicted=0.4, low=0.1, high=0.6, when="now")
+
+
+def asked(surrogate: str | Path, data: str | Path | None, **more: object) -> SuitabilityRequest:
+    sizes = {"folds": 2, "pilots": 2, "epochs": 2}
+    return SuitabilityRequest(surrogate=str(surrogate), deployment="linear", data=data, **{**sizes, **more})  # type: ignore[arg-type]
+
+
+def labeled(digit_files: Path, folder: Path, *, each: int = 6) -> Path:
+    for digit in sorted((digit_files / "train").iterdir()):
+        target = folder / "labeled" / digit.name
+        target.mkdir(parents=True)
+        for file in sorted(digit.iterdir())[:each]:
+            (target / file.name).write_bytes(file.read_bytes())
+    return folder / "labeled"
+
+
+def test_a_pair_is_judged_and_remembered(digit_files: Path, generation: Path, tmp_path: Path) -> None:
+    workspace, data = Workspace.open(tmp_path / "home"), labeled(digit_files, tmp_path)
+    done = assess(workspace, asked(generation, data))
+    assert done.found.labels == 60
+    assert done.found.budget == 12
+    assert -1 <= done.found.usefulness.low <= done.found.usefulness.value <= done.found.usefulness.high <= 1
+    assert done.found.pilots == 2
+    assert done.found.fit is not None
+    assert done.trainings == 10
+    assert done.surrogate.startswith("mlp:8 ")
+    assert any("linear" in sentence for sentence in done.sentences)
+    (row,) = forecasts(workspace)
+    assert row == done.forecast
+    again = assess(workspace, asked(generation, data))
+    assert again.found == done.found
+
+
+def test_what_makes_no_sense_is_refused(digit_files: Path, generation: Path, tmp_path: Path, pool: Path) -> None:
+    workspace, data = Workspace.open(tmp_path / "home"), labeled(digit_files, tmp_path, each=1)
+    with pytest.raises(UsageError, match="logits alone"):
+        assess(workspace, asked(generation, data, score="loss"))
+    with pytest.raises(UsageError, match="--data"):
+        assess(workspace, asked("linear", None))
+    with pytest.raises(LabelError, match="no labels"):
+        assess(workspace, asked(generation, pool))
+    with pytest.raises(UsageError, match="too few"):
+        assess(workspace, asked(generation, data, folds=9))
+    with pytest.raises(ModelError):
+        assess(workspace, asked(tmp_path / "gone", data))
+    (data / "0").rename(data / "zero")
+    with pytest.raises(LabelError, match="zero"):
+        assess(workspace, asked(generation, data))
+    assert forecasts(workspace) == []
+
+
+def test_an_outcome_stands_beside_its_prediction(tmp_path: Path) -> None:
+    workspace = Workspace.open(tmp_path / "home")
+    assert forecasts(workspace) == []
+    remember(workspace, ROW)
+    record_outcome(workspace, surrogate="a", deployment="b", score="margin", realised=0.02)
+    (one,) = forecasts(workspace)
+    assert (one.predicted, one.realised) == (0.4, 0.02)
+    assert calibration_of(workspace).rows == 1
+    with pytest.raises(UsageError, match="waits for its outcome"):
+        record_outcome(workspace, surrogate="a", deployment="b", score="margin", realised=0.03)
+
+
+def test_a_torn_line_is_cut_and_a_broken_one_is_told(tmp_path: Path) -> None:
+    workspace = Workspace.open(tmp_path / "home")
+    remember(workspace, ROW)
+    file = log_file(workspace)
+    file.write_bytes(file.read_bytes() + b'{"surrogate": "a", "depl')
+    assert forecasts(workspace) == [ROW]
+    remember(workspace, replace(ROW, when="later"))
+    assert [one.when for one in forecasts(workspace)] == ["now", "later"]
+    file.write_text("nonsense\n")
+    with pytest.raises(StoreError, match="line 1"):
+        forecasts(workspace)

@@ -1,0 +1,292 @@
+"""The transfer study at a minute size: every cell once, resumed, counted and reported as it is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import pytest
+
+from foresift.core.errors import DataError, UnknownNameError, UsageError
+from foresift.studies.paired import Paired
+from foresift.studies.surrogates.analysis import Grid, ceiling, grid, predictions, rankings, spreads
+from foresift.studies.surrogates.bench_of import bench_of
+from foresift.studies.surrogates.benches import PixelBench
+from foresift.studies.surrogates.cells import Cells
+from foresift.studies.surrogates.config import protocols, read_config
+from foresift.studies.surrogates.estimate import estimates
+from foresift.studies.surrogates.html import html
+from foresift.studies.surrogates.pictures import shade
+from foresift.studies.surrogates.presets import PRESETS
+from foresift.studies.surrogates.protocol import Lessons, Protocol
+from foresift.studies.surrogates.report import write
+from foresift.studies.surrogates.study import Study, cells_of, run
+from foresift.studies.surrogates.text import CSV_COLUMNS, csv_text, matrix, page, verdicts
+
+SMALL = Protocol(
+    title="minute",
+    models=("linear", "mlp:4"),
+    strategies=("margin", "true-loss", "auto"),
+    cycles=3,
+    budget=20,
+    seeds=1,
+    pilots=1,
+    recipe=Lessons(epochs=3),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("study")
+
+
+@pytest.fixture(scope="module")
+def study(folder: Path) -> Study:
+    return run(folder, [SMALL], name="minute")
+
+
+@pytest.fixture(scope="module")
+def two_seeds(folder: Path) -> Study:
+    return run(folder, [replace(SMALL, seeds=2, strategies=("margin", "true-loss"))], name="minute")
+
+
+def cells(folder: Path, protocol: Protocol = SMALL) -> Cells:
+    return Cells(bench=bench_of(protocol, folder, None), protocol=protocol, folder=folder)
+
+
+def test_everyone_starts_alike_and_grows_alike(study: Study, folder: Path) -> None:
+    made = cells(folder)
+    start = made.start(0)
+    for strategy, model in (("random", ""), ("margin", "linear"), ("margin", "mlp:4"), ("true-loss", "mlp:4")):
+        sets = made.choices(strategy, model, 0)
+        assert [len(rows) for rows in sets] == [20, 40, 60]
+        assert np.array_equal(sets[0], start)
+        assert all(len(np.unique(rows)) == len(rows) for rows in sets)
+        assert all(np.array_equal(later[: len(rows)], rows) for rows, later in pairwise(sets))
+    assert made.trained == 0, "all of this was known already"
+    assert made.choices("random", "", 1)[0].tolist() != start.tolist()
+
+
+def test_a_resumed_study_trains_nothing(study: Study, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a finished cell was trained again")
+
+    assert study.tables[0].trained > 0
+    monkeypatch.setattr(PixelBench, "teach", never)
+    again = run(folder, [SMALL], name="minute")
+    assert again.tables[0].trained == 0
+    assert csv_text(again) == csv_text(study)
+
+
+def test_no_training_happens_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[object, ...]] = []
+    teach = PixelBench.teach
+
+    def watched(self: PixelBench, model: str, rows: np.ndarray, *, seed: int, needs: tuple[str, ...] = ()) -> object:
+        seen.append((model, tuple(rows.tolist()), seed, tuple(needs)))
+        return teach(self, model, rows, seed=seed, needs=needs)
+
+    monkeypatch.setattr(PixelBench, "teach", watched)
+    run(tmp_path, [replace(SMALL, models=("linear", "mlp:4", "mlp:5"))], name="minute")
+    assert len(set(seen)) == len(seen)
+
+
+def test_an_interrupted_study_goes_on_after_its_last_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(tmp_path / "whole", [SMALL], name="minute")
+    teach, left = PixelBench.teach, [7]
+
+    def dying(self: PixelBench, *args: object, **kwargs: object) -> object:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return teach(self, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(PixelBench, "teach", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", [SMALL], name="minute")
+    monkeypatch.setattr(PixelBench, "teach", teach)
+    rest = run(tmp_path / "cut", [SMALL], name="minute")
+    assert csv_text(rest) == csv_text(whole)
+    # What a model became is on file, the model itself is not: a choice that was not made yet needs it once more.
+    assert whole.tables[0].trained - 7 <= rest.tables[0].trained <= whole.tables[0].trained - 7 + len(SMALL.models)
+
+
+def test_longer_and_wider_studies_keep_what_there_is(study: Study, folder: Path) -> None:
+    files = {path.name for path in (folder / "cells").iterdir()}
+    wider = run(folder, [replace(SMALL, models=("linear", "mlp:4", "mlp:5"))], name="minute")
+    assert files <= {path.name for path in (folder / "cells").iterdir()}
+    assert 0 < wider.tables[0].trained < study.tables[0].trained * 2
+    other = replace(SMALL, recipe=Lessons(epochs=2), pilots=0, strategies=("margin",), models=("linear",))
+    assert run(folder, [other], name="minute").tables[0].trained > 0, "another recipe is another study"
+
+
+def test_processes_find_the_same(study: Study, two_seeds: Study, tmp_path: Path) -> None:
+    both = run(tmp_path, [two_seeds.tables[0].protocol], name="minute", workers=2)
+    assert csv_text(both) == csv_text(two_seeds)
+
+
+def test_gains_are_paired_with_the_same_seed(two_seeds: Study) -> None:
+    table = two_seeds.tables[0]
+    made = grid(table, "margin")
+    for (a, b), pair in made.cells.items():
+        assert pair.chosen == tuple(one.inherited["margin"][a, b].quality for one in table.seeds)
+        assert pair.random == tuple(one.random[b][-1].quality for one in table.seeds)
+    counts = made.counts()
+    assert counts.pairs == 2
+    assert made.counts(own=True).pairs == 2
+    assert counts.mean == pytest.approx(fmean(made.gain(pair) for pair in made.pairs()))
+    assert made.chance() in (0.25, 0.5, 0.75, 1.0)
+    assert ceiling(table) is not None
+
+
+def test_sign_flips_are_counted_by_hand() -> None:
+    pairs = {("a", "b"): Paired(chosen=(0.5, 0.6, 0.4), random=(0.4, 0.4, 0.5))}
+    made = Grid(strategy="x", surrogates=("a",), models=("b",), cells=pairs, fit={})
+    # +10, +20, -10: of the 8 signed sums 20 and more are 20 (the data), 20 (-,+,+... by hand: 40, 20, 20), so 3.
+    assert made.by_seed() == pytest.approx((10, 20, -10))
+    assert made.chance() == pytest.approx(3 / 8)
+    lone = Paired(chosen=(0.5,) * 4, random=(0.4,) * 4)
+    assert Grid(strategy="x", surrogates=("a",), models=("b",), cells={("a", "b"): lone}, fit={}).chance() == 1 / 16
+
+
+def test_the_strongest_of_a_row_is_the_darkest() -> None:
+    def pair(gain: float) -> Paired:
+        return Paired(chosen=(0.5 + gain,), random=(0.5,))
+
+    cells_ = {("a", "x"): pair(0.04), ("b", "x"): pair(0.02), ("c", "x"): pair(-0.04), ("a", "y"): pair(0.0)}
+    made = Grid(strategy="s", surrogates=("a", "b", "c"), models=("x", "y"), cells=cells_, fit={})
+    assert sum(shade(made, ("a", "x"))) < sum(shade(made, ("b", "x"))) < 3
+    red, _, blue = shade(made, ("c", "x"))
+    assert red > blue, "below random is orange"
+    assert shade(made, ("a", "y")) == (1, 1, 1)
+
+
+def test_the_report_says_what_was_found(two_seeds: Study, tmp_path: Path) -> None:
+    files = write(two_seeds, tmp_path)
+    assert [file.name for file in files] == ["surrogates.md", "surrogates.csv", "surrogates.html", "surrogates.png"]
+    lines = files[1].read_text().splitlines()
+    assert tuple(lines[0].split(",")) == CSV_COLUMNS
+    assert len(lines) == 1 + 2 * 2 * 4
+    text = files[0].read_text()
+    assert "25 of 28" in text
+    assert "| `true-loss` (ceiling) |" in text
+    made = grid(two_seeds.tables[0], "margin")
+    assert f"{made.counts().ahead} of 2 pairs" in verdicts(two_seeds)[0]
+    body = matrix(two_seeds.tables[0], "margin").splitlines()
+    assert len(body) == 2 + 2 + 1
+    mean = 100 * fmean(made.cells["linear", "mlp:4"].chosen)
+    assert f"{mean:.1f} ±" in body[3]
+    assert re.search(r"\(\d+\.\d\)", body[2]), "the ceiling stands in brackets"
+
+
+def test_the_page_needs_nothing_but_itself(study: Study) -> None:
+    text = html(study)
+    found: list[str] = []
+
+    class Links(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found.extend(value or "" for name, value in attrs if name in ("src", "href", "xlink:href"))
+            assert tag not in ("script", "link", "iframe")
+
+    Links().feed(text)
+    assert found
+    assert all(address.startswith(("#", "data:")) for address in found)
+    assert text.count("<svg") == 2
+    assert "rgb(" in text
+
+
+def test_auto_stands_in_every_table(study: Study) -> None:
+    text = page(study, pictures=["x.png"])
+    assert "the same with `auto`" in matrix(study.tables[0], "margin")
+    assert "### Chosen by auto" in text
+
+
+def test_spread_and_predictions_have_their_sizes(study: Study) -> None:
+    table = study.tables[0]
+    for spread in spreads(table):
+        assert len(spread.values) == table.pool - 20
+        assert (spread.values >= spread.cut).mean() == pytest.approx(0.1, abs=0.02)
+        assert spread.variation == pytest.approx(spread.std / spread.mean)
+    found = predictions(table, "margin")
+    assert set(found) == {(a, b) for a in SMALL.models for b in SMALL.models}
+    assert found["linear", "linear"].figures["O"] == 1
+    assert rankings(table, "margin") == [], "two pairs can't be ranked"
+
+
+def test_cells_are_counted_before(study: Study) -> None:
+    assert cells_of(SMALL) > 0
+    (one,) = estimates(Path("unused"), [SMALL])
+    assert one.trainings >= study.tables[0].trained
+    assert "minute" in one.sentence
+
+
+def test_files_change_a_preset(tmp_path: Path) -> None:
+    config = tmp_path / "study.yml"
+    config.write_text("preset: digits\nseeds: 2\nshare: 0.01\nmodels: [linear, 'mlp:8']\nrecipe: {epochs: 3}\n")
+    (made,) = protocols(None, config)
+    assert (made.seeds, made.share, made.models) == (2, 0.01, ("linear", "mlp:8"))
+    assert made.recipe == replace(PRESETS["digits"][0].recipe, epochs=3)
+    assert protocols(None, None) == PRESETS["digits"]
+    assert len(protocols("cifar10", None)) == 2
+    assert read_config(_written(tmp_path, "")) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("seds: 2", "did you mean 'seeds'"),
+        ("recipe: {epoch: 2}", "did you mean 'epochs'"),
+        ("preset: digit", "did you mean 'digits'"),
+        ("surrogates: [mlp:9]", "surrogate"),
+        ("seeds: two", "seeds must be a whole number"),
+        ("seeds: true", "seeds must be a whole number"),
+        ("seeds: 0", "seeds must be 1 or more"),
+        ("models: linear", "must be a list of names"),
+        ("models: [linear, linear]", "different names"),
+        ("strategies: [random]", "always compared with"),
+        ("share: 0.2", "share x cycles"),
+        ("recipe: fast", "recipe must hold names and values"),
+        ("- seeds", "expected names and values"),
+        ("a: [", "no YAML"),
+    ],
+)
+def test_bad_configurations_are_refused_with_the_reason(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(told)):
+        protocols(None, _written(tmp_path, text))
+
+
+def test_bad_requests_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORESIFT_DATA", raising=False)
+    with pytest.raises(UsageError, match="can't be read"):
+        protocols(None, tmp_path / "none.yml")
+    with pytest.raises(UnknownNameError, match="preset"):
+        protocols("huge", None)
+    with pytest.raises(UsageError, match="give one of them"):
+        protocols("cifar10", _written(tmp_path, "preset: digits"))
+    with pytest.raises(DataError, match="--data"):
+        run(tmp_path, PRESETS["cifar10"], name="x")
+    with pytest.raises(UsageError, match="more than the pool"):
+        run(tmp_path, [replace(SMALL, budget=900)], name="x")
+
+
+def test_a_strategy_that_cannot_work_is_named_with_its_reason(tmp_path: Path) -> None:
+    odd = replace(SMALL, models=("linear", "mlp:4"), strategies=("llal",), cycles=2, curves=False, probes=False)
+    study = run(tmp_path, [odd], name="odd")
+    made = grid(study.tables[0], "llal")
+    assert set(made.surrogates) == {"linear", "mlp:4"}
+    assert {a for a, _ in made.cells} == {"mlp:4"}, "a linear model has no feature maps to look at"
+    text = page(study, pictures=["x.png"])
+    assert "feature maps" in text
+    assert "Entropy after" not in text, "without probes there is no histogram"
+    assert all(file.stat().st_size > 200 for file in write(study, tmp_path))
+
+
+def _written(folder: Path, text: str) -> Path:
+    path = folder / "bad.yml"
+    path.write_text(text)
+    return path
