@@ -26,19 +26,19 @@ Cell = TypeVar("Cell", bound=Plain)
 def kept_cell(
     path: Path, kind: type[Cell], make: Callable[[], Cell], *, worth: Callable[[Cell], bool] = lambda _: True
 ) -> Cell:
-    """The cell of a file, or a new one, written there if it is worth keeping.
+    """The cell of a file, or a new one, written there if it is worth keeping; both are read from the file.
 
     Args:
         path: names all that the cell depends on.
         make: takes its time.
         worth: false for an answer that the next call should look for again.
     """
-    if path.exists():
-        return kind.from_dict(read_json(path))
-    cell = make()
-    if worth(cell):
+    if not path.exists():
+        cell = make()
+        if not worth(cell):
+            return cell
         write_cell(path, asdict(cell))
-    return cell
+    return kind.from_dict(read_json(path))
 
 
 def write_cell(path: Path, plain: dict[str, Any]) -> None:
