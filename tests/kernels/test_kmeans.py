@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from foresift.core.errors import NonFiniteError, UsageError
 from foresift.core.matrices import RowMatrix
 from foresift.kernels import kmeans as module
-from foresift.kernels.distances import nearest
 from foresift.kernels.kmeans import Clusters, kmeans, kmeans_plus_plus, nearest_unused, representatives
 
 
@@ -204,16 +203,3 @@ def test_numbers_that_are_not_finite_are_refused() -> None:
     rows[2, 2] = np.nan
     with pytest.raises(NonFiniteError):
         kmeans(matrix_of(rows), 2, np.random.default_rng(0))
-
-
-@pytest.mark.parametrize("moved", [0, 1, 3, 11])
-def test_asking_only_for_the_centres_that_moved_gives_what_asking_for_all_gives(moved: int) -> None:
-    rng = np.random.default_rng(moved)
-    X = RowMatrix(array=rng.normal(size=(400, 6)).astype(np.float32))
-    before = X.take(rng.permutation(400)[:12])
-    centres = before.copy()
-    centres[:moved] += rng.normal(size=(moved, 6)).astype(np.float32) * 0.3
-    distances, assignment = module._nearest_again(X, before, centres, *nearest(X, before))
-    expected, which = nearest(X, centres)
-    np.testing.assert_array_equal(assignment, which)
-    np.testing.assert_allclose(distances, expected, rtol=1e-5, atol=1e-12)

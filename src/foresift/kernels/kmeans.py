@@ -14,6 +14,7 @@ from foresift.core.matrices import RowMatrix
 from foresift.kernels.blocks import BLOCK_ELEMENTS, row_blocks
 from foresift.kernels.d2_sampling import EuclideanPoints, d2_sample
 from foresift.kernels.distances import nearest, squared_distances
+from foresift.kernels.moving_centres import MovingCentres, moving_centres
 from foresift.kernels.topk import top_k
 
 WHOLE_WORK = 1 << 35
@@ -24,8 +25,6 @@ ROWS_A_CENTRE = 16
 """A sample holds at least so many rows for every centre."""
 TOLERANCE = 1e-4
 """Passes end when the inertia falls by less than this share."""
-MOSTLY = 0.95
-"""Where more than this share of the centres moved, all rows are compared with all of them."""
 DEPTH = 8
 """Nearest rows looked up for a centre at first; more, where other centres have taken all of them."""
 Floats = npt.NDArray[np.float32]
@@ -72,7 +71,8 @@ def kmeans(
     Raises:
         UsageError: k, weights or max_iterations out of range.
     Cost: O(n k d) time a pass, at most ``WHOLE_WORK`` or 16 k^2 d in the passes over a sample; memory
-        one float32 copy of the rows where all take part and that fits, two of a sample, else one block.
+        one float32 copy of the rows where all take part and that fits, two of a sample, else one block; beside
+        that (n, k) bounds of up to half a GiB.
     Source: Lloyd 1982; Arthur and Vassilvitskii 2007. A cluster without rows moves to the row that is
         farthest from its centre.
     """
@@ -178,58 +178,20 @@ def _from_start(
     points: EuclideanPoints, k: int, rng: np.random.Generator, weights: npt.NDArray[np.float64], max_iterations: int
 ) -> Clusters:
     matrix = points.matrix
-    centres = matrix.take(_seeds(points, k, rng, weights))
-    distances, assignment = nearest(matrix, centres)
+    now = moving_centres(matrix, matrix.take(_seeds(points, k, rng, weights)))
     previous = np.inf
     for _ in range(max_iterations):
-        inertia = float(weights @ distances)
+        inertia = float(weights @ now.distances)
         if previous - inertia <= TOLERANCE * inertia:
-            return _lloyd(centres, assignment, inertia, approx="")
-        moved, previous = _moved(matrix, weights, distances, assignment, centres), inertia
-        distances, assignment = _nearest_again(matrix, centres, moved, distances, assignment)
-        centres = moved
+            return _lloyd(now, inertia, approx="")
+        now.move(_moved(matrix, weights, now.distances, now.assignment, now.centres))
+        previous = inertia
     stopped = f"Lloyd's passes stopped after {max_iterations}, before they ended by themselves"
-    return _lloyd(centres, assignment, float(weights @ distances), approx=stopped)
+    return _lloyd(now, float(weights @ now.distances), approx=stopped)
 
 
-def _nearest_again(
-    matrix: RowMatrix, before: Floats, centres: Floats, distances: Floats, assignment: Rows
-) -> tuple[Floats, Rows]:
-    """What :func:`nearest` gives for ``centres``, asking only for those that moved where that suffices.
-
-    A row whose own centre came no farther away can only have lost it to a centre that moved; the others
-    are compared with every centre.
-
-    Args:
-        before: (k, d) the centres that ``distances`` and ``assignment``, (n,) each, belong to.
-    """
-    has_moved = (before != centres).any(axis=1)
-    changed, own = np.flatnonzero(has_moved), np.flatnonzero(has_moved[assignment])
-    if len(changed) > MOSTLY * len(centres):
-        return nearest(matrix, centres)
-    now, which = distances.copy(), assignment.copy()
-    now[own] = _distances_to(matrix.subset(own), centres[assignment[own]])
-    stay, leave = np.flatnonzero(now <= distances), np.flatnonzero(now > distances)
-    if len(changed) and len(stay):
-        near, closest = nearest(matrix.subset(stay), centres[changed])
-        better = (near < now[stay]) | ((near == now[stay]) & (changed[closest] < which[stay]))
-        now[stay[better]], which[stay[better]] = near[better], changed[closest[better]]
-    if len(leave):
-        now[leave], which[leave] = nearest(matrix.subset(leave), centres)
-    return now, which
-
-
-def _distances_to(matrix: RowMatrix, points: Floats) -> Floats:
-    """(n,) squared distance of every row to the point of the same number, (n, d)."""
-    distances = np.empty(len(matrix), dtype=np.float32)
-    for start, stop, rows in matrix.blocks():
-        gaps = rows - points[start:stop]
-        distances[start:stop] = np.einsum("ij,ij->i", gaps, gaps)
-    return distances
-
-
-def _lloyd(centres: Floats, assignment: Rows, inertia: float, *, approx: str) -> Clusters:
-    return Clusters(centres=centres, assignment=assignment, inertia=inertia, solver="lloyd", approx=approx)
+def _lloyd(now: MovingCentres, inertia: float, *, approx: str) -> Clusters:
+    return Clusters(centres=now.centres, assignment=now.assignment, inertia=inertia, solver="lloyd", approx=approx)
 
 
 def _from_sample(
