@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr
 
+from foresift.core.errors import UsageError
 from foresift.inference.rank_check import (
+    ALIKE,
     MIN_COMPARED,
-    MIN_CORRELATION,
-    MIN_OVERLAP,
+    Alike,
     RankCheck,
     rank_check,
     spearman,
@@ -78,10 +79,19 @@ def test_the_gate() -> None:
     def check(correlation: float, overlap: float) -> bool:
         return RankCheck(correlation=correlation, overlap=overlap, n=9, k=3).passed
 
-    assert (MIN_CORRELATION, MIN_OVERLAP) == (0.99, 0.97)
+    assert (ALIKE.correlation, ALIKE.overlap) == (0.99, 0.97)
     assert check(0.99, 0.97)
     assert not check(0.9899, 1)
     assert not check(1, 0.9699)
+
+
+def test_less_may_be_asked_for_and_stands_in_the_receipt() -> None:
+    less = RankCheck(correlation=0.5, overlap=0.4, n=9, k=3, expected=Alike(correlation=0.5, overlap=0.4))
+    assert less.passed
+    assert less.to_dict()["expected"] == {"correlation": 0.5, "overlap": 0.4}
+    for wrong in ({"correlation": 1.1}, {"overlap": -0.1}, {"overlap": float("nan")}):
+        with pytest.raises(UsageError, match="must be within"):
+            Alike(**wrong)
 
 
 def test_a_good_candidate_passes_and_a_shuffled_one_does_not() -> None:

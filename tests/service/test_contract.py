@@ -84,12 +84,21 @@ def test_every_call_gives_the_same_through_both(ways: tuple[Http, Grpc], images:
     trained = [said(way, "Train", pool, {"model": "mlp:8", "recipe": {"epochs": 1}, "seed": 2}) for way in ways]
     made = [ended(ways, view)["answer"]["generation"] for view in trained]
     assert made[0] == made[1]
+    looked = [ended(ways, said(way, "Predict", pool, {"generation": made[0]})) for way in ways]
+    assert [view["answer"]["usable"] for view in looked] == [12, 12]
+    held = [ended(ways, said(way, "Evaluate", pool, {"generation": made[0]}))["answer"] for way in ways]
+    assert held[0] == held[1]
+    assert held[0]["metrics"]["n"] == 8
+    page = both(ways, "Predictions", pool, generation=made[0], score="margin", logits=True, limit=5)
+    assert [(item["state"], len(item["logits"])) for item in page["items"]] == [("ready", 2)] * 5
     assert both(ways, "Promote", {"generation": made[0]})["in_use"]
     for name, places in {
         "Pools": {},
         "Pool": pool,
         "Samples": pool,
         "Labels": pool,
+        "Predictions": pool,
+        "Selections": pool,
         "Generations": {},
         "Runs": {},
         "Jobs": {},
@@ -107,7 +116,8 @@ def test_every_call_gives_the_same_through_both(ways: tuple[Http, Grpc], images:
     sent = [way.upload(BY_NAME["Upload"], data) for way in ways]
     assert sent[0]["digest"] == sent[1]["digest"]
     assert [one["new"] for one in sent] == [True, False]
-    assert asked | {"Select", "Label", "Push", "Train", "Promote", "Run", "Watch", "Upload"} >= set(BY_NAME)
+    changing = {"Select", "Label", "Push", "Predict", "Train", "Evaluate", "Promote", "Upload"}
+    assert asked | changing | {"Run", "Watch"} >= set(BY_NAME)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +130,16 @@ def test_every_call_gives_the_same_through_both(ways: tuple[Http, Grpc], images:
         ("Select", {"pool": "empty"}, {"budget": 0}, 422),
         ("Select", {"pool": "empty"}, {"budget": 3, "seed": -1}, 422),
         ("Label", {"pool": "p"}, {"labels": [{"label": "x"}]}, 422),
+        ("Label", {"pool": "p"}, {"labels": [{"id": "0" * 40, "label": "x"}]}, 409),
+        ("Predict", {"pool": "empty"}, {}, 409),
+        ("Predictions", {"pool": "empty"}, {}, 409),
+        ("Predictions", {"pool": "p"}, {"score": "nothing"}, 422),
+        ("Predictions", {"pool": "p"}, {"score": "loss"}, 422),
+        ("Predictions", {"pool": "p"}, {"generation": "x"}, 422),
+        ("Predictions", {"pool": "p"}, {"generation": "0" * 40}, 409),
+        ("Selections", {"pool": "a b"}, {}, 422),
+        ("Selections", {"pool": "p"}, {"after": "x"}, 422),
+        ("Evaluate", {"pool": "p"}, {}, 409),
         ("Train", {"pool": "p"}, {"model": "mlp:8"}, 409),
         ("Train", {"pool": "p"}, {"model": "/etc/passwd"}, 422),
         ("Promote", {"generation": "."}, {}, (404, 405)),
@@ -155,6 +175,22 @@ def test_the_client_does_the_circle_over_grpc(server: Server, images: Path) -> N
         job = client.push_data(some, asynchronous=True)
         assert not isinstance(job, dict)
         assert [view.state for view in job.progress()][-1] == "done"
+
+
+def test_labels_name_samples_of_the_pool_and_no_others(ways: tuple[Http, Grpc], images: Path) -> None:
+    uris, pool = sorted(map(str, images.rglob("*.png")))[:6], {"pool": "named"}
+    ended(ways, said(ways[0], "Push", pool, {"uris": uris}))
+    row = both(ways, "Select", pool, budget=1)["rows"][0]
+    known = {"id": row["id"], "label": "dark"}
+    for wrong in ("no-sample", uris[0] + "x", row["id"][:-1]):
+        status, kind, text = both(ways, "Label", pool, labels=[known, {"id": wrong, "label": "dark"}])
+        assert (status, kind) == (409, "LabelError")
+        assert wrong in text
+        assert "nothing was kept" in text
+        assert both(ways, "Pool", pool)["labeled"] == 0
+    assert said(ways[0], "Label", pool, {"labels": [known]})["labeled"] == 1
+    pushed = {"id": uris[0] if row["uri"] != uris[0] else uris[1], "label": "dark"}
+    assert said(ways[1], "Label", pool, {"labels": [pushed]})["labeled"] == 2
 
 
 def test_uploaded_bytes_can_be_pushed(server: Server, images: Path) -> None:

@@ -74,6 +74,8 @@ FITTING = {
         {"labels": st.lists(st.fixed_dictionaries({"id": TEXT, "label": TEXT}), max_size=3)},
         optional={"annotator": TEXT},
     ),
+    "Predict": st.fixed_dictionaries({}, optional={"generation": TEXT | st.none()}),
+    "Evaluate": st.fixed_dictionaries({}, optional={"generation": TEXT | st.none()}),
     "Train": st.fixed_dictionaries({"model": TEXT}, optional={"recipe": st.dictionaries(TEXT, PLAIN, max_size=2)}),
 }
 

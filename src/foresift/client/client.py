@@ -13,11 +13,15 @@ from pydantic import BaseModel
 from foresift.client.transports import ServerError, transport_to
 from foresift.wire.calls import BY_NAME
 from foresift.wire.messages import (
+    MOST_A_PAGE,
     GenerationView,
     JobView,
     LabelsView,
+    LabelView,
     PoolView,
+    PredictionView,
     ReceiptView,
+    SelectionSummary,
     SelectionView,
     UploadView,
 )
@@ -151,6 +155,33 @@ class Client:
         asked = {"model": model, "recipe": recipe or {}, "seed": seed}
         return Job(self, self._ask("Train", JobView, asked, key=key))
 
+    def evaluate(self, generation: str | None = None, *, key: str = "") -> Job:
+        """Hold a generation, or the one in use, to the labels so far: best of a pool that it was not trained on."""
+        return Job(self, self._ask("Evaluate", JobView, {"generation": generation}, key=key))
+
+    def predict(self, generation: str | None = None, *, key: str = "") -> Job:
+        """Let a generation, or the one in use, look at everything pushed, so that :meth:`predictions` has it."""
+        return Job(self, self._ask("Predict", JobView, {"generation": generation}, key=key))
+
+    def predictions(
+        self, generation: str | None = None, *, score: str = "entropy", logits: bool = False
+    ) -> Iterator[PredictionView]:
+        """What a generation, or the one in use, said of every sample, in the order in which they were pushed."""
+        asked = {"generation": generation, "score": score, "logits": logits}
+        return self._all("Predictions", asked)
+
+    def selections(self) -> Iterator[SelectionSummary]:
+        """What was chosen from the pool so far; :meth:`receipt` has the whole of each."""
+        return self._all("Selections", {})
+
+    def labels(self) -> Iterator[LabelView]:
+        """Answers so far."""
+        return self._all("Labels", {})
+
+    def generations(self) -> Iterator[GenerationView]:
+        """Generations that may be promoted, the one in use marked."""
+        return self._all("Generations", {})
+
     def promote(self, generation: str) -> GenerationView:
         """Let the server score with a generation from now on."""
         return self._ask("Promote", GenerationView, {}, generation=generation)
@@ -191,6 +222,16 @@ class Client:
 
     def _watch(self, job: str) -> Iterator[JobView]:
         return map(JobView.model_validate, self._way.watch(BY_NAME["Watch"], {"job": job}))
+
+    def _all(self, name: str, asked: dict[str, Any]) -> Iterator[Any]:
+        """The items of every page of a list."""
+        after: str | None = None
+        while True:
+            page: Any = self._ask(name, BY_NAME[name].answer, {**asked, "limit": MOST_A_PAGE, "after": after})
+            yield from page.items
+            after = page.next
+            if after is None:
+                return
 
     def _ask(self, name: str, kind: type[Answer], asked: dict[str, Any], *, key: str = "", **places: str) -> Answer:
         call = BY_NAME[name]

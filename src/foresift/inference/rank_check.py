@@ -8,11 +8,29 @@ from typing import Any
 import numpy as np
 
 from foresift.core.arrays import Values
+from foresift.core.errors import UsageError
 
-MIN_CORRELATION = 0.99
-MIN_OVERLAP = 0.97
 MIN_COMPARED = 32
 """A smaller top says little: one image of it may agree by luck."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alike:
+    """How alike two engines must rank."""
+
+    correlation: float = 0.99
+    """Least rank correlation, within -1 .. 1."""
+    overlap: float = 0.97
+    """Least share of the top that both pick, within 0 .. 1."""
+
+    def __post_init__(self) -> None:
+        for name, value, low in (("correlation", self.correlation, -1), ("overlap", self.overlap, 0)):
+            if not low <= value <= 1:
+                raise UsageError(f"{name} must be within {low} .. 1, got {value}")
+
+
+ALIKE = Alike()
+"""Unless somebody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,18 +45,19 @@ class RankCheck:
     """Images in the sample."""
     k: int
     """Size of the top that was compared."""
+    expected: Alike = ALIKE
 
     @property
     def passed(self) -> bool:
         """Whether the candidate may rank this pool."""
-        return self.correlation >= MIN_CORRELATION and self.overlap >= MIN_OVERLAP
+        return self.correlation >= self.expected.correlation and self.overlap >= self.expected.overlap
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a receipt."""
         return {**asdict(self), "passed": self.passed}
 
 
-def rank_check(reference: Values, candidate: Values, *, share: float) -> RankCheck:
+def rank_check(reference: Values, candidate: Values, *, share: float, expected: Alike = ALIKE) -> RankCheck:
     """Compare two (n,) score vectors of the same images at the top ``share`` of them.
 
     Args:
@@ -46,7 +65,13 @@ def rank_check(reference: Values, candidate: Values, *, share: float) -> RankChe
     """
     n = len(reference)
     k = min(n, max(MIN_COMPARED, round(share * n)))
-    return RankCheck(correlation=spearman(reference, candidate), overlap=top_overlap(reference, candidate, k), n=n, k=k)
+    return RankCheck(
+        correlation=spearman(reference, candidate),
+        overlap=top_overlap(reference, candidate, k),
+        n=n,
+        k=k,
+        expected=expected,
+    )
 
 
 def top_overlap(reference: Values, candidate: Values, k: int) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 
 from foresift.core.arrays import Logits, Pixels, Values
 from foresift.core.protocols import Engine, Outputs
-from foresift.inference.rank_check import RankCheck, rank_check
+from foresift.inference.rank_check import ALIKE, Alike, RankCheck, rank_check
 
 SAMPLE = 512
 """Images of the pool that every engine is compared on."""
@@ -84,6 +84,7 @@ def choose(
     reference: str,
     score: Callable[[Logits], Values],
     share: float,
+    alike: Alike = ALIKE,
 ) -> tuple[Choice, dict[str, Trial]]:
     """The fastest engine that ranks the sample as the reference does.
 
@@ -92,6 +93,7 @@ def choose(
         complete: runs an engine on the sample; called only for engines that are worth it.
         score: (m, c) logits to (m,) values: the score in use.
         share: the share of the pool that will be picked.
+        alike: how alike it must rank.
     Returns:
         The choice, and the trials with all logits that are known now.
     """
@@ -106,7 +108,7 @@ def choose(
         done = trial if trial.logits is not None else complete(trial.engine)
         known[trial.engine] = done
         assert done.logits is not None  # noqa: S101 - complete() runs the sample
-        checks[trial.engine] = check = rank_check(expected, score(done.logits), share=share)
+        checks[trial.engine] = check = rank_check(expected, score(done.logits), share=share, expected=alike)
         if check.passed:
             return _choice(done, "fastest that ranks like the reference", checks, known), known
     reason = "no faster engine ranks like the reference" if checks else "fastest"

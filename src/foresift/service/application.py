@@ -5,35 +5,36 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from foresift.app.passes.predicting import predict
 from foresift.app.passes.stored import PassOptions, PassResult
-from foresift.app.runs.leases import Held, TakenError
 from foresift.app.selecting.pool_selection import Request, Selected, select_from_pool
 from foresift.app.workspace import Workspace
 from foresift.core.digests import digest_value
-from foresift.core.errors import BudgetError, EmptyPoolError, LabelError, UsageError
-from foresift.core.labels import LabelRecord
-from foresift.core.records import Records
+from foresift.core.errors import BudgetError, EmptyPoolError, UsageError
+from foresift.core.times import utc_now
 from foresift.service.access import Access
 from foresift.service.allowed import Allowed
+from foresift.service.alone import alone
 from foresift.service.diary import Diary
 from foresift.service.jobs import Jobs, Work
-from foresift.service.labels import CurrentLabels
+from foresift.service.labels import PoolLabels
 from foresift.service.metrics import Metrics
 from foresift.service.models import ModelInUse
 from foresift.service.once import Once
-from foresift.service.pages import by_name, by_position
+from foresift.service.opened import OpenedPools
+from foresift.service.pages import by_name
 from foresift.service.pools import Pools
+from foresift.service.predictions import PoolPredictions
 from foresift.service.refusals import NotFoundError, NotReadyError
+from foresift.service.remembered import Remembered
 from foresift.service.samples import Samples
-from foresift.service.training import train_in_child
+from foresift.service.selections import SelectionLog
+from foresift.service.training import evaluated, train_in_child
 from foresift.service.uploads import Uploads
 from foresift.sources.remote import remote
 from foresift.stores.files import read_json
@@ -41,27 +42,25 @@ from foresift.strategies import parse
 from foresift.wire.config import Settings
 from foresift.wire.messages import (
     ChosenRow,
+    EvaluateRequest,
     GenerationView,
     JobView,
-    LabelPage,
-    LabelsRequest,
-    LabelsView,
-    LabelView,
     PageRequest,
     PoolPage,
     PoolView,
+    PredictionPage,
+    PredictionsRequest,
+    PredictRequest,
     ReceiptView,
+    SelectionPage,
     SelectionRequest,
+    SelectionSummary,
     SelectionView,
     TrainRequest,
 )
 
 LOOK_S = 0.5
 """How soon a drain ends a wait."""
-REMEMBERED = 256
-"""Answers of queries that are kept: the same question about the same pool costs nothing."""
-
-
 _ID = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -96,7 +95,12 @@ class Application:
         self.pools = Pools(self.folder, allowed, self.uploads)
         self.model = ModelInUse(self.workspace, settings.model, folder=self.folder, base=base)
         self.records = self.workspace.records()
-        self.labels_now = CurrentLabels(self.records)
+        self.opened = OpenedPools(self.workspace)
+        self.labels = PoolLabels(
+            self.records, self.pools, self.opened, server=settings.name, folder=self.folder / "labels"
+        )
+        self.said = PoolPredictions(self.workspace, self.opened, self.folder / "predictions")
+        self.selections = SelectionLog(self.folder / "selections")
         self.metrics = Metrics(lambda: self.jobs.counts())
         self.jobs = Jobs(self.records, settings.name, self._carry_out, timed=self.metrics.stage)
         self.once = Once(self.records, settings.name)
@@ -106,11 +110,10 @@ class Application:
         self._on_draining: list[Callable[[], None]] = []
         self._on_closing: list[Callable[[], None]] = []
         parse(settings.strategy)
-        self._held = _alone(self.records, settings.name, self.workspace.home)
+        self._held = alone(self.records, settings.name, self.workspace.home)
         self._held.enter_context(remote().checking(self._fence))
-        self._answers: OrderedDict[str, SelectionView] = OrderedDict()
+        self._answers = Remembered()
         self._one_at_a_time = threading.Lock()
-        self._guard = threading.Lock()
 
     # pools
 
@@ -121,7 +124,7 @@ class Application:
 
     def pool_view(self, name: str) -> PoolView:
         """What was pushed to a pool."""
-        told = self.labels_now.of(self._records_name(name))
+        told = self.labels.of(name)
         return PoolView(name=name, samples=len(self.pools.get(name)), labeled=told.count, classes=told.classes)
 
     def push(self, name: str, uris: Sequence[str]) -> JobView:
@@ -139,13 +142,15 @@ class Application:
 
     def _look(self, asked: Mapping[str, Any], work: Work) -> dict[str, Any]:
         pool = self.pools.get(str(asked["pool"]))
+        model = self.model.folder_of(asked.get("generation"))
         with self._one_at_a_time:
             began = time.perf_counter()
-            seen = predict(self.workspace, pool.manifest, self.model.folder(), options=self._options(work)).result
+            seen = predict(self.workspace, pool.manifest, model, options=self._options(work)).result
             self._count_pass(seen, time.perf_counter() - began)
+        self.said.note(pool.name, model, seen.predictions)
         broken = [{"uri": pool.given(one.uri), "reason": one.reason} for one in seen.quarantined]
-        usable = len(seen.predictions)
-        return {"new": asked["new"], "samples": len(pool), "usable": usable, "quarantined": broken}
+        told = {"samples": len(pool), "usable": len(seen.predictions), "quarantined": broken}
+        return {"new": asked["new"], **told} if "new" in asked else told
 
     def _count_pass(self, seen: PassResult, seconds: float) -> None:
         inferred, broken = seen.report.inferred, len(seen.quarantined)
@@ -154,7 +159,33 @@ class Application:
 
     def _carry_out(self, kind: str, asked: Mapping[str, Any], work: Work) -> dict[str, Any]:
         """A job, begun or begun again."""
-        return (self._look if kind == "push" else self._train)(asked, work)
+        kinds = {"push": self._look, "predict": self._look, "train": self._train, "evaluate": self._evaluate}
+        return kinds[kind](asked, work)
+
+    # predictions
+
+    def predict(self, name: str, asked: PredictRequest) -> JobView:
+        """Queue a look at a whole pool.
+
+        Raises:
+            EmptyPoolError: nothing was pushed.
+            ModelError: no such generation.
+        """
+        self._check_open()
+        self._filled(name)
+        if asked.generation is not None:
+            self.model.folder_of(asked.generation)
+        return self.jobs.submit("predict", {"pool": name, "generation": asked.generation}).view()
+
+    def predictions(self, name: str, asked: PredictionsRequest) -> PredictionPage:
+        """What was said of samples already; raises as :meth:`PoolPredictions.page`."""
+        return self.said.page(self.pools.get(name), self.model.folder_of(asked.generation), asked)
+
+    def _filled(self, name: str) -> Samples:
+        pool = self.pools.get(name)
+        if not len(pool):
+            raise EmptyPoolError(f"pool {name} is empty; push samples first")
+        return pool
 
     # selections
 
@@ -166,20 +197,16 @@ class Application:
         """
         if self.settings.limits.budget is not None and asked.budget > self.settings.limits.budget:
             raise BudgetError(f"a budget of {asked.budget}, at most {self.settings.limits.budget} (limits.budget)")
-        pool = self.pools.get(name) if asked.uris is None else self.pools.among(asked.uris)
-        if not len(pool):
-            raise EmptyPoolError(f"pool {name} is empty; push samples first")
+        pool = self._filled(name) if asked.uris is None else self.pools.among(asked.uris)
         strategy = asked.strategy or self.settings.strategy
         seed = self.settings.seed if asked.seed is None else asked.seed
-        labels = self._labels_file(name)
+        labels = self.labels.file(name)
         key = digest_value(
             [name, pool.version, strategy, asked.budget, seed, asked.allow_short, labels.name, str(self.model.folder())]
         )
-        with self._guard:
-            if key in self._answers:
-                self._answers.move_to_end(key)
-                self.metrics.selected("hit")
-                return self._answers[key]
+        if (known := self._answers.get(key)) is not None:
+            self.metrics.selected("hit")
+            return known
         self._check_open()
         self.metrics.selected("miss")
         view = self._select(
@@ -190,11 +217,12 @@ class Application:
                 labeled=labels if labels.stat().st_size else None,
             ),
         )
-        with self._guard:
-            self._answers[key] = view
-            while len(self._answers) > REMEMBERED:
-                self._answers.popitem(last=False)
+        self._answers.keep(key, view)
         return view
+
+    def selection_page(self, name: str, asked: PageRequest) -> SelectionPage:
+        """What was chosen from a pool so far."""
+        return self.selections.page(self.pools.get(name).name, asked)
 
     def selection(self, receipt: str) -> ReceiptView:
         """The receipt of a selection.
@@ -209,12 +237,12 @@ class Application:
 
     def _select(self, name: str, pool: Samples, request: Request) -> SelectionView:
         needs_model = bool(parse(request.strategy).needs)
+        model = self.model.folder() if needs_model else None
         with self._one_at_a_time:
             request = replace(request, options=self._options(None))
-            found: Selected = select_from_pool(
-                self.workspace, pool.manifest, request, model=self.model.folder() if needs_model else None
-            )
+            found: Selected = select_from_pool(self.workspace, pool.manifest, request, model=model)
         chosen = found.selection
+        self._keep_selection(name, found, model)
         rows = [
             ChosenRow(
                 rank=row["rank"],
@@ -241,81 +269,62 @@ class Application:
             ],
         )
 
-    # labels
-
-    def labels(self, name: str, asked: PageRequest) -> LabelPage:
-        """Current answers of a pool."""
-        pool = self.pools.get(name)
-        part, after = by_position(self.labels_now.of(self._records_name(name)).all, asked)
-        items = [
-            LabelView(id=pool.given(str(one.sample_id)), label=one.value, annotator=one.annotator, at=one.at)
-            for one in part
-        ]
-        return LabelPage(items=items, next=after)
-
-    def label(self, name: str, asked: LabelsRequest) -> LabelsView:
-        """Keep answers; all of them, or none.
-
-        Raises:
-            LabelError: a sample that was never pushed.
-        """
-        pool = self.pools.get(name)
-        uris = [item.uri for item in asked.labels if item.uri is not None]
-        places = dict(zip(uris, self.pools.places(uris), strict=True))
-        records = []
-        for item in asked.labels:
-            sample = item.id if item.id is not None else places[str(item.uri)]
-            if item.uri is not None and not pool.has(sample):
-                raise LabelError(f"{item.uri!r} was never pushed to pool {name}; nothing was kept")
-            records.append(
-                LabelRecord(
-                    sample_id=str(sample),
-                    value=item.label,
-                    pool=self._records_name(name),
-                    annotator=asked.annotator,
-                    source="service",
-                )
-            )
-        added = self.records.add_labels(records)
-        self.labels_now.forget(self._records_name(name))
-        return LabelsView(new=added.new, repeated=added.repeated, labeled=self.pool_view(name).labeled)
-
-    def _labels_file(self, name: str) -> Path:
-        """The labels so far as a file, named by its content; empty without labels."""
-        told = self.labels_now.of(self._records_name(name))
-        file = self.folder / "labels" / f"{told.digest}.jsonl"
-        if not file.exists():
-            self.pools.get(name).write_labels(file, told.pairs)
-        return file
-
-    def _records_name(self, name: str) -> str:
-        return f"service/{self.settings.name}/{name}"
+    def _keep_selection(self, name: str, found: Selected, model: Path | None) -> None:
+        """List it, and remember by which pass the pool was seen."""
+        receipt = found.selection.receipt
+        made = SelectionSummary(
+            id=receipt.id,
+            strategy=receipt.strategy,
+            budget=receipt.budget,
+            seed=receipt.seed,
+            chosen=len(found.selection),
+            model=dict(receipt.model or {}).get("id"),
+            at=utc_now(),
+        )
+        self.selections.add(name, made)
+        if model is not None and found.result is not None:
+            self.said.note(name, model, found.result.predictions)
 
     # generations
 
     def train(self, name: str, asked: TrainRequest) -> JobView:
         """Queue the training of a new generation on the labels so far."""
         self._check_open()
-        labels = self._labels_file(name)
-        if not labels.stat().st_size:
-            raise LabelError(f"pool {name} has no labels yet; deliver some before training")
+        labels = self.labels.given(name)
         plain = asked.model_dump(mode="json")
         return self.jobs.submit("train", {"pool": name, "labels": labels.name, "asked": plain}).view()
 
     def _train(self, asked: Mapping[str, Any], work: Work) -> dict[str, Any]:
         pool, request = self.pools.get(str(asked["pool"])), TrainRequest.model_validate(asked["asked"])
-        labels = self.folder / "labels" / str(asked["labels"])
+        labels = self.labels.kept(str(asked["labels"]))
         parts = [pool.version, labels.name, request.model, request.recipe, request.seed]
         out = self.workspace.home / "service-generations" / digest_value(parts)[:16]
         with self._one_at_a_time:
             generation = train_in_child(self.workspace, pool.manifest, labels, request, out, work, self._fence)
         return {"generation": generation.id, "metrics": dict(generation.metrics)}
 
+    def evaluate(self, name: str, asked: EvaluateRequest) -> JobView:
+        """Queue the measurement of a generation on the labels so far.
+
+        Raises:
+            LabelError: there are none.
+            ModelError: no such generation.
+        """
+        self._check_open()
+        labels = self.labels.given(name)
+        model = self.model.folder_of(asked.generation)
+        return self.jobs.submit("evaluate", {"pool": name, "labels": labels.name, "model": str(model)}).view()
+
+    def _evaluate(self, asked: Mapping[str, Any], work: Work) -> dict[str, Any]:
+        pool, labels = self.pools.get(str(asked["pool"])), self.labels.kept(str(asked["labels"]))
+        options = PassOptions(engine="torch", batch=self.settings.model.batch_size, progress=work)
+        with self._one_at_a_time:
+            return evaluated(self.workspace, pool.manifest, Path(str(asked["model"])), labels, options)
+
     def promote(self, generation: str) -> GenerationView:
         """Score with a generation from now on; raises as :meth:`ModelInUse.promote`."""
         view = self.model.promote(generation)
-        with self._guard:
-            self._answers.clear()
+        self._answers.clear()
         return view
 
     # jobs
@@ -382,19 +391,3 @@ class Application:
             if work is None
             else PassOptions(engine=engine, batch=batch, progress=work)
         )
-
-
-def _alone(records: Records, name: str, home: Path) -> ExitStack:
-    """The right to be the server of this name here; close it to give it back.
-
-    Raises:
-        UsageError: another server has it.
-    """
-    stack = ExitStack()
-    try:
-        stack.enter_context(Held(records, f"service/{name}"))
-    except TakenError:
-        raise UsageError(
-            f"another server named {name!r} works in {home}; stop it, or change name: or storage.home"
-        ) from None
-    return stack

@@ -248,7 +248,7 @@ class Jobs:
 
 
 def kind_of(record: Job) -> str:
-    """``push`` or ``train``."""
+    """``push``, ``predict``, ``train`` or ``evaluate``."""
     return str(record.request.get("what", ""))
 
 

@@ -47,6 +47,19 @@ class ModelInUse:
                 self._folder = Path(read_json(kept)["folder"]) if kept.is_file() else self._configured()
             return self._folder
 
+    def folder_of(self, generation: str | None) -> Path:
+        """The folder of a generation; None = the one in use.
+
+        Raises:
+            NotFoundError: no id; a path is none.
+            ModelError: no generation of that id.
+        """
+        if generation is None:
+            return self.folder()
+        if not _ID.fullmatch(generation):
+            raise NotFoundError(f"no generation {generation[:64]!r}: expected 8 or more characters of an id")
+        return self._workspace.generation_folder(generation)
+
     def trouble(self) -> str:
         """Why there is no model to score with yet, "" if there is one; answers at once, and prepares it meanwhile."""
         if self._folder is not None:
@@ -63,9 +76,7 @@ class ModelInUse:
             NotFoundError: no id; a path is none.
             ModelError: no generation of that id.
         """
-        if not _ID.fullmatch(generation):
-            raise NotFoundError(f"no generation {generation[:64]!r}: expected 8 or more characters of an id")
-        folder = self._workspace.generation_folder(generation)
+        folder = self.folder_of(generation)
         view = self._view(folder)
         with self._lock:
             write_json(self._kept, {"folder": str(folder)})

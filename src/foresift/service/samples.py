@@ -56,6 +56,16 @@ class Samples:
         with self._lock:
             return list(self._given.values())
 
+    def all_places(self) -> list[str]:
+        """Where they are read, in the same order."""
+        with self._lock:
+            return list(self._given)
+
+    def by_given(self) -> dict[str, str]:
+        """Where each address is read, by how the client wrote it."""
+        with self._lock:
+            return {given: place for place, given in self._given.items()}
+
     def add(self, pairs: Sequence[tuple[str, str]]) -> int:
         """Append (read, given) addresses that are new; they are on the disk when this returns. How many are new.
 

@@ -1,4 +1,4 @@
-"""A training in a child process, which a cancel really ends."""
+"""A training in a child process, which a cancel really ends, and what a generation is worth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+from foresift.app.passes.stored import PassOptions
+from foresift.app.training.evaluating import evaluate
 from foresift.app.workspace import Workspace
 from foresift.core.errors import ModelError, UsageError
 from foresift.core.generations import Generation
@@ -60,3 +63,16 @@ def _watch(child: subprocess.Popen[str], work: Work) -> str:
                 child.kill()
                 child.communicate()
                 raise CancelledJobError("cancelled; the training was stopped") from None
+
+
+def evaluated(workspace: Workspace, manifest: Path, model: Path, labels: Path, options: PassOptions) -> dict[str, Any]:
+    """What a generation is worth on the labeled samples of a pool, without the confusion matrix.
+
+    Raises:
+        LabelError: labels that are no classes of the generation.
+        ModelError: a generation without a head.
+    """
+    found = evaluate(workspace, manifest, model, labels=labels, options=options)
+    metrics = {name: value for name, value in found.metrics.items() if name != "confusion"}
+    per_class = dict(zip(found.classes, metrics.pop("per_class"), strict=True))
+    return {"generation": read_generation(model).id, "metrics": {**metrics, "per_class": per_class}}

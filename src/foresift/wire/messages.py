@@ -14,6 +14,8 @@ Plain = str | int | float | bool | None
 Number = Annotated[int, Field(ge=0, le=2**63 - 1)]
 ModelName = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9._:+-]+$")]
 """An architecture or an id; never a path."""
+GenerationId = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
+SampleState = Literal["ready", "waiting", "broken"]
 
 
 class _Message(BaseModel):
@@ -54,6 +56,31 @@ class SelectionRequest(_Message):
     uris: list[str] | None = Field(default=None, min_length=1)
     """Choose among these alone; None = among everything pushed that has no label."""
     allow_short: bool = False
+
+
+class PredictRequest(_Message):
+    """Have a generation look at everything that was pushed."""
+
+    generation: GenerationId | None = None
+    """None = the one in use."""
+
+
+class EvaluateRequest(_Message):
+    """Hold a generation to the labels of a pool."""
+
+    generation: GenerationId | None = None
+    """None = the one in use."""
+
+
+class PredictionsRequest(PageRequest):
+    """Which part of the samples, and whose predictions of them."""
+
+    generation: GenerationId | None = None
+    """None = the one in use."""
+    score: str = Field(default="entropy", max_length=200)
+    """One that needs logits alone."""
+    logits: bool = False
+    """Whether each sample comes with the logits of all classes."""
 
 
 class LabelItem(_Message):
@@ -113,6 +140,21 @@ class SelectionView(BaseModel):
     notes: list[str] = Field(default_factory=list)
 
 
+class SelectionSummary(BaseModel):
+    """One selection of a pool, without its rows."""
+
+    id: str
+    """Of its receipt."""
+    strategy: str
+    budget: int
+    seed: int
+    chosen: int
+    """How many samples it names."""
+    model: str | None = None
+    """Id of the generation that chose."""
+    at: str
+
+
 class ReceiptView(BaseModel):
     """What a selection came from; enough to replay it."""
 
@@ -153,6 +195,23 @@ class SampleView(BaseModel):
 
     uri: str
     """As it was pushed."""
+
+
+class PredictionView(BaseModel):
+    """What a generation said of one pushed sample."""
+
+    uri: str
+    """As it was pushed."""
+    state: SampleState
+    """``waiting`` = nobody looked yet; ``broken`` = it can't be read, and ``reason`` says why."""
+    predicted: str = ""
+    """The class with the highest logit."""
+    probability: float | None = None
+    """Of that class."""
+    score: float | None = None
+    logits: list[float] = Field(default_factory=list)
+    """In the order of ``classes``, where they were asked for."""
+    reason: str = ""
 
 
 class UploadView(BaseModel):
@@ -215,6 +274,24 @@ class SamplePage(BaseModel):
     """Samples in the order in which they were pushed."""
 
     items: list[SampleView]
+    next: str | None = None
+
+
+class PredictionPage(BaseModel):
+    """Samples in the order in which they were pushed, as a generation sees them."""
+
+    generation: str
+    score: str
+    """Higher = more informative."""
+    classes: list[str]
+    items: list[PredictionView]
+    next: str | None = None
+
+
+class SelectionPage(BaseModel):
+    """Selections in the order in which they were made."""
+
+    items: list[SelectionSummary]
     next: str | None = None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from foresift.app.models.engine_choice import default_batch
+from foresift.app.models.engine_choice import default_batch, engine_asked
 from foresift.app.models.opening import open_model
 from foresift.app.passes.stored import PassOptions, PoolJob, open_job
 from foresift.app.pools import open_pool
@@ -17,7 +17,7 @@ from foresift.app.workspace import Workspace
 from foresift.core.arrays import Pixels
 from foresift.core.errors import DataError, EmptyPoolError
 from foresift.core.protocols import Engine, Progress, Silent
-from foresift.engines import REFERENCE, canonical, make_engine
+from foresift.engines import REFERENCE, make_engine
 from foresift.inference.latency import measure_latency
 from foresift.inference.transform import load
 from foresift.sources.read import fetch
@@ -80,7 +80,8 @@ def pool_cost(
 
     opened_model = open_model(workspace, model)
     opened = open_pool(workspace, pool, progress=progress or Silent(), stdin=stdin)
-    name = REFERENCE if engine == "auto" else canonical(engine)
+    asked, _ = engine_asked(engine)
+    name = REFERENCE if asked == "auto" else asked
     transform = opened_model.generation.transform
     batch = default_batch(transform.size)
     network = ScoringModule(opened_model.network(), transform)

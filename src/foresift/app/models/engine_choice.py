@@ -6,6 +6,7 @@ use the same engine and batch size. Deleting the record costs a new measurement.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -18,9 +19,10 @@ import numpy.typing as npt
 from foresift.core.arrays import Logits, Pixels, Values
 from foresift.core.errors import EmptyPoolError, ModelError
 from foresift.core.protocols import Engine, Outputs
+from foresift.core.registry import build, parse_spec
 from foresift.engines import REFERENCE, available, canonical, engine_identity
 from foresift.engines.kserve import is_served
-from foresift.inference.rank_check import MIN_CORRELATION, MIN_OVERLAP, rank_check
+from foresift.inference.rank_check import ALIKE, Alike, RankCheck, rank_check
 from foresift.inference.tuning import SAMPLE, SMALL_JOB_S, TRIAL_S, Choice, Trial, choose, measure
 from foresift.scores import SCORES
 from foresift.stores.choices import read_choice, write_choice
@@ -43,10 +45,15 @@ class ScoreInUse:
     name: str = "entropy"
     share: float = 0.1
     """Budget over pool, within (0, 1]."""
+    alike: Alike = ALIKE
 
     def __call__(self, logits: Logits) -> Values:
         """(n,) values of the score."""
         return SCORES.get(self.name)(logits)
+
+    def check(self, reference: Logits, candidate: Logits) -> RankCheck:
+        """Whether logits of the same images rank alike."""
+        return rank_check(self(reference), self(candidate), share=self.share, expected=self.alike)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,22 +74,36 @@ class Bench:
     logits_of: Callable[[Outputs], Logits]
 
 
+def engine_asked(spec: str) -> tuple[str, Alike]:
+    """The engine of ``NAME`` or ``NAME:correlation=C,overlap=O``, and how alike it must rank.
+
+    Raises:
+        UnknownNameError: no such engine.
+        UsageError: a limit that there is none of, or out of range.
+    """
+    if is_served(spec):
+        return canonical(spec), ALIKE
+    name, limits = parse_spec(spec)
+    return canonical(name), build(Alike, limits, spec=spec)
+
+
 def choose_engine(asked: str, bench: Bench, *, score: ScoreInUse, batch: int | None = None) -> Choice:
     """The engine and batch size of a pass.
 
     Args:
-        asked: ``auto``, or an engine, which is then used without a check; a server is checked.
+        asked: ``auto``, or an engine (:func:`engine_asked`); another one than the reference is checked.
         batch: images a call; None = what is known, else a default that ``auto`` measures for long jobs.
     Raises:
         UnknownNameError: no such engine.
         EmptyPoolError: not one image can be decoded.
-        ModelError: a server does not answer, serves another model, or ranks otherwise than the reference.
+        ModelError: it ranks otherwise than the reference; a server does not answer or serves another model.
     """
-    name = canonical(asked)
+    name, alike = engine_asked(asked)
+    score = replace(score, alike=alike)
     # A second process waits for the first one's measurement instead of making its own.
     with locked(bench.record.with_suffix(".lock")):
         known = _read(bench.record)
-        asked_for = partial(_choose_served if is_served(name) else _choose_asked, name)
+        asked_for = partial(_choose_reference if name == REFERENCE else _choose_checked, name)
         choose_one = _choose_auto if name == "auto" else asked_for
         choice, known = choose_one(bench, known, score, batch)
         if batch is not None:
@@ -91,6 +112,25 @@ def choose_engine(asked: str, bench: Bench, *, score: ScoreInUse, batch: int | N
         if any(trial is not known.before.get(engine) for engine, trial in known.trials.items()):
             _write(bench.record, known)
     return choice
+
+
+def choose_unranked(asked: str, bench: Bench, *, batch: int | None = None) -> Choice:
+    """The engine and batch size of a pass that gives no logits, so that there is no ranking to check.
+
+    Raises:
+        UnknownNameError: no such engine.
+        ModelError: a server, which is used only after a check.
+    """
+    name, _ = engine_asked(asked)
+    if is_served(name):
+        raise ModelError(f"{name} is checked by its ranking, and embeddings alone give none; use --engine torch")
+    if name == "auto":
+        choice = choose_engine(REFERENCE, bench, score=ScoreInUse(), batch=batch)
+        return replace(choice, reason="there is no ranking to compare engines by")
+    with locked(bench.record.with_suffix(".lock")):
+        known = _read(bench.record)
+    reason = "asked for; there is no ranking to compare engines by"
+    return Choice(engine=name, batch=batch or known.batch(name, bench.size), reason=reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +161,16 @@ class _Known:
         return reference is not None and reference.logits is not None and set(candidates()) <= set(self.trials)
 
 
-def _choose_asked(
+def _choose_reference(
     name: str, bench: Bench, known: _Known, _score: ScoreInUse, _batch: int | None
 ) -> tuple[Choice, _Known]:
     return Choice(engine=name, batch=known.batch(name, bench.size), reason="asked for"), known
 
 
-def _choose_served(
+def _choose_checked(
     name: str, bench: Bench, known: _Known, score: ScoreInUse, batch: int | None
 ) -> tuple[Choice, _Known]:
-    """A server, after it ranked a sample as the reference does; asked again whenever something is to be inferred."""
+    """Another engine than the reference, after it ranked a sample as that does."""
     size = batch or known.batch(name, bench.size)
     try:
         known = _both(name, bench, known, size)
@@ -139,22 +179,31 @@ def _choose_served(
     expected, got = (known.trials[engine].logits for engine in (REFERENCE, name))
     assert expected is not None  # noqa: S101 - both have just been run
     assert got is not None  # noqa: S101 - both have just been run
-    check = rank_check(score(expected), score(got), share=score.share)
+    check = score.check(expected, got)
     if not check.passed:
-        raise ModelError(
-            f"{name} ranks {check.n} images of the pool otherwise than {REFERENCE} does (rank correlation "
-            f"{check.correlation:.3f}, expected {MIN_CORRELATION}; overlap of the top {check.k} {check.overlap:.3f}, "
-            f"expected {MIN_OVERLAP}); does it serve this generation? Serve it, or use --engine torch"
-        )
+        raise ModelError(_ranks_otherwise(name, check))
     return Choice(engine=name, batch=size, reason="asked for; ranks like the reference", checks={name: check}), known
 
 
+def _ranks_otherwise(name: str, check: RankCheck) -> str:
+    """The figures, and what to do."""
+    told = (
+        f"{name} ranks {check.n} images of the pool otherwise than {REFERENCE} does (rank correlation "
+        f"{check.correlation:.3f}, expected {check.expected.correlation}; overlap of the top {check.k} "
+        f"{check.overlap:.3f}, expected {check.expected.overlap})"
+    )
+    if is_served(name):
+        return f"{told}; does it serve this generation? Serve it, or use --engine torch"
+    low = [math.floor(value * 100) / 100 for value in (check.correlation, check.overlap)]
+    return f"{told}; use --engine auto, or accept that with --engine {name}:correlation={low[0]},overlap={low[1]}"
+
+
 def _both(name: str, bench: Bench, known: _Known, batch: int) -> _Known:
-    """Logits of the reference and of a server for the same sample, the server's as it answers now."""
+    """Logits of the reference and of another engine for the same sample; a server's as it answers now."""
     reference, trial = known.trials.get(REFERENCE), known.trials.get(name)
     compared = reference is not None and reference.logits is not None
     asked = trial is not None and trial.batch == batch and trial.logits is not None
-    if compared and asked and not len(bench.missing(name, batch)):
+    if compared and asked and not (is_served(name) and len(bench.missing(name, batch))):
         return known
     kept, pixels = bench.sample(known.sample, len(known.sample)) if compared else bench.sample(bench.digests, SAMPLE)
     if compared and len(kept) < len(known.sample):
@@ -222,7 +271,9 @@ def _fastest(bench: Bench, known: _Known, score: ScoreInUse) -> tuple[Choice, _K
             raise _SampleGoneError
         return _measure(name, bench, pixels, whole=True, batch=known.trials[name].batch)
 
-    choice, trials = choose(known.trials, complete, reference=REFERENCE, score=score, share=score.share)
+    choice, trials = choose(
+        known.trials, complete, reference=REFERENCE, score=score, share=score.share, alike=score.alike
+    )
     return choice, known.plus(trials)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from foresift.app.models.engine_choice import default_batch
+from foresift.app.models.engine_choice import default_batch, engine_asked
 from foresift.app.models.opening import Model, require_head
 from foresift.app.passes.configuring import FORWARD_COLUMNS, configured
 from foresift.app.passes.fitted import PoolImages, fitted_passes, keep_in, with_fitted
@@ -23,7 +23,7 @@ from foresift.core.predictions import Column, Predictions
 from foresift.core.protocols import Engine, Outputs, StoredRows
 from foresift.core.registry import build, parse_spec
 from foresift.core.samples import Pool
-from foresift.engines import REFERENCE, canonical
+from foresift.engines import REFERENCE
 from foresift.inference.columns import COLUMN_PASSES, ColumnPass
 from foresift.inference.pipeline import PassReport
 from foresift.inference.transform import load
@@ -155,7 +155,7 @@ def predict_column(
         ModelError: the generation can't give the column.
         ForesiftError: as :func:`foresift.app.passes.stored.predict_pool`.
     """
-    if canonical(options.engine) not in ("auto", REFERENCE):
+    if engine_asked(options.engine)[0] not in ("auto", REFERENCE):
         raise UsageError(f"{column.name} is made by torch in float32; leave --engine {options.engine} out")
     engines = _ColumnEngines(model, column)
     job = open_job(workspace, pool, model, options=options, key=model.whole_key, stage=column.spelling, engines=engines)

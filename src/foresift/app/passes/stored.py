@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from foresift.app.models.engine_choice import Bench, ScoreInUse, choose_engine
+from foresift.app.models.engine_choice import Bench, ScoreInUse, choose_engine, choose_unranked
 from foresift.app.models.engines import ModelEngines
 from foresift.app.models.opening import BACKBONE, Model, require_head
 from foresift.app.workspace import Workspace
@@ -23,8 +23,7 @@ from foresift.core.errors import DamagedRowsError, DataError, EmptyPoolError, Mo
 from foresift.core.predictions import Column, Predictions, Producer
 from foresift.core.protocols import Engine, Outputs, PredictionStore, Progress, Silent, StoredRows
 from foresift.core.samples import Pool, Quarantined
-from foresift.engines import REFERENCE, canonical, engine_identity
-from foresift.engines.kserve import is_served
+from foresift.engines import engine_identity
 from foresift.inference.decode import decoder_version
 from foresift.inference.pipeline import ForwardPass, PassReport, Tools, run_pass
 from foresift.inference.transform import load
@@ -185,13 +184,10 @@ class PoolJob:
             make=self.engines.make,
             logits_of=self._logits_of(),
         )
-        asked = canonical(self.options.engine)
-        if asked == "auto" and not self.model.gives_logits:
-            choice = choose_engine(REFERENCE, bench, score=self.options.score, batch=self.options.batch)
-            return replace(choice, reason="there is no ranking to compare engines by")
-        if is_served(asked) and not self.model.gives_logits:
-            raise ModelError(f"{asked} is checked by its ranking, and embeddings alone give none; use --engine torch")
-        return choose_engine(asked, bench, score=self.options.score, batch=self.options.batch)
+        asked, batch = self.options.engine, self.options.batch
+        if not self.model.gives_logits:
+            return choose_unranked(asked, bench, batch=batch)
+        return choose_engine(asked, bench, score=self.options.score, batch=batch)
 
     def run(self, choice: Choice, producer: Producer) -> PassReport:
         """Infer and store what the store lacks."""

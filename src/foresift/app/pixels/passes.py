@@ -8,13 +8,14 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from foresift.app.models.engine_choice import engine_asked
 from foresift.app.passes.stored import PassOptions, ignore_broken, nothing_usable, refuse_broken
 from foresift.app.workspace import Workspace
 from foresift.core.errors import DamagedRowsError, EmptyPoolError, QuarantineError, UsageError
 from foresift.core.predictions import Producer
 from foresift.core.protocols import GridStore
 from foresift.core.samples import Pool, Quarantined
-from foresift.engines import REFERENCE, canonical, engine_identity
+from foresift.engines import REFERENCE, engine_identity
 from foresift.inference.decode import decode
 from foresift.inference.dense_pass import SHARD_IMAGES, DenseTools, Scorer, run_dense_pass
 from foresift.inference.shards import ImagePass, PassReport
@@ -89,7 +90,7 @@ def dense_rows(
         UsageError: another engine was asked for.
         ModelError: the model can't give the column.
     """
-    if canonical(options.engine) not in ("auto", REFERENCE):
+    if engine_asked(options.engine)[0] not in ("auto", REFERENCE):
         raise UsageError(f"{column.name} is made by torch in float32; leave --engine {options.engine} out")
     if options.strict and pool.quarantined:
         first = pool.quarantined[0]

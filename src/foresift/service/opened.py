@@ -1,0 +1,72 @@
+"""Pools as the workspace knows them: samples with ids and contents, by address."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from foresift.app.pools import open_pool
+from foresift.app.workspace import Workspace
+from foresift.core.samples import Pool
+from foresift.service.samples import Samples
+from foresift.sources.labels import pool_addresses
+from foresift.sources.read import printable
+
+KEPT = 4
+"""Pools that are held in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A pool, and where its samples are in it."""
+
+    pool: Pool
+    rows: Mapping[str, int]
+    """By address, those of equal bytes included."""
+    broken: Mapping[str, str]
+    """Why an address gives no image."""
+
+    def has(self, sample: str) -> bool:
+        """Whether it has a sample of this id; O(log n)."""
+        return bool(self.pool.rows_of([sample])[0] >= 0)
+
+    def digests(self, places: Iterable[str]) -> npt.NDArray[np.str_]:
+        """Contents of those addresses that give an image."""
+        rows = [self.rows[place] for place in places if place in self.rows]
+        return np.unique(self.pool.digests[rows])
+
+    def reason(self, place: str) -> str:
+        """Why an address gives no image; "" = it does."""
+        return self.broken.get(printable(place), "")
+
+
+class OpenedPools:
+    """Each pool is opened once, and again when something was pushed to it."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._lock = threading.Lock()
+        self._opened: OrderedDict[tuple[str, str], Opened] = OrderedDict()
+
+    def of(self, samples: Samples) -> Opened:
+        """The samples with their ids; reads what nobody looked at yet.
+
+        Raises:
+            EmptyPoolError: not one image.
+            UnreachableError: a host gives nothing at all.
+        """
+        key = (samples.name, samples.version)
+        with self._lock:
+            if key not in self._opened:
+                pool = open_pool(self._workspace, samples.manifest)
+                broken = {one.uri: one.reason for one in pool.quarantined}
+                self._opened[key] = Opened(pool=pool, rows=dict(pool_addresses(pool)), broken=broken)
+                while len(self._opened) > KEPT:
+                    self._opened.popitem(last=False)
+            self._opened.move_to_end(key)
+            return self._opened[key]
