@@ -58,7 +58,8 @@ def digit_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def generation(digit_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network trained on the 450 test digits; not to be changed."""
-    from foresift.app.training.train import TrainRequest, train
+    from foresift.app.training.request import TrainRequest
+    from foresift.app.training.train import train
     from foresift.app.workspace import Workspace
 
     folder = tmp_path_factory.mktemp("generation")

@@ -12,7 +12,8 @@ import pytest
 from foresift.core.errors import ModelError, UsageError
 from foresift.core.generations import Transform
 from foresift.engines import canonical, engine_identity, make_engine
-from foresift.engines.kserve import KServeEngine, Metadata, Tensor, parse_address
+from foresift.engines.kserve import KServeEngine, parse_address
+from foresift.engines.kserve_protocol import Metadata, Tensor
 from foresift.engines.onnx_export import export_scoring
 from foresift.models import ScoringModule, build
 from model_servers import MLSERVER, TRITON, ModelServer, free_ports

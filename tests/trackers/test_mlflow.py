@@ -10,7 +10,8 @@ import pytest
 
 from commands import command
 from foresift.app.generations.promoting import PromoteRequest, promote
-from foresift.app.training.train import TrainRequest, train
+from foresift.app.training.request import TrainRequest
+from foresift.app.training.train import train
 from foresift.app.workspace import Workspace
 from foresift.core.lineage import Heritage
 from installed import installed_command

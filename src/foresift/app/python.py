@@ -46,7 +46,7 @@ def train(
     Raises:
         ForesiftError: as :func:`foresift.app.training.train.train`.
     """
-    from foresift.app.training.train import TrainRequest
+    from foresift.app.training.request import TrainRequest
     from foresift.app.training.train import train as run
 
     if not isinstance(model, str | Path):

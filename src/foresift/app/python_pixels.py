@@ -46,8 +46,8 @@ def train_segmentation(
     Raises:
         ForesiftError: as :func:`foresift.app.pixels.train.train_segmentation`.
     """
-    from foresift.app.pixels.train import SegmentationRequest
     from foresift.app.pixels.train import train_segmentation as run
+    from foresift.app.pixels.training_request import SegmentationRequest
 
     request = SegmentationRequest(
         model=model,

@@ -53,7 +53,7 @@ def embed(
     as_json: Json = False,
 ) -> None:
     """Turn every image of a pool into an embedding; no labels needed."""
-    from foresift.app.passes.embedding import EmbedRequest
+    from foresift.app.passes.embed_request import EmbedRequest
     from foresift.app.passes.embedding import embed as run
     from foresift.app.passes.stored import PassOptions
     from foresift.app.workspace import Workspace

@@ -171,7 +171,7 @@ def inherit(
     from foresift.app.generations.descent import checked_target
     from foresift.app.runs.inheriting import InheritRequest
     from foresift.app.runs.inheriting import inherit as run
-    from foresift.app.training.train import TrainRequest
+    from foresift.app.training.request import TrainRequest
     from foresift.app.workspace import Workspace
 
     workspace = Workspace.open(home)

@@ -11,7 +11,7 @@ from foresift.cli.progress import progress
 from foresift.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from foresift.app.pixels.train import SegmentationRequest
+    from foresift.app.pixels.training_request import SegmentationRequest
     from foresift.app.workspace import Workspace
 
 

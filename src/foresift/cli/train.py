@@ -136,7 +136,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a generation on labeled images."""
-    from foresift.app.training.train import TrainRequest, data_of
+    from foresift.app.training.request import TrainRequest
+    from foresift.app.training.train import data_of
     from foresift.app.training.train import train as run
     from foresift.app.workspace import Workspace
 
@@ -174,7 +175,7 @@ def train(
         "--target": target,
     }
     if chosen_task(task, classification=classes_only, segmentation=masks_only) == "segmentation":
-        from foresift.app.pixels.train import SegmentationRequest, mask_numbers, sides_of
+        from foresift.app.pixels.training_request import SegmentationRequest, mask_numbers, sides_of
 
         shapes = {"crop": sides_of("--crop", crop), "flip": flip, "class_weights": class_weights}
         asked = SegmentationRequest(

@@ -7,8 +7,7 @@ The server takes what every engine takes, (b, s, s, 3) uint8 ``pixels``, and giv
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -17,65 +16,12 @@ import numpy.typing as npt
 from foresift.core.arrays import Pixels
 from foresift.core.errors import MissingExtraError, ModelError, UsageError
 from foresift.core.protocols import Outputs
+from foresift.engines.kserve_protocol import EMBEDDINGS, FLOATS, LOGITS, PIXELS, Address, Tensor, Transport
 
-PIXELS, LOGITS, EMBEDDINGS = "pixels", "logits", "embeddings"
 PRECISION = "served"
 """Which one it is, is the server's affair: the check on a sample of the pool says whether it will do."""
 SCHEMES = {"triton": "http", "triton+http": "http", "triton+https": "https", "triton+grpc": "grpc"}
-TIMEOUT_S = 120.0
-_FLOATS = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
 _ANY = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a served model is."""
-
-    scheme: str
-    """``http``, ``https`` or ``grpc``."""
-    host: str
-    """With its port."""
-    model: str
-    version: str
-    """Empty: the one that the server serves."""
-
-    def __str__(self) -> str:
-        scheme = "triton" if self.scheme == "http" else f"triton+{self.scheme}"
-        return f"{scheme}://{self.host}/{self.model}" + (f"/{self.version}" if self.version else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """An input or output as a server describes it."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    """-1 where any length will do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """What a server says of a model; MLServer may say nothing."""
-
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-
-
-class Transport(Protocol):
-    """The three calls of the protocol that an engine makes; each raises ModelError in one line."""
-
-    def version(self) -> str:
-        """Name and version of the server."""
-        ...
-
-    def metadata(self) -> Metadata:
-        """Inputs and outputs of the model."""
-        ...
-
-    def infer(self, pixels: Pixels) -> Mapping[str, npt.NDArray[Any]]:
-        """Outputs by name."""
-        ...
 
 
 def is_served(name: str) -> bool:
@@ -143,7 +89,7 @@ class KServeEngine:
         if told.inputs:
             self._check(told.inputs, PIXELS, ("UINT8",), (batch, size, size, 3), only=True)
         for name, shape in self._shapes.items() if told.outputs else ():
-            self._check(told.outputs, name, tuple(_FLOATS), shape)
+            self._check(told.outputs, name, tuple(FLOATS), shape)
 
     def __call__(self, batch: Pixels) -> Outputs:
         """Logits and embeddings of a (b, s, s, 3) uint8 batch.
@@ -179,36 +125,6 @@ class KServeEngine:
 
     def _unlike(self, what: str) -> ModelError:
         return ModelError(f"{self._address} does not serve this generation: {what}")
-
-
-def decoded(name: str, datatype: str, shape: Sequence[int], data: bytes) -> npt.NDArray[Any]:
-    """A tensor from its bytes.
-
-    Raises:
-        ValueError: a type that is no float, or too few or many bytes.
-    """
-    if datatype not in _FLOATS:
-        raise ValueError(f"{name} is {datatype}, expected {' or '.join(_FLOATS)}")
-    return np.frombuffer(data, dtype=_FLOATS[datatype]).reshape(tuple(shape))
-
-
-def unanswered(address: Address, reason: str) -> ModelError:
-    """A server that can't be reached."""
-    return ModelError(f"{address}: no answer ({_line(reason)}); start the server, or use --engine torch")
-
-
-def refused(address: Address, reason: str) -> ModelError:
-    """A server that answers with an error."""
-    return ModelError(f"{address}: the server refuses: {_line(reason)}")
-
-
-def strange(address: Address, reason: str) -> ModelError:
-    """An answer that is none of the protocol."""
-    return ModelError(f"{address}: this does not answer as a KServe v2 server does: {_line(reason)}")
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())[:200] or "no reason given"
 
 
 def _listed(names: Any) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.core.arrays import Pixels
-from foresift.engines.kserve import (
+from foresift.engines.kserve_messages import SERVICE, message_type
+from foresift.engines.kserve_protocol import (
     EMBEDDINGS,
     LOGITS,
     PIXELS,
@@ -27,7 +28,6 @@ from foresift.engines.kserve import (
     strange,
     unanswered,
 )
-from foresift.engines.kserve_messages import SERVICE, message_type
 
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.core.arrays import Pixels
-from foresift.engines.kserve import (
+from foresift.engines.kserve_protocol import (
     EMBEDDINGS,
     LOGITS,
     PIXELS,

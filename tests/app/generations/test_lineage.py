@@ -15,7 +15,8 @@ from conftest import copy_digits
 from foresift.app.generations.descent import known, members, register
 from foresift.app.generations.promoting import PromoteRequest, promote
 from foresift.app.runs.inheriting import inheritance
-from foresift.app.training.train import Trained, TrainRequest, train
+from foresift.app.training.request import Trained, TrainRequest
+from foresift.app.training.train import train
 from foresift.app.workspace import Workspace
 from foresift.core.errors import LabelError, ModelError, UsageError
 from foresift.core.lineage import Heritage

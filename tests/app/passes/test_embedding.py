@@ -11,7 +11,8 @@ from PIL import Image
 
 from commands import command
 from foresift.app.models import backbones
-from foresift.app.passes.embedding import EmbedRequest, embed
+from foresift.app.passes.embed_request import EmbedRequest
+from foresift.app.passes.embedding import embed
 from foresift.app.passes.stored import PassOptions
 from foresift.app.pools import open_pool
 from foresift.app.training.images import random_square, unlabeled_images

@@ -15,7 +15,8 @@ from PIL import Image
 from foresift.app.pixels.classes import labeled_regions
 from foresift.app.pixels.evaluating import evaluate_segmentation, is_segmentation_model
 from foresift.app.pixels.images import usable_images, values_present
-from foresift.app.pixels.train import SegmentationRequest, SegmentationTrained, dense_transform, train_segmentation
+from foresift.app.pixels.train import train_segmentation
+from foresift.app.pixels.training_request import SegmentationRequest, SegmentationTrained, dense_transform
 from foresift.app.workspace import Workspace
 from foresift.core.errors import DataError, EmptyPoolError, ForesiftError, LabelError, ModelError, UsageError
 from foresift.core.masks import IGNORED, MaskClasses

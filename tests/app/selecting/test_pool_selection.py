@@ -21,7 +21,8 @@ from foresift.app.passes.predicting import predict
 from foresift.app.passes.stored import PassOptions
 from foresift.app.selecting.pool_selection import Request, Selected, select_from_pool, select_from_predictions
 from foresift.app.training.evaluating import evaluate
-from foresift.app.training.train import TrainRequest, train
+from foresift.app.training.request import TrainRequest
+from foresift.app.training.train import train
 from foresift.app.workspace import Workspace
 from foresift.core.errors import BudgetError, EmptyPoolError, LabelError, ModelError, UsageError
 from foresift.stores.tables import read_predictions, write_rows

@@ -18,7 +18,8 @@ from foresift.app.passes.stored import PassOptions
 from foresift.app.selecting.explaining import explain
 from foresift.app.selecting.pool_selection import Request, Selected, select_from_pool, select_from_predictions
 from foresift.app.selecting.receipts import find_receipt, replay
-from foresift.app.training.train import TrainRequest, train
+from foresift.app.training.request import TrainRequest
+from foresift.app.training.train import train
 from foresift.app.workspace import Workspace
 from foresift.core.errors import DataError, ModelError, ReplayError, UsageError
 from images import png

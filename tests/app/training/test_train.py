@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from foresift.app import python
 from foresift.app.training import fitting, keeping
-from foresift.app.training.train import Trained, TrainRequest, train
+from foresift.app.training.request import Trained, TrainRequest
+from foresift.app.training.train import train
 from foresift.app.workspace import Workspace
 from foresift.core.errors import ModelError, QuarantineError, UnknownNameError, UsageError
 from foresift.models import registry

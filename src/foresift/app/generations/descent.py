@@ -8,7 +8,7 @@ from typing import Any
 
 from foresift.app.generations.origins import Picks, brought, origins, surrogates_of
 from foresift.app.models.opening import Model
-from foresift.app.training.train import Trained, TrainRequest
+from foresift.app.training.request import Trained, TrainRequest
 from foresift.app.workspace import Workspace
 from foresift.core.errors import ForesiftError, ModelError, UnknownNameError, UsageError
 from foresift.core.generations import Generation

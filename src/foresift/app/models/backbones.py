@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foresift.app.models.opening import open_model
-from foresift.app.passes.embedding import PRESETS, Backbone, EmbedRequest
+from foresift.app.passes.embed_request import PRESETS, Backbone, EmbedRequest
 from foresift.app.training.images import UnlabeledImages, common_side, unlabeled_images
 from foresift.app.training.keeping import held, save
+from foresift.app.training.request import work_folder
 from foresift.app.training.starting import names_generation
-from foresift.app.training.train import work_folder
 from foresift.app.workspace import Workspace
 from foresift.core.errors import MissingExtraError, QuarantineError, UsageError
 from foresift.core.generations import Transform

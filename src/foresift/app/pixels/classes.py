@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from foresift.app.pixels.images import Regions, values_present
-from foresift.app.pixels.train import SegmentationRequest
+from foresift.app.pixels.training_request import SegmentationRequest
 from foresift.core.errors import DataError, LabelError, UsageError
 from foresift.core.masks import MAX_CLASSES, MaskClasses
 from foresift.core.regions import Region

@@ -13,9 +13,9 @@ import numpy as np
 
 from foresift.app.pixels.classes import classes_asked_for, labeled_regions
 from foresift.app.pixels.images import UsableImages, usable_images
-from foresift.app.pixels.train import SegmentationRequest, SegmentationTrained, dense_transform
+from foresift.app.pixels.training_request import SegmentationRequest, SegmentationTrained, dense_transform
 from foresift.app.training.fitting import COMPLETE
-from foresift.app.training.train import looks_like_id, taken, work_folder
+from foresift.app.training.request import looks_like_id, taken, work_folder
 from foresift.app.workspace import Workspace
 from foresift.core.digests import digest_bytes
 from foresift.core.errors import MissingExtraError, QuarantineError, UsageError

@@ -1,62 +1,16 @@
-"""``foresift train --task segmentation``: what is asked for, and what of it can be refused before torch is loaded."""
+"""``foresift train --task segmentation``: what can be refused is refused before torch is loaded."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from foresift.app.pixels.training_request import SegmentationRequest, SegmentationTrained, dense_transform
 from foresift.app.workspace import Workspace
-from foresift.core.errors import ModelError, UsageError
-from foresift.core.protocols import Progress, Silent
-from foresift.core.samples import Quarantined
-from foresift.core.segmentation import DenseTransform, SegmentationGeneration
+from foresift.core.errors import ModelError
 from foresift.sources.segmentation import masked_images
 from foresift.stores.files import disk_errors
 from foresift.stores.generations import is_generation, is_segmentation
 from foresift.training.segmentation_recipe import SegmentationRecipe
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentationRequest:
-    """What to train; names follow the command line."""
-
-    model: str
-    """HEAD:ENCODER, or a generation to start from."""
-    out: Path
-    split: str = ""
-    val_split: str = ""
-    """A split of the same root to measure on."""
-    layout: str = "auto"
-    image_size: str = ""
-    """``WIDTHxHEIGHT``, a share such as ``50%``, or "" = images keep their sizes."""
-    classes: str = ""
-    """A file of names, a number, or names with commas; "" = as the layout says, else the values that occur."""
-    ignore_index: tuple[int, ...] | None = None
-    """Mask values that do not count; None = as the layout says, else none."""
-    labels: Path | None = None
-    """Which regions of which images are labeled; None = all of all."""
-    weights: Path | None = None
-    """Weights of the encoder to start from."""
-    recipe: dict[str, Any] = field(default_factory=dict)
-    """Fields of :class:`foresift.training.segmentation_recipe.SegmentationRecipe` that were asked for."""
-    seed: int = 0
-    progress: Progress = field(default_factory=Silent)
-    strict: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentationTrained:
-    """A new generation and what happened on the way."""
-
-    generation: SegmentationGeneration
-    folder: Path
-    quarantined: tuple[Quarantined, ...] = ()
-    notes: tuple[str, ...] = ()
-    resumed_from: int = 0
-    """Epochs that an earlier, interrupted call had done."""
-    images_per_s: float | None = None
-    """Of the training steps; None if nothing was trained."""
 
 
 def train_segmentation(workspace: Workspace, root: str | Path, request: SegmentationRequest) -> SegmentationTrained:
@@ -81,52 +35,6 @@ def train_segmentation(workspace: Workspace, root: str | Path, request: Segmenta
     from foresift.app.pixels.fitting import fit_segmentation
 
     return fit_segmentation(workspace, root, request)
-
-
-def dense_transform(image_size: str) -> DenseTransform:
-    """The transform that ``--image-size`` asks for.
-
-    Raises:
-        UsageError: neither ``WIDTHxHEIGHT`` nor a share.
-    """
-    if not image_size:
-        return DenseTransform()
-    try:
-        if image_size.endswith("%"):
-            return DenseTransform(scale=float(image_size[:-1]) / 100)
-        return DenseTransform(size=sides_of("--image-size", image_size))
-    except (ValueError, ModelError):
-        raise UsageError(f"--image-size {image_size}: expected WIDTHxHEIGHT such as 240x180, or 50%") from None
-
-
-def sides_of(option: str, text: str | None) -> tuple[int, int] | None:
-    """(height, width) of ``WIDTHxHEIGHT``; None = not given.
-
-    Raises:
-        UsageError: something else.
-    """
-    if text is None:
-        return None
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()):
-        raise UsageError(f"{option} {text}: expected WIDTHxHEIGHT, such as 240x180")
-    return int(height), int(width)
-
-
-def mask_numbers(text: str | None) -> tuple[int, ...] | None:
-    """The values of ``--ignore-index``: one, several with commas, or ``none``.
-
-    Raises:
-        UsageError: something else.
-    """
-    if text is None:
-        return None
-    try:
-        return () if text == "none" else tuple(sorted({int(part) for part in text.split(",")}))
-    except ValueError:
-        raise UsageError(
-            f"--ignore-index {text}: expected a mask value such as 255, several with commas, or none"
-        ) from None
 
 
 def _is_free(out: Path) -> bool:

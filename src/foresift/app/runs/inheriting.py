@@ -12,7 +12,8 @@ from foresift.app.generations.descent import find, known, require_line
 from foresift.app.pools import open_pool
 from foresift.app.runs.files import RunFile
 from foresift.app.runs.pools import CANDIDATES, table_rows
-from foresift.app.training.train import Trained, TrainRequest, train
+from foresift.app.training.request import Trained, TrainRequest
+from foresift.app.training.train import train
 from foresift.app.workspace import Workspace
 from foresift.core.digests import digest_value
 from foresift.core.errors import LabelError, ModelError, UsageError

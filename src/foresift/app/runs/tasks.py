@@ -53,7 +53,7 @@ def select(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
 def train(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """A generation trained on a labels file, in the folder that is named by everything it follows from."""
-    from foresift.app.training.train import TrainRequest
+    from foresift.app.training.request import TrainRequest
     from foresift.app.training.train import train as run
 
     out = Path(values["out"])
@@ -87,7 +87,8 @@ def _model(values: Mapping[str, Any], progress: Progress) -> str | None:
     """What the strategy looks through: the last generation, or a backbone that the pool's own images teach."""
     if values["backbone"] is None:
         return None if values["model"] is None else str(values["model"])
-    from foresift.app.passes.embedding import EmbedRequest, embed
+    from foresift.app.passes.embed_request import EmbedRequest
+    from foresift.app.passes.embedding import embed
     from foresift.app.passes.stored import PassOptions
 
     out = Path(values["backbone"])

@@ -25,8 +25,9 @@ from foresift.app.runs.pools import fifth
 from foresift.app.search.file import SearchRequest
 from foresift.app.search.results import Found, Stage, stage_of
 from foresift.app.search.transfer import FOUND, RANDOM, transfer
+from foresift.app.training.request import TrainRequest
 from foresift.app.training.starting import check_model
-from foresift.app.training.train import TrainRequest, train
+from foresift.app.training.train import train
 from foresift.app.workspace import Workspace
 from foresift.core.errors import DataError, LabelError, UsageError
 from foresift.core.predictions import Predictions

@@ -17,8 +17,8 @@ from foresift.app.passes.stored import PassOptions, predict_pool
 from foresift.app.pools import open_pool, relabeled
 from foresift.app.training.images import LabeledImages, labeled_images
 from foresift.app.training.keeping import held, save
+from foresift.app.training.request import Trained, TrainRequest, started_from, work_folder
 from foresift.app.training.starting import Start, start_of, with_defaults
-from foresift.app.training.train import Trained, TrainRequest, started_from, work_folder
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Embeddings
 from foresift.core.errors import LabelError, MissingExtraError, QuarantineError, UsageError

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foresift.app.training.train import taken, work_folder
+from foresift.app.training.request import taken, work_folder
 from foresift.app.workspace import Workspace
 from foresift.core.errors import MissingExtraError
 from foresift.core.generations import Generation

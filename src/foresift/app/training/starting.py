@@ -11,7 +11,7 @@ import numpy as np
 
 from foresift.app.models.opening import Model, open_model
 from foresift.app.training.images import common_side
-from foresift.app.training.train import TrainRequest, looks_like_id
+from foresift.app.training.request import TrainRequest, looks_like_id
 from foresift.app.workspace import Workspace
 from foresift.core.errors import LabelError, MissingExtraError, UnknownNameError, UsageError
 from foresift.core.generations import Transform

@@ -20,7 +20,8 @@ from foresift.app.pools import open_pool
 from foresift.app.selecting.arrays import select
 from foresift.app.selecting.pool_selection import Request, select_from_pool
 from foresift.app.training.images import LabeledImages, labeled_images
-from foresift.app.training.train import TrainRequest, train
+from foresift.app.training.request import TrainRequest
+from foresift.app.training.train import train
 from foresift.app.workspace import Workspace
 from foresift.core.about import foresift_version
 from foresift.core.digests import digest_value
