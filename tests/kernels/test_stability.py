@@ -52,3 +52,20 @@ def test_settings_out_of_range_are_refused() -> None:
     for bad in ({"k": 0}, {"k": 3, "patience": 0}, {"k": 3, "overlap": 0.0}, {"k": 3, "correlation": 1.1}):
         with pytest.raises(UsageError):
             Settled(**bad)
+
+
+def test_every_comparison_can_be_read() -> None:
+    values = np.array([5.0, 4.0, 3.0, 2.0, 0.0, 0.0])
+    settled = Settled(2, patience=1)
+    for now in (values, values, values[::-1]):
+        settled.add(now)
+    assert settled.figures[0] == (1.0, 1.0)
+    assert settled.figures[1][0] == 0.0
+    assert settled.figures[1][1] == pytest.approx(scipy.stats.spearmanr(*[[5, 4, 0, 0], [0, 0, 4, 5]]).statistic)
+
+
+def test_samples_that_get_lost_start_the_count_again() -> None:
+    values = np.random.default_rng(0).normal(size=50)
+    settled = Settled(10, patience=1)
+    assert [settled.add(v) for v in (values, values[:40], values[:40])] == [False, False, True]
+    assert len(settled.figures) == 1

@@ -85,6 +85,8 @@ def select_pool(
     budget: int | None = None,
     budget_pixels: int | None = None,
     model: Where | Sequence[Where] | None = None,
+    checkpoints: str = "",
+    early_stop: str = "",
     labeled: Where | None = None,
     unit: str = "image",
     patch: int | None = None,
@@ -98,6 +100,8 @@ def select_pool(
 
     Args:
         budget: labels to buy; or ``budget_pixels`` of patches.
+        checkpoints: ``all`` or ``last=N``: the kept checkpoints of the models as the members of an ensemble.
+        early_stop: ``stable`` or ``stable:overlap=0.95,correlation=0.95,patience=2``: when to ask no more members.
         unit: ``image``, or ``patch`` of ``patch`` pixels a side (256 unless given).
         aggregate: ``mean``, ``max`` or ``top-patches:patch=64,top=4``, of a score of pixels.
         out: a selection file to write, its receipt beside it.
@@ -117,6 +121,8 @@ def select_pool(
         strategy=strategy,
         budget=1 if budget is None else budget,
         labeled=None if labeled is None else Path(labeled),
+        checkpoints=checkpoints,
+        early_stop=early_stop,
         seed=seed,
         out=None if out is None else Path(out),
     )

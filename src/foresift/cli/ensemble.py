@@ -88,6 +88,7 @@ def analyse(
     model: Models,
     budget: Annotated[int, typer.Option(min=1, help="How many of the largest scores must stay.")],
     checkpoints: Checkpoints = "",
+    early_stop: Annotated[str, typer.Option(metavar="RULE", help="Of foresift select, to be tried.")] = "stable",
     score: Annotated[str, typer.Option(help="A score of members.")] = "mutual-information",
     engine: Engine = "auto",
     batch: Batch = None,
@@ -95,17 +96,18 @@ def analyse(
     as_json: Json = False,
 ) -> None:
     """How often members agree, and how many of them it takes."""
+    from foresift.app.passes.early_stop import parse_rule
     from foresift.app.passes.ensembles import open_members
     from foresift.app.passes.speaking import analyse as run
     from foresift.app.passes.stored import PassOptions
     from foresift.app.pools import open_pool
     from foresift.app.workspace import Workspace
 
-    workspace = Workspace.open(home)
+    workspace, rule = Workspace.open(home), parse_rule(early_stop)
     models = open_members(workspace, model, checkpoints=checkpoints)
     options = PassOptions(engine=engine, batch=batch, progress=progress(quiet=as_json))
     opened = open_pool(workspace, pool, progress=options.progress)
-    found = run(workspace, opened, models, score=score, k=budget, options=options)
+    found = run(workspace, opened, models, score=score, k=budget, options=options, rule=rule)
     if as_json:
         emit_json(found.to_dict())
         return

@@ -25,6 +25,14 @@ Models: TypeAlias = Annotated[
 Checkpoints: TypeAlias = Annotated[
     str, typer.Option(metavar="all|last=N", help="The models' kept checkpoints as an ensemble.", show_default=False)
 ]
+EarlyStop: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="RULE",
+        help="stable[:overlap=0.95,correlation=0.95,patience=2]: ask no more members once the first picks stay.",
+        show_default="all are asked",
+    ),
+]
 Engine: TypeAlias = Annotated[
     str,
     typer.Option(

@@ -55,6 +55,9 @@ def _say(found: Found) -> None:
         for stage in found.stages
     ]
     table(rows, tuple(rows[0]))
+    for number, stage in enumerate(found.stages, start=1):
+        if stage.approx:
+            say(f"stage {number}: {stage.approx}")
     _say_transfer(found)
     last = shlex.quote(found.stages[-1].manifest)
     say(f"next: foresift train --subset {last} --model NAME --out DIR")

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foresift.cli.options import Batch, Checkpoints, Engine, Home, Json, Seed, Strict
+from foresift.cli.options import Batch, Checkpoints, EarlyStop, Engine, Home, Json, Seed, Strict
 from foresift.cli.output import emit_json, note, notes_about_pool, percent, quarantine_json, say
 from foresift.cli.progress import progress
 from foresift.core.errors import UsageError
 
 if TYPE_CHECKING:
     from foresift.app.selecting.pool_selection import Selected
-    from foresift.core.queries import Selection
+    from foresift.core.queries import Receipt, Selection
 
 
 def select(
@@ -31,6 +31,7 @@ def select(
         typer.Option(help="A generation folder or id, or an ensemble; several are an ensemble.", show_default=False),
     ] = None,
     checkpoints: Checkpoints = "",
+    early_stop: EarlyStop = "",
     draws: Annotated[
         int | None, typer.Option(min=1, help="Dropout passes of one model, for strategies that need members.")
     ] = None,
@@ -91,7 +92,7 @@ def select(
 
     if (pool is None) == (predictions is None):
         raise UsageError("give either POOL or --predictions FILE" + (", not both" if pool is not None else ""))
-    if predictions is not None and (model or checkpoints or draws):
+    if predictions is not None and (model or checkpoints or early_stop or draws):
         raise UsageError("--model has no part in a selection from --predictions; leave one of them out")
     if budget is not None and budget_pixels is not None:
         raise UsageError("give --budget, the number of labels, or --budget-pixels, the pixels of patches; not both")
@@ -110,6 +111,7 @@ def select(
         control=control,
         checkpoints=checkpoints,
         draws=draws,
+        early_stop=early_stop,
         limits=Limits(
             min_distance=min_distance,
             validation=validation,
@@ -198,6 +200,8 @@ def _summary(chosen: Selected, out: Path | None) -> None:
     note(f"selected {len(selection):,} of {receipt.n_candidates:,} by {how}, seed {receipt.seed}{short}")
     if members := receipt.model.get("members"):
         note(f"{len(members)} members; logits are the {receipt.model['logits']}")
+    if "early_stop" in receipt.model:
+        note(_stopped(receipt))
     if "why" in receipt.details:
         note(f"{receipt.details['ran']} ran: {receipt.details['why']}")
     if "auto" in receipt.pool:
@@ -226,6 +230,12 @@ def _spoken(spelled: str) -> str:
     strategy = parse(spelled)
     typed = as_typed(strategy)
     return spelled if typed == strategy.name else typed
+
+
+def _stopped(receipt: Receipt) -> str:
+    """Whether the rule of an early stop held, in one line."""
+    seen = receipt.model["early_stop"]
+    return receipt.approx or f"the order of the first {seen['k']:,} did not settle: all {seen['of']} members were heard"
 
 
 def _guards_and_control(selection: Selection) -> list[str]:

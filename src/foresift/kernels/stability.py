@@ -41,18 +41,24 @@ class Settled:
         self._k, self._overlap, self._correlation, self._patience = k, overlap, correlation, patience
         self._before: Values | None = None
         self._calm = self._seen = 0
+        self._figures: list[tuple[float, float]] = []
 
     def add(self, values: Values) -> bool:
         """Whether the order is settled now that one more member has been heard.
 
         Args:
-            values: (n,) by all members so far.
+            values: (n,) by all members so far; another n than before starts the count again.
         Cost: O(n + k log k).
         """
         self._seen += 1
-        if self._before is not None:
-            self._calm = self._calm + 1 if self._alike(self._before, values) else 0
-        self._before = values.copy()
+        before, self._before = self._before, values.copy()
+        if before is None or len(before) != len(values):
+            self._calm = 0
+            return self.done
+        overlap, correlation = self._likeness(before, values)
+        self._figures.append((overlap, correlation))
+        calm = overlap >= self._overlap and correlation >= self._correlation
+        self._calm = self._calm + 1 if calm else 0
         return self.done
 
     @property
@@ -65,13 +71,16 @@ class Settled:
         """Members heard."""
         return self._seen
 
-    def _alike(self, before: Values, now: Values) -> bool:
+    @property
+    def figures(self) -> tuple[tuple[float, float], ...]:
+        """Overlap and rank correlation of the order after each member with that before it, from the second one on."""
+        return tuple(self._figures)
+
+    def _likeness(self, before: Values, now: Values) -> tuple[float, float]:
         k = min(self._k, len(now))
         first, second = top_k(before, k), top_k(now, k)
-        if top_overlap(first, second) < self._overlap:
-            return False
         rows = np.union1d(first, second)
-        return rank_correlation(before[rows], now[rows]) >= self._correlation
+        return top_overlap(first, second), rank_correlation(before[rows], now[rows])
 
 
 def _ranks(values: Values) -> Values:

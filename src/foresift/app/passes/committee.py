@@ -21,6 +21,7 @@ from foresift.core.generations import RANDOM_WEIGHTS
 from foresift.core.members import State, consensus, state_of
 from foresift.core.predictions import Column, Predictions, Producer
 from foresift.core.samples import Pool
+from foresift.inference.pipeline import PassReport
 from foresift.selection.candidates import model_columns
 from foresift.stores.generations import read_generation
 from foresift.strategies import Strategy
@@ -99,10 +100,10 @@ def predict_together(
     Raises:
         ForesiftError: as :func:`foresift.app.passes.stored.predict_pool`.
     """
-    run = _Run(workspace, pool, names=names, options=options)
+    committee = Committee(workspace, pool, names=names, options=options)
     for model in models:
-        run.add(model)
-    return run.result(), run.producers
+        committee.hear(model)
+    return committee.result(), committee.producers
 
 
 def check_plan(strategy: Strategy, *, members: bool, draws: int | None = None, also: Sequence[str] = ()) -> Plan:
@@ -188,7 +189,7 @@ class Joint:
         return {name: made[name] for name in self._names}
 
 
-class _Run:
+class Committee:
     """The passes of all members over one pool."""
 
     def __init__(self, workspace: Workspace, pool: Pool, *, names: Sequence[str], options: PassOptions) -> None:
@@ -198,7 +199,7 @@ class _Run:
         self._parts: list[PassResult] = []
         self.producers: list[Producer] = []
 
-    def add(self, model: Model) -> None:
+    def hear(self, model: Model) -> None:
         """The pass of one more member; of its predictions only what is needed stays."""
         columns = ("logits", "embeddings") if self._with_embeddings and not self._parts else ("logits",)
         result = predict_pool(self._workspace, self._pool, model, columns=columns, options=self._options)
@@ -221,6 +222,11 @@ class _Run:
         rows = np.isin(bare.sample_ids, before.sample_ids[held])
         return logits if rows.all() else logits[rows]
 
+    @property
+    def report(self) -> PassReport:
+        """What the passes did so far."""
+        return summed([part.report for part in self._parts])
+
     def result(self) -> PassResult:
         """Predictions with the joint columns, and what became of the passes."""
         first = self._parts[0]
@@ -229,7 +235,7 @@ class _Run:
         return PassResult(
             predictions=replace(first.predictions, columns={**first.predictions.columns, **joint}),
             quarantined=tuple(dict.fromkeys(broken for part in self._parts for broken in part.quarantined)),
-            report=summed([part.report for part in self._parts]),
+            report=self.report,
             choice=first.choice,
             notes=tuple(dict.fromkeys(line for part in self._parts for line in part.notes)),
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from foresift.app.models.opening import Model
+from foresift.app.passes.early_stop import StableOrder, in_turn
 from foresift.app.passes.stored import PassOptions, predict_pool
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Ids, Logits, Values
@@ -17,7 +19,7 @@ from foresift.core.ensembles import Spoken
 from foresift.core.errors import DataError, UsageError
 from foresift.core.samples import Pool
 from foresift.kernels.consensus import Consensus
-from foresift.kernels.stability import Settled, rank_correlation, top_overlap
+from foresift.kernels.stability import rank_correlation, top_overlap
 from foresift.kernels.topk import top_k
 from foresift.scores import SCORES
 from foresift.stores.ensembles import read_spoken, write_spoken
@@ -86,7 +88,7 @@ class Analysis:
     pairs: tuple[int, ...]
     """Samples on which two members in a row agree, from the last one back."""
     enough: int
-    """Members after which the k largest scores stayed; all of them if they never did."""
+    """Members after which an early stop would ask no more (heard one of each run in turn); all, if it never held."""
     settled: bool
     overlap: float
     """Share of the k largest by so many members that all members put there too."""
@@ -106,28 +108,30 @@ def analyse(
     score: str,
     k: int,
     options: PassOptions,
+    rule: StableOrder | None = None,
 ) -> Analysis:
-    """Agreement of the members from the last one back, and after how many the order of the first k is settled.
+    """Agreement of the members from the last one back, and what an early stop would leave out and cost.
 
+    Args:
+        rule: of the early stop; None = as it is by default.
     Raises:
         UsageError: a score that does not read members alone, or k out of range.
         ForesiftError: as :func:`foresift.app.passes.stored.predict_pool`.
-    Cost: one pass over the members; what they said is read from the store where it is there.
+    Cost: two passes over what the members said; it is read from the store where it is there.
     """
     chosen = SCORES.get(score)
     if chosen.needs != ("members",):
         raise UsageError(f"{score} needs {', '.join(chosen.needs)}; give a score of members alone (mutual-information)")
-    said = _each(workspace, pool, models, options)
-    first = next(said)
-    if not 1 <= k <= len(first):
-        raise UsageError(f"budget {k} must be within 1 .. {len(first)}, the samples")
-    consensus, settled = Consensus(len(first)), Settled(k)
-    spoken = Spoken.none(np.arange(len(first)), models[0].generation.classes)
+    consensus = _agreement(_each(workspace, pool, list(reversed(models)), options))
+    n = consensus.joint[0]
+    if not 1 <= k <= n:
+        raise UsageError(f"budget {k} must be within 1 .. {n}, the samples")
+    settled = (rule or StableOrder()).watch(k)
+    spoken = Spoken.none(np.arange(n), models[0].generation.classes)
     early: Values | None = None
     enough = 0
-    values: Values = np.zeros(len(first))
-    for number, logits in enumerate(_chained(first, said), start=1):
-        consensus.add(logits.argmax(axis=1))
+    values: Values = np.zeros(n)
+    for number, logits in enumerate(_each(workspace, pool, in_turn(models), options), start=1):
         spoken = spoken.heard(str(number), logits)
         values = chosen(spoken.state)
         if number > 1 and settled.add(values) and early is None:  # one member disagrees with nobody
@@ -135,7 +139,7 @@ def analyse(
     early, enough = (values, len(models)) if early is None else (early, enough)
     return Analysis(
         members=len(models),
-        samples=len(first),
+        samples=n,
         joint=consensus.joint,
         pairs=consensus.pairs,
         enough=enough,
@@ -145,22 +149,25 @@ def analyse(
     )
 
 
-def _chained(first: Logits, rest: Iterator[Logits]) -> Iterator[Logits]:
-    yield first
-    yield from rest
+def _agreement(said: Iterator[Logits]) -> Consensus:
+    first = next(said)
+    consensus = Consensus(len(first))
+    for logits in chain([first], said):
+        consensus.add(logits.argmax(axis=1))
+    return consensus
 
 
 def _each(workspace: Workspace, pool: Pool, models: Sequence[Model], options: PassOptions) -> Iterator[Logits]:
-    """(n, c) of one member after the other, the last one first, of the same samples.
+    """(n, c) of one member after the other, of the same samples.
 
     Raises:
         DataError: a member could not use an image that the others could.
     """
     known: Ids | None = None
-    for model in reversed(models):
+    for model in models:
         ids, logits = _logits(workspace, pool, model, options)
         if known is not None and not np.array_equal(known, ids):
-            raise DataError(f"{model.folder} could not use the same images as the members after it; leave those out")
+            raise DataError(f"{model.folder} could not use the same images as the members before it; leave it out")
         known = ids
         yield logits
 

@@ -64,10 +64,12 @@ def select_images(
     spec, notes = without_masks(spec)
     models = [model] if isinstance(model, str | Path) else list(model or ())
     if segmenters := [one for one in models if is_dense(workspace, one)]:
-        if len(models) > 1 or request.checkpoints or request.draws is not None:
+        if len(models) > 1 or request.checkpoints or request.early_stop or request.draws is not None:
             raise UsageError(f"{segmenters[0]} is a segmentation model; members of an ensemble are classifiers")
         opened = open_dense(workspace, segmenters[0])
         selected = select_dense(workspace, spec, request, dense, model=opened, stdin=stdin)
+    elif request.early_stop and dense.asked:
+        raise UsageError(f"{dense.needing} a segmentation model; an early stop leaves out classifiers of an ensemble")
     elif dense.unit == "patch" and len(models) < 2 and dense.aggregate is None and dense.embeddings_from is None:
         backbone = open_model(workspace, models[0]) if models else None
         selected = _select_patches(workspace, spec, request, dense, backbone, stdin)

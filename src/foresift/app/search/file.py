@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foresift.app.passes.early_stop import StableOrder, check_rule
 from foresift.app.strict_yaml import parse_mapping
 from foresift.core.digests import digest_value
 from foresift.core.errors import UnknownNameError, UsageError
@@ -17,7 +18,19 @@ from foresift.strategies import spelling as spelled
 from foresift.training.recipe import Recipe
 
 REQUIRED = ("data", "scheme", "members", "score", "model")
-OPTIONAL = ("sizes", "growth", "seed", "labels", "evaluation", "start", "outliers", "recipe", "fine-tune", "transfer")
+OPTIONAL = (
+    "sizes",
+    "growth",
+    "seed",
+    "labels",
+    "evaluation",
+    "start",
+    "outliers",
+    "recipe",
+    "fine-tune",
+    "transfer",
+    "early-stop",
+)
 FINE_TUNE: Mapping[str, Any] = {"epochs": 10, "lr": 1e-3}
 """How ``pretrain`` goes on learning: the rate is the source's."""
 TRANSFER_SEEDS = 3
@@ -48,9 +61,12 @@ class SearchRequest:
     transfer: tuple[str, ...] = ()
     """Architectures to train on random, found and all samples."""
     transfer_seeds: int = TRANSFER_SEEDS
+    early_stop: str = ""
+    """The rule by which further members are left out of a ranking; empty = all rank."""
 
     def __post_init__(self) -> None:
         self.check_members()
+        self.rule  # noqa: B018 - refuses what makes no sense
         Recipe.from_dict({**self.recipe, "keep_checkpoints": self.epochs})
         Recipe.from_dict({**self.recipe, **self.fine_tune, "keep_checkpoints": self.kept_of_fine_tune})
 
@@ -65,6 +81,11 @@ class SearchRequest:
         return parse(self.score)
 
     @property
+    def rule(self) -> StableOrder | None:
+        """When the members that rank are enough; None = never."""
+        return check_rule(self.early_stop, self.strategy, members=self.seeds * self.epochs > 1)
+
+    @property
     def kept_of_fine_tune(self) -> int:
         """Last epochs of a model that went on learning that are members."""
         return min(self.epochs, int(self.fine_tune.get("epochs", FINE_TUNE["epochs"])))
@@ -72,7 +93,10 @@ class SearchRequest:
     @property
     def digest(self) -> str:
         """Of everything that decides the result, the contents of the data aside."""
-        return digest_value(asdict(self))
+        said = asdict(self)
+        if not self.early_stop:  # folders of searches that began before there was one keep their names
+            del said["early_stop"]
+        return digest_value(said)
 
     def check_members(self) -> None:
         """Refuse a strategy of several members where there is one.
@@ -131,6 +155,7 @@ def _request(plain: Mapping[Any, Any], *, beside: Path) -> SearchRequest:
         recipe=recipe,
         fine_tune={**FINE_TUNE, **tuned},
         transfer=tuple(map(str, _listed("transfer: models", transfer.get("models", [])))),
+        early_stop="" if plain.get("early-stop") is None else str(plain["early-stop"]),
         transfer_seeds=_whole("transfer: seeds", transfer.get("seeds", TRANSFER_SEEDS), least=1),
     )
 

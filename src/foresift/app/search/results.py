@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,10 @@ class Stage:
     single: tuple[float, ...]
     """Of the last epoch of each run alone."""
     members: int
+    approx: str = ""
+    """What is approximate about how the subset was chosen; empty where every member ranked."""
+    early_stop: Mapping[str, Any] = field(default_factory=dict)
+    """Where a rule was given: the rule, how many members ranked the samples, what the rule saw."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,9 @@ from foresift.app.generations.origins import keep_picks
 from foresift.app.models.engine_choice import ScoreInUse
 from foresift.app.models.opening import Model
 from foresift.app.passes.ahead import looking_ahead
-from foresift.app.passes.columns import check_model
+from foresift.app.passes.columns import check_model, summed
 from foresift.app.passes.committee import check_plan, predict_models
+from foresift.app.passes.early_stop import Heard, StableOrder, check_rule, hear_until_stable
 from foresift.app.passes.ensembles import is_ensemble, open_members
 from foresift.app.passes.fitted import fitted_passes, keep_in, with_fitted
 from foresift.app.passes.stored import PassOptions, PassResult
@@ -67,6 +68,8 @@ class Request:
     """``all`` or ``last=N``: the kept checkpoints of the one model, as the members of an ensemble."""
     draws: int | None = None
     """Dropout passes of the one model, for strategies that need members."""
+    early_stop: str = ""
+    """The rule by which further members of an ensemble are left out; empty = all are heard."""
     options: PassOptions = field(default_factory=PassOptions)
 
 
@@ -108,6 +111,7 @@ def select_from_pool(
         raise UsageError(f"{asks} needs {' and '.join(columns)}: give the model with --model DIR")
     members = bool(request.checkpoints) or len(specs) > 1 or any(map(is_ensemble, specs))
     todo = check_plan(strategy, members=members, draws=request.draws, also=model_columns(guards.needs))
+    rule = check_rule(request.early_stop, strategy, members=members)
     models = open_members(workspace, specs, checkpoints=request.checkpoints) if columns else []
     if members and len(models) < 2:
         raise UsageError("one member agrees with itself about everything: give two models or checkpoints at the least")
@@ -127,7 +131,7 @@ def select_from_pool(
     first = models[0] if models else None
     held_out = with_held_out(guards, request.limits, pool, workspace=workspace, model=first, options=request.options)
     job = Job(workspace, pool, strategy, labeled, request, held_out)
-    selected = _select_predicted(job, models) if models else _select_unseen(job)
+    selected = _select_predicted(job, models, rule) if models else _select_unseen(job)
     if seen is None or selected.result is None:
         return selected
     return replace(selected, result=seen.counted(selected.result))
@@ -228,15 +232,20 @@ def _select_unseen(job: Job) -> Selected:
     return replace(finish(replace(job, pool=pool), predictions, described), quarantined=pool.quarantined)
 
 
-def _select_predicted(job: Job, models: list[Model]) -> Selected:
+def _select_predicted(job: Job, models: Sequence[Model], rule: StableOrder | None) -> Selected:
     strategy, request, pool = job.strategy, job.request, job.pool
     guards = job.held_out.guards
     unlabeled = max(1, len(pool) - len(job.labeled.ids))
     share = min(1.0, max(1, request.budget) / unlabeled)
     options = replace(request.options, score=ScoreInUse(name=_score_in_use(strategy), share=share))
     also = model_columns(guards.needs)
+    heard = None if rule is None else _heard(job, models, rule, options)
+    models = models if heard is None else heard.models
     asked: dict[str, Any] = {"labeled": job.labeled.ids, "options": options, "also": also, "draws": request.draws}
     result, record = predict_models(job.workspace, pool, models, strategy, **asked)
+    if heard is not None:
+        result = replace(result, report=summed([heard.report, result.report]))
+        record = {**record, "early_stop": heard.to_dict()}
     predictions = result.predictions
     usable = len(predictions) - int(np.isin(job.labeled.ids, predictions.sample_ids).sum())
     check_budget(request.budget, usable, allow_short=request.allow_short)
@@ -247,8 +256,20 @@ def _select_predicted(job: Job, models: list[Model]) -> Selected:
     described = describe(pool, result.quarantined, predictions, columns)
     engine = {**asdict(result.choice), "checks": {n: c.to_dict() for n, c in result.choice.checks.items()}}
     job = replace(job, pool=replace(pool, quarantined=result.quarantined))
-    selected = finish(job, predictions, described, model=record, engine=engine)
+    approx = "" if heard is None else heard.approx
+    selected = finish(job, predictions, described, model=record, engine=engine, approx=approx)
     return replace(selected, quarantined=result.quarantined, result=result, notes=(*selected.notes, *result.notes))
+
+
+def _heard(job: Job, models: Sequence[Model], rule: StableOrder, options: PassOptions) -> Heard:
+    """The members that are enough for the order of as many samples as there are labels to buy."""
+
+    def known(predictions: Predictions) -> dict[str, Any]:
+        classes = models[0].generation.classes
+        return {"labeled": job.labeled.ids, "truth": truth_codes(job.strategy, job.pool, predictions, classes)}
+
+    k = max(1, job.request.budget)
+    return hear_until_stable(job.workspace, job.pool, models, job.strategy, rule, k=k, known=known, options=options)
 
 
 def finish(
@@ -258,8 +279,13 @@ def finish(
     *,
     model: dict[str, Any] | None = None,
     engine: dict[str, Any] | None = None,
+    approx: str = "",
 ) -> Selected:
-    """Select, keep what a replay needs, and write the files; the output comes last, whole."""
+    """Select, keep what a replay needs, and write the files; the output comes last, whole.
+
+    Args:
+        approx: what is approximate about the predictions; the receipt says it beside what the strategy says.
+    """
     strategy, request, pool = job.strategy, job.request, job.pool
     labeled = _usable(job.labeled, predictions)
     classes = (model or {}).get("classes", ())
@@ -291,6 +317,9 @@ def finish(
         engine=engine,
         **known,
     )
+    if approx:
+        said = "; ".join(filter(None, (approx, selection.receipt.approx)))
+        selection = replace(selection, receipt=replace(selection.receipt, approx=said))
     _check_spent(selection, request)
     write_snapshot(job.workspace.pools, snapshot)
     keep_picks(job.workspace, selection)
