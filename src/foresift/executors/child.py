@@ -1,7 +1,7 @@
 """A child process that does one task after another and can be killed at any moment.
 
-Requests and replies are lines of JSON on its standard input and output. It ends by itself when its standard input
-closes, so that it never outlives whoever started it, kill -9 included.
+Requests and replies are lines of JSON on its standard input and output, arrays of numbers included. It ends by itself
+when its standard input closes, so that it never outlives whoever started it, kill -9 included.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import IO, Any
 from foresift.core import errors
 from foresift.core.errors import ForesiftError, StoreError
 from foresift.core.protocols import Progress, Silent
+from foresift.executors.arrays import packed, unpacked
 
 LOOK_EVERY_S = 0.2
 """How often a wait for the child looks whether it should stop."""
@@ -39,10 +40,12 @@ class Child:
 
     Args:
         command: a process that runs :func:`foresift.executors.serving.serve`.
+        environment: its variables; None = those of this process.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> None:
         self._command = list(command)
+        self._environment = None if environment is None else dict(environment)
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._complaints: list[str] = []
@@ -76,7 +79,7 @@ class Child:
             StoppedError: ``should_stop`` said so; the child is dead.
             ChildDiedError: it ended without an answer.
         """
-        self._send(json.dumps({"task": task, "values": values}))
+        self._send(json.dumps({"task": task, "values": values}, default=packed))
         watched = progress or Silent()
         while True:
             try:
@@ -86,13 +89,13 @@ class Child:
                     self.kill()
                     raise StoppedError(f"{task} was stopped") from None
                 continue
-            if line is None:
+            if line is None or not line.endswith("\n"):  # it may die in the middle of an answer
                 raise ChildDiedError(self._obituary(task))
-            message = json.loads(line)
+            message = json.loads(line, object_hook=unpacked)
             if "progress" in message:
                 _tell(watched, *message["progress"])
             elif "error" in message:
-                raise _error(message["kind"], message["error"])
+                raise raised(message["kind"], message["error"])
             else:
                 answer: dict[str, Any] = message["answer"]
                 return answer
@@ -135,6 +138,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
+                env=self._environment,
                 start_new_session=True,  # Ctrl-C is for whoever started it
             )
         except OSError as error:
@@ -169,7 +173,7 @@ def _tell(progress: Progress, verb: str, *values: Any) -> None:
     getattr(progress, verb)(*values)
 
 
-def _error(kind: str, text: str) -> ForesiftError:
+def raised(kind: str, text: str) -> ForesiftError:
     """An error of the same class, where it is one of ours with a text of its own."""
     found = getattr(errors, kind, None)
     if isinstance(found, type) and issubclass(found, ForesiftError) and "__init__" not in vars(found):

@@ -13,6 +13,7 @@ from typing import IO, Any, TypeAlias
 
 from foresift.core.errors import ForesiftError
 from foresift.core.protocols import Progress
+from foresift.executors.arrays import packed, unpacked
 
 Task: TypeAlias = Callable[[Mapping[str, Any], Progress], Mapping[str, Any]]
 TELL_EVERY_S = 0.1
@@ -25,9 +26,9 @@ def serve(tasks: Mapping[str, Task]) -> None:
     requests: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     while True:
-        request = json.loads(requests.get())
-        reply = _done(tasks[request["task"]], request["values"], _Told(answers))
-        answers.write(json.dumps(reply) + "\n")
+        request = json.loads(requests.get(), object_hook=unpacked)
+        reply = done(tasks[request["task"]], request["values"], _Told(answers))
+        answers.write(json.dumps(reply, default=packed) + "\n")
 
 
 def _listen(requests: queue.Queue[str]) -> None:
@@ -36,7 +37,8 @@ def _listen(requests: queue.Queue[str]) -> None:
     os._exit(0)  # nobody is left to answer to
 
 
-def _done(task: Task, values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+def done(task: Task, values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """What goes back: the answer of a task, or the error that it raised."""
     try:
         return {"answer": dict(task(values, progress))}
     except ForesiftError as error:
