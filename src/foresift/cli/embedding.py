@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from foresift.cli.options import Batch, Engine, Home, Json, PoolArgument, Seed, Strict
+from foresift.cli.options import Batch, Engine, Home, Json, PoolArgument, Ray, Seed, Strict
 from foresift.cli.output import emit_json, note, notes_about_pool, quarantine_json, say
 from foresift.cli.progress import progress
 
@@ -49,31 +49,35 @@ def embed(
     engine: Engine = "auto",
     batch: Batch = None,
     strict: Strict = False,
+    ray: Ray = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Turn every image of a pool into an embedding; no labels needed."""
+    from foresift.app.passes.crews import crew_on
     from foresift.app.passes.embed_request import EmbedRequest
     from foresift.app.passes.embedding import embed as run
     from foresift.app.passes.stored import PassOptions
     from foresift.app.workspace import Workspace
 
-    request = EmbedRequest(
-        out=out,
-        model=model,
-        train=train,
-        save=save,
-        labels=labels,
-        preset=preset,
-        views=views,
-        size=size,
-        epochs=epochs,
-        patience=patience,
-        crops=crops,
-        seed=seed,
-        options=PassOptions(engine=engine, batch=batch, strict=strict, progress=progress(quiet=as_json)),
-    )
-    done = run(Workspace.open(home), pool, request)
+    told = progress(quiet=as_json)
+    with crew_on(ray) as crew:
+        request = EmbedRequest(
+            out=out,
+            model=model,
+            train=train,
+            save=save,
+            labels=labels,
+            preset=preset,
+            views=views,
+            size=size,
+            epochs=epochs,
+            patience=patience,
+            crops=crops,
+            seed=seed,
+            options=PassOptions(engine=engine, batch=batch, strict=strict, progress=told, crew=crew),
+        )
+        done = run(Workspace.open(home), pool, request)
     if as_json:
         emit_json(_json(done, out))
         return

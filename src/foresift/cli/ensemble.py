@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from foresift.cli.options import Batch, Checkpoints, Engine, Home, Json, Models, PoolArgument
+from foresift.cli.options import Batch, Checkpoints, Engine, Home, Json, Models, PoolArgument, Ray
 from foresift.cli.output import emit_json, percent, say, table
 from foresift.cli.progress import progress
 
@@ -44,10 +44,12 @@ def state(
     checkpoints: Checkpoints = "",
     engine: Engine = "auto",
     batch: Batch = None,
+    ray: Ray = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Keep what members say of a pool, member by member; those in the file are not asked again."""
+    from foresift.app.passes.crews import crew_on
     from foresift.app.passes.ensembles import open_members
     from foresift.app.passes.speaking import hear
     from foresift.app.passes.stored import PassOptions
@@ -56,8 +58,10 @@ def state(
 
     workspace = Workspace.open(home)
     models = open_members(workspace, model, checkpoints=checkpoints)
-    options = PassOptions(engine=engine, batch=batch, progress=progress(quiet=as_json))
-    heard = hear(workspace, open_pool(workspace, pool, progress=options.progress), models, out, options=options)
+    told = progress(quiet=as_json)
+    with crew_on(ray) as crew:
+        options = PassOptions(engine=engine, batch=batch, progress=told, crew=crew)
+        heard = hear(workspace, open_pool(workspace, pool, progress=told), models, out, options=options)
     members = len(heard.spoken.members)
     if as_json:
         samples = len(heard.spoken.sample_ids)
@@ -92,10 +96,12 @@ def analyse(
     score: Annotated[str, typer.Option(help="A score of members.")] = "mutual-information",
     engine: Engine = "auto",
     batch: Batch = None,
+    ray: Ray = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
     """How often members agree, and how many of them it takes."""
+    from foresift.app.passes.crews import crew_on
     from foresift.app.passes.early_stop import parse_rule
     from foresift.app.passes.ensembles import open_members
     from foresift.app.passes.speaking import analyse as run
@@ -105,9 +111,11 @@ def analyse(
 
     workspace, rule = Workspace.open(home), parse_rule(early_stop)
     models = open_members(workspace, model, checkpoints=checkpoints)
-    options = PassOptions(engine=engine, batch=batch, progress=progress(quiet=as_json))
-    opened = open_pool(workspace, pool, progress=options.progress)
-    found = run(workspace, opened, models, score=score, k=budget, options=options, rule=rule)
+    told = progress(quiet=as_json)
+    with crew_on(ray) as crew:
+        options = PassOptions(engine=engine, batch=batch, progress=told, crew=crew)
+        opened = open_pool(workspace, pool, progress=told)
+        found = run(workspace, opened, models, score=score, k=budget, options=options, rule=rule)
     if as_json:
         emit_json(found.to_dict())
         return

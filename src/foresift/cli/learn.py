@@ -17,6 +17,7 @@ from foresift.cli.options import (
     MaskLayout,
     Models,
     PoolArgument,
+    Ray,
     Split,
     Strict,
 )
@@ -155,16 +156,20 @@ def predict(
     engine: Engine = "auto",
     batch: Batch = None,
     strict: Strict = False,
+    ray: Ray = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Run a generation over a pool once and keep logits and embeddings."""
+    from foresift.app.passes.crews import crew_on
     from foresift.app.passes.predicting import predict as run
     from foresift.app.passes.stored import PassOptions
     from foresift.app.workspace import Workspace
 
-    options = PassOptions(engine=engine, batch=batch, strict=strict, progress=progress(quiet=as_json))
-    done = run(Workspace.open(home), pool, model, checkpoints=checkpoints, out=out, options=options)
+    told = progress(quiet=as_json)
+    with crew_on(ray) as crew:
+        options = PassOptions(engine=engine, batch=batch, strict=strict, progress=told, crew=crew)
+        done = run(Workspace.open(home), pool, model, checkpoints=checkpoints, out=out, options=options)
     result = done.result
     if as_json:
         emit_json(

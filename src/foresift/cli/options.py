@@ -45,6 +45,14 @@ Batch: TypeAlias = Annotated[
     int | None,
     typer.Option(min=1, help="Images a forward pass.", show_default="by image size; auto measures for long jobs"),
 ]
+Ray: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Share the work on a Ray cluster: local, auto, HOST:PORT or ray://HOST:PORT.",
+        show_default=False,
+    ),
+]
 Seed: TypeAlias = Annotated[int, typer.Option(min=0, help="Seed of everything that is random.")]
 Strict: TypeAlias = Annotated[bool, typer.Option("--strict", help="A broken image is fatal.")]
 Split: TypeAlias = Annotated[

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foresift.cli.options import Batch, Checkpoints, EarlyStop, Engine, Home, Json, Seed, Strict
+from foresift.cli.options import Batch, Checkpoints, EarlyStop, Engine, Home, Json, Ray, Seed, Strict
 from foresift.cli.output import emit_json, note, notes_about_pool, percent, quarantine_json, say
 from foresift.cli.progress import progress
 from foresift.core.errors import UsageError
@@ -78,10 +78,12 @@ def select(
         bool, typer.Option("--allow-short", help="Take what there is if the pool is smaller.")
     ] = False,
     strict: Strict = False,
+    ray: Ray = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Choose what people should label next."""
+    from foresift.app.passes.crews import crew_on
     from foresift.app.passes.stored import PassOptions
     from foresift.app.pixels.request import Dense
     from foresift.app.pixels.selection import select_images
@@ -122,13 +124,15 @@ def select(
     )
     workspace = Workspace.open(home)
     if predictions is not None:
-        if dense.asked:
+        if dense.asked or ray is not None:
             raise UsageError(
-                "--unit, --aggregate and --embeddings-from read images; beside --predictions leave them out"
+                "--unit, --aggregate, --embeddings-from and --ray read images; beside --predictions leave them out"
             )
         chosen = select_from_predictions(workspace, predictions, request)
     else:
-        chosen = select_images(workspace, str(pool), request, dense, model=model)
+        with crew_on(ray) as crew:
+            shared = replace(request, options=replace(request.options, crew=crew))
+            chosen = select_images(workspace, str(pool), shared, dense, model=model)
     if as_json:
         emit_json(_json(chosen))
         return

@@ -162,6 +162,35 @@ class Arrivals(Protocol):
         """One of them, in ascending order of address; None = its bytes are to be fetched. May wait."""
         ...
 
+    def own(self, left: int) -> int:
+        """How many of the next ones, of all that are left, whoever asks brings itself; 0 = others bring all of them."""
+        ...
+
+    def brought(self, wanted: Sequence[Wanted]) -> Iterator[Brought]:
+        """What others made of the rest, in order; nothing of it is added."""
+        ...
+
+
+class Wanted(NamedTuple):
+    """A remote object whose bytes are to come."""
+
+    name: str
+    digest: str | None
+    """Known already from the stamps of a listing."""
+    before: tuple[tuple[int, int], str] | None
+    """Stamp and digest that it had when it was read last."""
+
+
+class Brought(NamedTuple):
+    """What became of a :class:`Wanted`."""
+
+    stamp: tuple[int, int] | None
+    """None = nothing new to remember."""
+    digest: str
+    """"" where the bytes can't be had."""
+    reason: str = ""
+    """Why they can't."""
+
 
 class DigestMemory(Protocol):
     """Remembers content digests by (uri, size, modification time), so that a second look reads no byte."""

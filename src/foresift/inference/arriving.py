@@ -19,7 +19,7 @@ import numpy.typing as npt
 from foresift.core.digests import digest_bytes
 from foresift.core.errors import DataError
 from foresift.inference.pipeline import ForwardPass, ForwardRunner, PassReport, Tools
-from foresift.inference.shards import Task
+from foresift.inference.shards import Task, Unshared
 
 _NO_ROWS = np.zeros(0, dtype=np.intp)
 
@@ -28,28 +28,6 @@ class _Arrival(NamedTuple):
     uri: str
     digest: str
     data: bytes | None
-
-
-class _Nobody:
-    """Claims of a pass that does not share its work: several processes store equal rows, and the first ones count."""
-
-    def __enter__(self) -> _Nobody:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Nothing."""
-
-    def claim(self, shard: int) -> bool:  # noqa: ARG002
-        return True
-
-    def wait(self, shard: int) -> None:
-        """Nothing."""
-
-    def is_done(self, shard: int) -> bool:  # noqa: ARG002
-        return False
-
-    def release(self, shard: int, *, done: bool) -> None:
-        """Nothing."""
 
 
 class ArrivingPass(ForwardRunner):
@@ -67,7 +45,7 @@ class ArrivingPass(ForwardRunner):
         """
         nothing = replace(job, digests=np.zeros(0, dtype="<U40"), uris=np.zeros(0, dtype=np.str_))
         self.report = PassReport()
-        super().__init__(nothing, tools, _Nobody(), np.zeros(0, dtype=bool), self.report)
+        super().__init__(nothing, tools, Unshared(), np.zeros(0, dtype=bool), self.report)
         self._tools_given = tools
         self._had = set(tools.store.known(job.producer).tolist())
         self._count = 0

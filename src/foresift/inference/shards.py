@@ -52,6 +52,13 @@ class PassReport:
     unread: dict[str, str] = field(default_factory=dict)
     """Digest → reason for images that could not be fetched or found no memory; tried again next time."""
 
+    def add(self, other: PassReport) -> None:
+        """Count what another pass did as well."""
+        self.inferred += other.inferred
+        self.batches += other.batches
+        self.shards += other.shards
+        self.unread |= other.unread
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -94,7 +101,7 @@ class ShardRunner(ABC, Generic[D]):
 
     def run(self) -> None:
         """First every shard that is free, then those that others hold or left behind."""
-        rows_of = self._shards()
+        rows_of = shards_of(self._missing, self._images.shard_rows)
         taken_by_others: list[int] = []
         with ThreadPoolExecutor(self._workers, thread_name_prefix="decode") as pool:
             self._work(pool, self._free(rows_of, taken_by_others))
@@ -126,12 +133,6 @@ class ShardRunner(ABC, Generic[D]):
             else:
                 taken_by_others.append(shard)
 
-    def _shards(self) -> dict[int, npt.NDArray[np.intp]]:
-        """Missing rows by shard; a shard is a fixed stretch of the ascending digests."""
-        rows = np.flatnonzero(self._missing)
-        shards = rows // self._images.shard_rows
-        return {int(s): rows[shards == s] for s in np.unique(shards)}
-
     def _batches(self, shard: int, rows: npt.NDArray[np.intp]) -> Iterator[Task]:
         if self._claims.is_done(shard):
             rows = rows[~np.isin(self._images.digests[rows], self._known())]
@@ -147,6 +148,38 @@ class ShardRunner(ABC, Generic[D]):
         if digest_bytes(data) != self._images.digests[row]:
             raise DataError("the file changed while the pool was being read; run again")
         return data
+
+
+def shards_of(missing: npt.NDArray[np.bool_], shard_rows: int) -> dict[int, npt.NDArray[np.intp]]:
+    """Missing rows by shard; a shard is a fixed stretch of the ascending digests."""
+    rows = np.flatnonzero(missing)
+    shards = rows // shard_rows
+    return {int(s): rows[shards == s] for s in np.unique(shards)}
+
+
+class Unshared:
+    """Claims of a pass that does not share its work: several processes may store equal rows, the first ones count."""
+
+    def __enter__(self) -> Unshared:
+        """Nothing to open."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing."""
+
+    def claim(self, shard: int) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
+
+    def wait(self, shard: int) -> None:
+        """Nothing."""
+
+    def is_done(self, shard: int) -> bool:  # noqa: ARG002
+        """What is stored was asked for beforehand."""
+        return False
+
+    def release(self, shard: int, *, done: bool) -> None:
+        """Nothing."""
 
 
 def check_job(job: ImagePass) -> None:

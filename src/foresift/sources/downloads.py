@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from foresift.core.protocols import Arrivals, DigestMemory, Progress
+from foresift.core.protocols import Arrivals, Brought, DigestMemory, Progress, Silent, Wanted
 from foresift.core.samples import Quarantined
 from foresift.sources.read import Stamp, UnreadableError
 
 HELD_BYTES = 1 << 20
 """Larger objects are not handed on but looked for in the spool, so that those under way fit the memory."""
 _REMEMBER_EVERY = 256
+Add: TypeAlias = Callable[[str, str, bytes | None], None]
 
 
 class Download(NamedTuple):
@@ -48,32 +49,99 @@ def downloaded(
     remote().hopeful()
     ordered = sorted(wanted, key=lambda one: (one.name, one.row))
     recalled = memory.recall([one.name for one in ordered])
+    rest = [_Asked(one, before) for one, before in zip(ordered, recalled, strict=True)]
+    keeper = _Keeper(memory)
+    try:
+        while rest:
+            own = len(rest) if seen is None else seen.own(len(rest))
+            if seen is not None and not own:
+                yield from _by_others(rest, keeper, progress, seen)
+                return
+            part, rest = rest[:own], rest[own:]
+            yield from _by_threads(part, keeper, progress, None if seen is None else seen.add)
+    finally:
+        keeper.flush()
+
+
+class _Asked(NamedTuple):
+    """A row of a listing, and what is remembered of its name."""
+
+    one: Download
+    before: tuple[Stamp, str] | None
+
+
+def _by_threads(
+    asked: Sequence[_Asked], keeper: _Keeper, progress: Progress, add: Add | None
+) -> Iterator[tuple[int, str | Quarantined]]:
+    """Rows that this process downloads."""
+    from foresift.sources.remote import remote
+
     threads = remote().limits.at_once
     pool = ThreadPoolExecutor(threads, thread_name_prefix="download")
     window: deque[tuple[Download, Future[_Got]]] = deque()
-    keeper = _Keeper(memory)
     try:
-        for one, before in zip(ordered, recalled, strict=True):
+        for one, before in asked:
             window.append((one, pool.submit(_got, one, before)))
             if len(window) >= 2 * threads:
-                yield _handed_on(*window.popleft(), keeper, progress, seen)
+                yield _handed_on(*window.popleft(), keeper, progress, add)
         while window:
-            yield _handed_on(*window.popleft(), keeper, progress, seen)
+            yield _handed_on(*window.popleft(), keeper, progress, add)
     finally:
-        keeper.flush()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _by_others(
+    asked: Sequence[_Asked], keeper: _Keeper, progress: Progress, seen: Arrivals
+) -> Iterator[tuple[int, str | Quarantined]]:
+    """Rows that others have downloaded and looked at."""
+    from foresift.sources.remote import remote
+
+    brought = seen.brought([Wanted(one.name, one.digest, before) for one, before in asked])
+    for (one, _), got in zip(asked, brought, strict=True):
+        progress.advance(1)
+        if not got.digest:
+            yield one.row, Quarantined(uri=one.name, reason=got.reason)
+            continue
+        remote().know(one.name, got.digest)
+        if got.stamp is not None:
+            keeper.keep(one.name, got.stamp, got.digest)
+        yield one.row, got.digest
+
+
+def bring(wanted: Sequence[Wanted], add: Add) -> list[Brought]:
+    """What becomes of objects in ascending order of name, in a process that others have asked to bring them.
+
+    Args:
+        add: told of address, digest and bytes of each that came; None for bytes that are to be fetched.
+    Raises:
+        UnreachableError: a host gives nothing at all.
+    """
+    from foresift.sources.digest_memory import DictDigestMemory
+    from foresift.sources.remote import remote
+
+    remote().hopeful()
+    memory = DictDigestMemory()
+    keeper = _Keeper(memory)
+    asked = [_Asked(Download(row, one.name, one.digest), one.before) for row, one in enumerate(wanted)]
+    found = list(_by_threads(asked, keeper, Silent(), add))
+    keeper.flush()
+    stamped = memory.recall([one.name for one in wanted])
+    return [
+        Brought(None, "", said.reason) if isinstance(said, Quarantined) else Brought(stamp and stamp[0], said)
+        for (_, said), stamp in zip(found, stamped, strict=True)
+    ]
+
+
 def _handed_on(
-    one: Download, future: Future[_Got], keeper: _Keeper, progress: Progress, seen: Arrivals | None
+    one: Download, future: Future[_Got], keeper: _Keeper, progress: Progress, add: Add | None
 ) -> tuple[int, str | Quarantined]:
     got = future.result()
     progress.advance(1)
     if isinstance(got.digest, str):
         if got.stamp is not None:
             keeper.keep(one.name, got.stamp, got.digest)
-        if seen is not None:
-            seen.add(one.name, got.digest, got.data)
+        if add is not None:
+            add(one.name, got.digest, got.data)
     return one.row, got.digest
 
 

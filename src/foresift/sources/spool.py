@@ -22,7 +22,7 @@ class Spool:
     """
 
     def __init__(self, folder: Path, *, room_bytes: int = ROOM_BYTES) -> None:
-        self._folder = folder
+        self.folder = folder
         self._room_bytes = room_bytes
         self._used: int | None = None
         self._lock = threading.Lock()
@@ -57,7 +57,7 @@ class Spool:
         return None
 
     def _path(self, digest: str) -> Path:
-        return self._folder / digest[:2] / digest
+        return self.folder / digest[:2] / digest
 
     def _account(self, size_bytes: int) -> None:
         with self._lock:
@@ -78,7 +78,7 @@ class Spool:
         return used
 
     def _files(self) -> Iterator[tuple[int, int, Path]]:
-        for path in self._folder.glob("??/*"):
+        for path in self.folder.glob("??/*"):
             with suppress(OSError):
                 status = path.stat()
                 yield status.st_mtime_ns, status.st_size, path

@@ -47,6 +47,8 @@ class PoolCost:
 class _OneEngine:
     """The engine that a cost is measured with."""
 
+    portable = False
+
     def __init__(self, make: Engine) -> None:
         self._made = make
 

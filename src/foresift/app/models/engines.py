@@ -23,6 +23,11 @@ class ModelEngines:
         self._network: nn.Module | None = None
         self._built: dict[tuple[str, int], Engine] = {}
 
+    @property
+    def portable(self) -> bool:
+        """Whether the model's folder is all that it takes."""
+        return self._model.module is None
+
     def make(self, name: str, batch: int) -> Engine:
         """The engine of a name at a batch size; weights are loaded with the first."""
         key = (name, batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,6 +98,20 @@ def open_model(workspace: Workspace, spec: str | Path, *, module: nn.Module | No
     if module is not None:
         _check_module(model)
     return model
+
+
+def at_checkpoint(model: Model, path: Path) -> Model:
+    """The generation with the weights of one epoch; its further parts belong to the last one's.
+
+    Raises:
+        ModelError: the generation kept no checkpoint of that name.
+    """
+    recorded = model.generation.checkpoints.get(path.name)
+    if recorded is None:
+        raise ModelError(f"{path} is gone; put it back or train again")
+    return replace(
+        model, generation=replace(model.generation, weights=recorded, backbone=recorded, parts={}), checkpoint=path
+    )
 
 
 def check_weights(workspace: Workspace, folder: Path, digest: str) -> None:

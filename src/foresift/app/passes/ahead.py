@@ -7,7 +7,7 @@ pass finds every row in the store.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -18,15 +18,16 @@ import numpy.typing as npt
 from foresift.app.models.engine_choice import default_batch
 from foresift.app.models.engines import ModelEngines
 from foresift.app.models.opening import Model
+from foresift.app.passes.sharing import share_arrivals
 from foresift.app.passes.stored import PassOptions, PassResult, PoolJob, open_job
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Pixels
 from foresift.core.errors import EmptyPoolError
-from foresift.core.protocols import Silent
+from foresift.core.protocols import Brought, Silent, Wanted
 from foresift.core.samples import Pool
 from foresift.inference.arriving import ArrivingPass
 from foresift.inference.pipeline import PassReport
-from foresift.inference.tuning import SAMPLE
+from foresift.inference.tuning import SAMPLE, Choice
 
 
 def looking_ahead(
@@ -58,6 +59,9 @@ class Ahead:
         self._first: list[tuple[str, str, bytes | None]] = []
         self._wanted = 0
         self._pass: ArrivingPass | None = None
+        self._chosen: tuple[PoolJob, Choice] | None = None
+        self._shared = PassReport()
+        self._crew = options.crew if ModelEngines(model).portable else None
 
     def begin(self, pool: str, total: int) -> None:
         """So many images of a pool are going to come."""
@@ -76,17 +80,27 @@ class Ahead:
         if len(self._first) >= min(self._wanted, self._expected):
             self._start()
 
+    def own(self, left: int) -> int:
+        """All of them, or with a crew those first ones that the engine is chosen by."""
+        if self._crew is None:
+            return left
+        return min(left, max(1, self._wanted - len(self._first))) if self._chosen is None else 0
+
+    def brought(self, wanted: Sequence[Wanted]) -> Iterator[Brought]:
+        """What the crew made of the others, in order."""
+        crew = self._crew
+        assert crew is not None and self._chosen is not None  # noqa: S101, PT018 - or they would be our own
+        job, choice = self._chosen
+        return share_arrivals(job, crew, choice, job.producer(choice.engine, choice.batch), wanted, self._shared)
+
     def counted(self, result: PassResult) -> PassResult:
         """The result of the pool's own pass, with what was inferred ahead of it."""
         if self._pass is None:
             return result
-        ahead, own = self._pass.report, result.report
-        whole = PassReport(
-            inferred=ahead.inferred + own.inferred,
-            batches=ahead.batches + own.batches,
-            shards=ahead.shards + own.shards,
-            unread=own.unread,
-        )
+        whole = PassReport()
+        for report in (self._pass.report, self._shared, result.report):
+            whole.add(report)
+        whole.unread = result.report.unread
         return replace(result, report=whole)
 
     def __enter__(self) -> Ahead:
@@ -116,7 +130,7 @@ class Ahead:
             self._wanted = self._expected + 1
             return
         started = ArrivingPass(job.forward(choice, job.producer(choice.engine, choice.batch)), job.tools(choice))
-        self._pass = started.__enter__()
+        self._pass, self._chosen = started.__enter__(), (job, choice)
         for one in waiting:
             started.add(*one)
 

@@ -210,10 +210,7 @@ def summed(reports: Sequence[PassReport]) -> PassReport:
     """What several passes did together."""
     total = PassReport()
     for report in reports:
-        total.inferred += report.inferred
-        total.batches += report.batches
-        total.shards += report.shards
-        total.unread |= report.unread
+        total.add(report)
     return total
 
 
@@ -223,6 +220,8 @@ def _only(predictions: Predictions, ids: npt.NDArray[Any]) -> Predictions:
 
 class _ColumnEngines:
     """The one engine of a column pass; weights are loaded with its first batch."""
+
+    portable = False
 
     def __init__(self, model: Model, column: ColumnPass) -> None:
         self._model, self._column = model, column

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from foresift.app.models.opening import Model, open_model, remembered_digest, require_head
+from foresift.app.models.opening import Model, at_checkpoint, open_model, remembered_digest, require_head
 from foresift.app.workspace import Workspace
 from foresift.core.ensembles import Ensemble, Member
 from foresift.core.errors import ForesiftError, ModelError, UsageError
@@ -148,13 +147,13 @@ def _checkpoint(workspace: Workspace, model: Model, name: str) -> Model:
     Raises:
         ModelError: the file is gone, or not the one that was recorded.
     """
-    path, recorded = model.folder / CHECKPOINTS / name, model.generation.checkpoints.get(name)
-    if recorded is None or not path.is_file():
+    path = model.folder / CHECKPOINTS / name
+    if not path.is_file():
         raise ModelError(f"{path} is gone; put it back or train again")
-    if remembered_digest(workspace, path) != recorded:
+    found = at_checkpoint(model, path)
+    if remembered_digest(workspace, path) != found.generation.weights:
         raise ModelError(f"{path} is not the file that the generation was recorded with; restore it or train again")
-    generation = replace(model.generation, weights=recorded, backbone=recorded, parts={})
-    return replace(model, generation=generation, checkpoint=path)
+    return found
 
 
 def _classes(model: Model) -> str:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from foresift.app.models.engine_choice import Bench, ScoreInUse, choose_engine, choose_unranked
 from foresift.app.models.engines import ModelEngines
 from foresift.app.models.opening import BACKBONE, Model, require_head
+from foresift.app.passes.sharing import share_pass
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Embeddings, Logits, Pixels
 from foresift.core.digests import digest_value
@@ -24,6 +25,7 @@ from foresift.core.predictions import Column, Predictions, Producer
 from foresift.core.protocols import Engine, Outputs, PredictionStore, Progress, Silent, StoredRows
 from foresift.core.samples import Pool, Quarantined
 from foresift.engines import engine_identity
+from foresift.executors import Crew
 from foresift.inference.decode import decoder_version
 from foresift.inference.pipeline import ForwardPass, PassReport, Tools, run_pass
 from foresift.inference.transform import load
@@ -58,6 +60,8 @@ class PassOptions:
     strict: bool = False
     """A broken image is fatal."""
     progress: Progress = field(default_factory=Silent)
+    crew: Crew | None = None
+    """Workers that share what has to be inferred; None = this process does it all."""
 
 
 def predict_pool(
@@ -100,6 +104,11 @@ def _predicted(
 
 class Engines(Protocol):
     """Where a job has its engines from."""
+
+    @property
+    def portable(self) -> bool:
+        """Whether another process has the same ones, given the model's folder."""
+        ...
 
     def make(self, name: str, batch: int) -> Engine:
         """The engine of a name at a batch size."""
@@ -160,6 +169,11 @@ class PoolJob:
     options: PassOptions
     engines: Engines
 
+    @property
+    def crew(self) -> Crew | None:
+        """Who shares the work, where others can do it."""
+        return self.options.crew if self.engines.portable else None
+
     def producer(self, engine: str, batch: int) -> Producer:
         """The key of the rows that an engine gives."""
         library, precision = engine_identity(engine)
@@ -191,7 +205,10 @@ class PoolJob:
 
     def run(self, choice: Choice, producer: Producer) -> PassReport:
         """Infer and store what the store lacks."""
-        report = run_pass(self.forward(choice, producer), self.tools(choice))
+        report = PassReport()
+        if self.crew is not None:
+            report.add(share_pass(self, self.crew, choice, producer))
+        report.add(run_pass(self.forward(choice, producer), self.tools(choice)))
         if report.unread:
             # A file that was replaced under the same size and time is looked at afresh next time.
             lost = np.isin(self.digests, np.array(list(report.unread), dtype=np.str_))
