@@ -10,12 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from foresift.app.passes.crews import crew_of
 from foresift.app.passes.predicting import predict
 from foresift.app.passes.stored import PassOptions, PassResult
 from foresift.app.selecting.pool_selection import Request, Selected, select_from_pool
 from foresift.app.workspace import Workspace
 from foresift.core.digests import digest_value
 from foresift.core.errors import BudgetError, EmptyPoolError, UsageError
+from foresift.core.protocols import Silent
 from foresift.core.times import utc_now
 from foresift.service.access import Access
 from foresift.service.allowed import Allowed
@@ -110,8 +112,10 @@ class Application:
         self._on_draining: list[Callable[[], None]] = []
         self._on_closing: list[Callable[[], None]] = []
         parse(settings.strategy)
+        crew = crew_of(settings.server.replicas, settings.ray, environment=self._fence.environment)
         self._held = alone(self.records, settings.name, self.workspace.home)
         self._held.enter_context(remote().checking(self._fence))
+        self._crew = self._held.enter_context(crew)
         self._answers = Remembered()
         self._one_at_a_time = threading.Lock()
 
@@ -386,8 +390,4 @@ class Application:
 
     def _options(self, work: Work | None) -> PassOptions:
         engine, batch = self.settings.model.engine, self.settings.model.batch_size
-        return (
-            PassOptions(engine=engine, batch=batch)
-            if work is None
-            else PassOptions(engine=engine, batch=batch, progress=work)
-        )
+        return PassOptions(engine=engine, batch=batch, progress=work or Silent(), crew=self._crew)

@@ -11,6 +11,7 @@ Ours::
     auth: {tokens: tokens.yml}
     storage: {home: workspace}
     limits: {body_mib: 64}
+    ray: auto                       # a cluster in the place of replicas
 
 The paper's (its Figure 2) and the public code's have ``active_learning`` with ``strategy``, ``model``, ``device`` and
 ``al_worker``; sections of ours may stand beside it.
@@ -74,6 +75,7 @@ class ServerSection(_Section):
     http_port: Port | None = None
     """Of HTTP: 8888 unless ``protocol: http`` names another."""
     replicas: int = Field(default=1, ge=1, le=64)
+    """Processes that share the work on a pool; 1 = the server's own alone."""
     tls_certificate: Text | None = None
     tls_key: Text | None = None
 
@@ -150,6 +152,8 @@ class Settings(_Section):
     auth: AuthSection = AuthSection()
     storage: StorageSection = StorageSection()
     limits: LimitsSection = LimitsSection()
+    ray: Text | None = None
+    """A Ray cluster that shares the work in the place of replicas: local, auto, host:port or ray://host:port."""
 
     @field_validator("version", mode="before")
     @classmethod
