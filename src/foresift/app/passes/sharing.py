@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,24 +16,48 @@ import numpy.typing as npt
 from foresift.app.models.opening import Model
 from foresift.core.generations import CHECKPOINTS
 from foresift.core.predictions import Producer
-from foresift.core.protocols import Brought, ShardClaims, StoredRows, Wanted
+from foresift.core.protocols import Brought, PredictionStore, ShardClaims, StoredRows, Wanted
 from foresift.executors import Crew
 from foresift.inference.decode import decoder_version
-from foresift.inference.pipeline import ForwardPass
+from foresift.inference.pipeline import ForwardPass, Tools
 from foresift.inference.shards import SHARD_ROWS, PassReport, check_job, shards_of
 from foresift.inference.tuning import Choice
 from foresift.sources.addresses import link
 from foresift.sources.remote import remote
 from foresift.stores.generations import RECORD, WEIGHTS
 
-if TYPE_CHECKING:
-    from foresift.app.passes.stored import PoolJob
-
 PIECES_EACH = 4
 """Pieces for every worker, so that none of them waits long for the slowest one at the end."""
 
 
-def share_pass(job: PoolJob, crew: Crew, choice: Choice, producer: Producer) -> PassReport:
+class SharedJob(Protocol):
+    """One pass over the samples of a pool, as far as it is shared."""
+
+    @property
+    def store(self) -> PredictionStore:
+        """Where rows go."""
+        ...
+
+    @property
+    def model(self) -> Model:
+        """Whose rows they are."""
+        ...
+
+    @property
+    def digests(self) -> npt.NDArray[np.str_]:
+        """Ascending and distinct."""
+        ...
+
+    def forward(self, choice: Choice, producer: Producer) -> ForwardPass:
+        """What is inferred."""
+        ...
+
+    def tools(self, choice: Choice) -> Tools:
+        """What it is inferred with."""
+        ...
+
+
+def share_pass(job: SharedJob, crew: Crew, choice: Choice, producer: Producer) -> PassReport:
     """Infer by a crew and store what the store lacks; images that no worker could read are left out.
 
     Shards that other processes work on are left to them.
@@ -60,7 +84,7 @@ def share_pass(job: PoolJob, crew: Crew, choice: Choice, producer: Producer) -> 
 
 
 def share_arrivals(
-    job: PoolJob, crew: Crew, choice: Choice, producer: Producer, wanted: Sequence[Wanted], report: PassReport
+    job: SharedJob, crew: Crew, choice: Choice, producer: Producer, wanted: Sequence[Wanted], report: PassReport
 ) -> Iterator[Brought]:
     """What becomes of remote objects that a crew downloads and infers, in order; their rows are stored.
 
@@ -93,7 +117,7 @@ def piece_rows(rows: int, workers: int, batch: int) -> int:
 class _Pieces:
     """The pieces of a pass, cut as workers ask for them."""
 
-    job: PoolJob
+    job: SharedJob
     forward: ForwardPass
     missing: npt.NDArray[np.bool_]
     claims: ShardClaims
@@ -135,7 +159,7 @@ class _Pieces:
         return rows[~np.isin(self.forward.digests[rows], self.job.store.known(self.forward.producer))]
 
 
-def _common(job: PoolJob, crew: Crew, choice: Choice, producer: Producer) -> dict[str, Any]:
+def _common(job: SharedJob, crew: Crew, choice: Choice, producer: Producer) -> dict[str, Any]:
     """What all pieces of a pass say."""
     model = job.model
     spool = remote().spool
@@ -172,7 +196,7 @@ def _brought(plain: Sequence[Any]) -> Brought:
     return Brought(None if stamp is None else (stamp[0], stamp[1]), digest, reason)
 
 
-def _keep(job: PoolJob, producer: Producer, values: Mapping[str, Any], report: PassReport) -> None:
+def _keep(job: SharedJob, producer: Producer, values: Mapping[str, Any], report: PassReport) -> None:
     """Store the rows of a piece in one append."""
     report.add(PassReport(inferred=values["inferred"], batches=values["batches"]))
     if not values["digests"]:
