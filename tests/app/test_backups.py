@@ -216,6 +216,32 @@ def test_a_full_disk_leaves_no_half_backup(workspace: Workspace, small_disk: Pat
     assert files(small_disk) == {"filler"}
 
 
+def test_a_restore_that_is_refused_leaves_no_folder_behind(workspace: Workspace, tmp_path: Path) -> None:
+    out = back_up(workspace, tmp_path / "b.zip").path
+    (tmp_path / "torn.zip").write_bytes(out.read_bytes()[:2000])
+    for file in ("nowhere.zip", "torn.zip"):
+        assert command("restore", tmp_path / file, home=tmp_path / "new").code != 0
+        assert not (tmp_path / "new").exists(), file
+    (tmp_path / "own").mkdir()
+    assert command("restore", tmp_path / "torn.zip", home=tmp_path / "own").code != 0
+    assert (tmp_path / "own").is_dir(), "a folder that was there stays"
+    assert command("restore", out, home=tmp_path / "new").code == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_workspace_with_records_gets_no_files_beside_them(
+    workspace: Workspace, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    back_up(workspace, tmp_path / "b.zip")
+    if kind == "postgres":
+        monkeypatch.setenv("FORESIFT_DATABASE_URL", request.getfixturevalue("postgres").new_database())
+    other = Workspace.open(tmp_path / "other")
+    other.records().add_run(Run(id="mine", pool="p"))
+    with pytest.raises(UsageError, match=r"holds records already \(1 runs\)"):
+        restore(other, tmp_path / "b.zip")
+    assert not [name for name in files(other.home) if not name.startswith("foresift.")]
+
+
 def test_the_commands(workspace: Workspace, tmp_path: Path) -> None:
     out = tmp_path / "b.zip"
     written = command("backup", out, "--json", home=workspace.home).json
@@ -223,5 +249,9 @@ def test_the_commands(workspace: Workspace, tmp_path: Path) -> None:
     answer = command("restore", out, home=tmp_path / "new")
     assert answer.code == 0
     assert "4 labels" in answer.out
+    said = command("backup", tmp_path / "c.zip", home=workspace.home).out
+    assert said.replace("wrote", "").split("(")[0].split(":", 1)[1] == answer.out.split("(")[0].split(":", 1)[1]
+    assert " 1 rounds, 1 runs, 2 samples; " in said
+    assert "; files: 1 receipts, 1 pools, 1 generations, 1 runs (of" in said
     assert command("restore", out, home=tmp_path / "new").code == 2
     assert command("restore", tmp_path / "nowhere", home=tmp_path / "x").complaint.endswith("nowhere")

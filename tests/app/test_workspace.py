@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from foresift.app.workspace import Workspace
 from foresift.core.errors import StoreError
+from foresift.core.rounds import Run
 
 OPENER = """
 import sys
@@ -56,3 +59,43 @@ def test_a_home_that_cannot_be_made_is_a_clear_line(tmp_path: Path) -> None:
     for home in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(StoreError, match=str(tmp_path)):
             Workspace.open(home)
+
+
+def test_all_who_ask_for_the_records_share_connections_and_the_last_one_closes_them(home: Path) -> None:
+    def held() -> list[str]:
+        return [file.path for file in psutil.Process().open_files() if file.path.startswith(str(home))]
+
+    first, second = Workspace.open(home), Workspace.open(home)
+    assert first.records() is first.records() is second.records()
+    assert Workspace.open(home.with_name("other")).records() is not first.records()
+    first.records().add_run(Run(id="r", pool="p"))
+    records = second.records()
+    del first, second
+    assert records.run("r").pool == "p"
+    assert held()
+    del records
+    assert held() == []
+
+
+def test_records_that_were_closed_are_opened_again(home: Path) -> None:
+    workspace = Workspace.open(home)
+    with contextlib.closing(workspace.records()) as records:
+        records.add_run(Run(id="r", pool="p"))
+    assert workspace.records().run("r").pool == "p"
+
+
+def test_a_workspace_in_the_place_of_another_has_records_of_its_own(home: Path) -> None:
+    workspace = Workspace.open(home)
+    workspace.records().add_run(Run(id="r", pool="p"))
+    home.rename(home.with_name("old"))
+    assert Workspace.open(home).records().runs() == ()
+    assert Workspace.open(home.with_name("old")).records().run("r").id == "r"
+
+
+def test_a_transaction_holds_whatever_way_the_records_were_asked_for(home: Path) -> None:
+    workspace = Workspace.open(home)
+    outer, inner = (place.records().transaction() for place in (workspace, Workspace.open(home)))
+    with outer, contextlib.suppress(KeyError), inner:
+        workspace.records().add_run(Run(id="r", pool="p"))
+        raise KeyError
+    assert workspace.records().runs() == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import zipfile
 import zlib
@@ -17,7 +18,7 @@ from foresift.core.about import foresift_version
 from foresift.core.errors import DataError, UsageError
 from foresift.core.times import utc_now
 from foresift.stores.files import disk_errors, write_atomically
-from foresift.stores.records.opening import FILE, copy_records, restore_records
+from foresift.stores.records.opening import FILE, check_empty, copy_records, restore_records
 
 FORMAT = 1
 _ABOUT = "backup.json"
@@ -68,6 +69,18 @@ def back_up(workspace: Workspace, out: Path) -> Backup:
     return _backup(out, about)
 
 
+def restore_at(home: Path | str | None, file: Path) -> tuple[Workspace, Backup]:
+    """:func:`restore` into the workspace at a place; the folder goes again if it was made for this and nothing came."""
+    new = not Workspace.place(home).exists()
+    workspace = Workspace.open(home)
+    try:
+        return workspace, restore(workspace, file)
+    except BaseException:
+        if new:
+            shutil.rmtree(workspace.home, ignore_errors=True)
+        raise
+
+
 def restore(workspace: Workspace, file: Path) -> Backup:
     """Bring a backup into an empty workspace. Killed on the way, it may be called again with the same file.
 
@@ -83,6 +96,7 @@ def restore(workspace: Workspace, file: Path) -> Backup:
         with _beside(workspace.home / FILE) as folder, disk_errors(workspace.home):
             for name in (*names, FILE):
                 archive.extract(name, folder)  # all of it is read, and found whole, before anything is changed
+            check_empty(workspace.home, workspace.database_url)
             for name in names:
                 target = workspace.home / name
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from foresift.core.errors import ModelError, StoreError, UsageError
@@ -28,6 +28,8 @@ class Workspace:
     """
 
     home: Path
+    _held: list[Records] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The records, once they were asked for: open as long as this is."""
 
     @classmethod
     def open(cls, home: Path | str | None = None) -> Workspace:
@@ -36,8 +38,7 @@ class Workspace:
         Raises:
             StoreError: the folder can't be made or written.
         """
-        chosen = Path(home or os.environ.get("FORESIFT_HOME") or Path.home() / ".foresift").expanduser()
-        path = chosen.absolute()
+        path = cls.place(home)
         if path.exists() and not path.is_dir():
             raise StoreError(f"the workspace {path} is a file; give a folder with --home or FORESIFT_HOME")
         with disk_errors(path):
@@ -45,6 +46,12 @@ class Workspace:
         if not os.access(path, os.W_OK):
             raise StoreError(f"the workspace {path} can't be written; give another with --home or FORESIFT_HOME")
         return cls(path)
+
+    @staticmethod
+    def place(home: Path | str | None = None) -> Path:
+        """Where :meth:`open` finds or makes the folder."""
+        chosen = Path(home or os.environ.get("FORESIFT_HOME") or Path.home() / ".foresift")
+        return chosen.expanduser().absolute()
 
     @property
     def cache(self) -> Path:
@@ -88,14 +95,18 @@ class Workspace:
     def records(self) -> Records:
         """Runs, labels, leases and jobs: in the database at ``$FORESIFT_DATABASE_URL``, else in a file of the folder.
 
+        Opened once for all who ask in this process; closed with the last of them.
+
         Raises:
             UsageError: the address is none of a PostgreSQL database.
             StoreError: it can't be opened, or a newer Foresift wrote it.
             MissingExtraError: a library is not installed.
         """
-        from foresift.stores.records.opening import open_records
+        from foresift.stores.records.opening import held_records
 
-        return open_records(self.home, self.database_url)
+        records = held_records(self.home, self.database_url)
+        self._held[:] = [records]
+        return records
 
     @property
     def database_url(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,20 +37,23 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Bring a backup into an empty workspace, in a file or in the database at FORESIFT_DATABASE_URL."""
-    from foresift.app.backups import restore as bring_back
-    from foresift.app.workspace import Workspace
+    from foresift.app.backups import restore_at
 
-    workspace = Workspace.open(home)
-    _tell(bring_back(workspace, file), f"restored into {workspace.home}", as_json)
+    workspace, done = restore_at(home, file)
+    _tell(done, f"restored into {workspace.home}", as_json)
 
 
 def _tell(done: Backup, what: str, as_json: bool) -> None:
     if as_json:
         emit_json(asdict(done))
         return
-    found = {**done.records, **done.files}
-    counts = ", ".join(f"{number:,} {name}" for name, number in found.items() if number)
-    say(f"{what}: {counts or 'an empty workspace'} (of {done.created_at})")
+    records, files = (_counts(one) for one in (done.records, done.files))
+    found = "; ".join(filter(None, (records, files and f"files: {files}")))
+    say(f"{what}: {found or 'an empty workspace'} (of {done.created_at})")
+
+
+def _counts(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in found.items() if number)
 
 
 COMMANDS = (backup, restore)

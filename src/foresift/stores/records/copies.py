@@ -53,7 +53,8 @@ def read_copy(source: Path, database: Database) -> dict[str, int]:
         return copy.read(lambda origin: database.write(lambda target: _fill(origin, target)))
 
 
-def _fill(source: Connection, target: Connection) -> dict[str, int]:
+def refuse_filled(target: Connection) -> None:
+    """Raise :class:`UsageError` if a database holds any records."""
     filled = {name: rows for name, rows in _counts(target).items() if rows}
     if filled:
         found = ", ".join(f"{rows} {name}" for name, rows in filled.items())
@@ -61,6 +62,10 @@ def _fill(source: Connection, target: Connection) -> dict[str, int]:
             f"the workspace holds records already ({found}); restore into an empty one, given with --home "
             "or FORESIFT_DATABASE_URL"
         )
+
+
+def _fill(source: Connection, target: Connection) -> dict[str, int]:
+    refuse_filled(target)
     _copy_rows(source, target)
     return _counts(target)
 

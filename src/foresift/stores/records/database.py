@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ class Database:
         self._engine = _engine(url, busy_s)
         self._process = os.getpid()
         self._local = threading.local()
+        weakref.finalize(self, _let_go, self._engine, self._process)
 
     @property
     def is_file(self) -> bool:
@@ -94,7 +96,7 @@ class Database:
             connection.close()
 
     def close(self) -> None:
-        """Let go of all connections that are idle."""
+        """Let go of all connections that are idle; whoever uses it again gets new ones."""
         self._engine.dispose()
 
     @property
@@ -142,6 +144,11 @@ class Database:
             self._engine.dispose(close=False)
             self._local = threading.local()
             self._process = os.getpid()
+
+
+def _let_go(engine: Engine, process: int) -> None:
+    """Close connections that nobody can use any more; a forked child leaves the parent's alone."""
+    engine.dispose(close=process == os.getpid())
 
 
 def file_address(path: Path) -> URL:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from foresift.core.errors import MissingExtraError
 from foresift.core.records import Records
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 FILE = "foresift.sqlite"
 """Name of the file in the workspace's folder."""
+_HELD: WeakValueDictionary[tuple[Path, str, int], Records] = WeakValueDictionary()
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def open_records(home: Path, url: str = "") -> Records:
@@ -33,6 +37,28 @@ def open_records(home: Path, url: str = "") -> Records:
     return SqlRecords(_open(home, url))
 
 
+def held_records(home: Path, url: str = "") -> Records:
+    """The records of a workspace as this process has them open already, else :func:`open_records`.
+
+    All who ask share connections, which are closed when the last of them is gone. A file that was put in the place of
+    the old one is another one.
+    """
+    with _ONE_AT_A_TIME:
+        held = _HELD.get((home, url, _inode(home, url)))
+        if held is None:
+            held = open_records(home, url)
+            _HELD[home, url, _inode(home, url)] = held
+        return held
+
+
+def _inode(home: Path, url: str) -> int:
+    """Which file it is; 0 where it is a server's matter, or there is none yet."""
+    try:
+        return 0 if url else (home / FILE).stat().st_ino
+    except OSError:
+        return 0
+
+
 def copy_records(home: Path, url: str, target: Path) -> dict[str, int]:
     """Write all records, as they are at one moment, to a SQLite file; returns how many there are by kind.
 
@@ -43,6 +69,19 @@ def copy_records(home: Path, url: str, target: Path) -> dict[str, int]:
         from foresift.stores.records.copies import write_copy
 
         return write_copy(database, target)
+
+
+def check_empty(home: Path, url: str) -> None:
+    """Refuse a workspace that holds records, before anything is put beside them.
+
+    Raises:
+        UsageError: there are records.
+        StoreError: as :func:`open_records`.
+    """
+    with closing(_open(home, url)) as database:
+        from foresift.stores.records.copies import refuse_filled
+
+        database.read(refuse_filled)
 
 
 def restore_records(home: Path, url: str, source: Path) -> dict[str, int]:
