@@ -2,12 +2,14 @@
 
 ``python -m benchmarks.records [sqlite|postgres]``
 
-PostgreSQL is one that is started for this, in a temporary folder, with its default settings.
+``SAMPLES=100000`` in the environment takes a smaller pool. PostgreSQL is one that is started for this, in a temporary
+folder, with its default settings.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,16 +17,20 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from benchmarks.measure import Figure, at_most, timed
+from foresift.app.runs.labels import Import, import_labels
+from foresift.app.workspace import Workspace
 from foresift.core.labels import LabelRecord
 from foresift.core.records import PoolSample, Records
 from foresift.core.rounds import Round, Run
 from foresift.stores.records.opening import open_records
 
-POOL, SAMPLES, LABELS, ROUNDS, NEW = "/data/a-pool-with-a-name", 1_000_000, 100_000, 100, 10_000
+POOL, ROUNDS = "/data/a-pool-with-a-name", 100
+SAMPLES = int(os.environ.get("SAMPLES", "1_000_000"))
+LABELS, NEW = SAMPLES // 10, SAMPLES // 100
 LIMIT_S = 2.0
 
 
-def measure(kind: str, open_again: Callable[[], Records]) -> Iterator[Figure]:
+def measure(kind: str, home: Path, open_again: Callable[[], Records]) -> Iterator[Figure]:
     """Fill a workspace, then open a run, list a round and import labels."""
     with closing(open_again()) as records:
         yield Figure(f"{kind}: adding {SAMPLES:,} samples", timed(lambda: _fill(records))[1], "s")
@@ -35,10 +41,14 @@ def measure(kind: str, open_again: Callable[[], Records]) -> Iterator[Figure]:
         for what, batch in _deliveries().items():
             seconds = timed(lambda batch=batch: records.add_labels(batch))[1]  # type: ignore[misc]
             yield at_most(f"{kind}: importing {NEW:,} labels, {what}", seconds, "s", LIMIT_S)
+    for what, job in _files(home).items():
+        workspace = Workspace.open(home)
+        seconds = timed(lambda job=job, at=workspace: import_labels(at, at.records(), job))[1]  # type: ignore[misc]
+        yield at_most(f"{kind}: importing a file of {NEW:,} labels, {what}", seconds, "s", LIMIT_S)
 
 
 def _fill(records: Records) -> None:
-    samples = (PoolSample(id=_id(n), uri=f"{POOL}/{n:07d}.jpg", digest=f"{n:040x}") for n in range(SAMPLES))
+    samples = (PoolSample(id=_id(n), uri=f"{POOL}/{_id(n)}", digest=f"{n:040x}") for n in range(SAMPLES))
     records.add_samples(POOL, samples)
 
 
@@ -73,6 +83,18 @@ def _deliveries() -> dict[str, list[LabelRecord]]:
     }
 
 
+def _files(home: Path) -> dict[str, Import]:
+    """Tables of answers to samples that nobody has answered yet."""
+    found = {}
+    for part, column in enumerate(("id", "uri"), start=2):
+        rows = range(LABELS + part * NEW, LABELS + (part + 1) * NEW)
+        names = [_id(row) if column == "id" else f"{POOL}/{_id(row)}" for row in rows]
+        path = home / f"by-{column}.csv"
+        path.write_text(f"{column},label\n" + "".join(f"{name},a\n" for name in names))
+        found["by id" if column == "id" else "by address"] = Import(source=path, run="r")
+    return found
+
+
 def _answer(row: int, *, round: int, value: str = "a") -> LabelRecord:  # noqa: A002
     at = f"2026-11-21T00:00:00.{row % 1000:03d}Z"
     return LabelRecord(
@@ -85,18 +107,19 @@ def _id(row: int) -> str:
 
 
 @contextmanager
-def _place(kind: str) -> Iterator[Callable[[], Records]]:
+def _place(kind: str) -> Iterator[tuple[Path, Callable[[], Records]]]:
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["FORESIFT_DATABASE_URL"] = ""
         if kind == "sqlite":
-            yield lambda: open_records(Path(folder))
+            yield Path(folder), lambda: open_records(Path(folder))
             return
         from tests.postgres import Postgres, installed_programs
 
         server = Postgres(installed_programs(), settings=())
         try:
             server.start()
-            address = server.new_database()
-            yield lambda: open_records(Path(folder), address)
+            os.environ["FORESIFT_DATABASE_URL"] = address = server.new_database()
+            yield Path(folder), lambda: open_records(Path(folder), address)
         finally:
             server.remove()
 
@@ -105,8 +128,8 @@ def main(kinds: list[str]) -> None:
     """Print the figures and write ``bench-out/records.json``; exit code 1 if one falls short."""
     figures = []
     for kind in kinds or ["sqlite", "postgres"]:
-        with _place(kind) as open_again:
-            for figure in measure(kind, open_again):
+        with _place(kind) as (home, open_again):
+            for figure in measure(kind, home, open_again):
                 print(figure, flush=True)
                 figures.append(figure)
     out = Path("bench-out")

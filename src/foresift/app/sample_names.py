@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from foresift.core.records import PoolSample, Records
+from foresift.core.records import Records
 from foresift.core.regions import split_id
 from foresift.core.rounds import SampleId
 from foresift.core.samples import Pool
@@ -16,22 +16,18 @@ from foresift.sources.labels import pool_addresses
 class SampleNames:
     """Looks names up in the workspace's records, and in the pool itself where they hold none of its samples."""
 
-    def __init__(
-        self, records: Records, pool: str, *, open_pool: Callable[[], Pool], asked: Iterable[SampleId] = ()
-    ) -> None:
+    def __init__(self, records: Records, pool: str, *, open_pool: Callable[[], Pool]) -> None:
         """Take notes; nothing is read yet.
 
         Args:
             pool: its name.
             open_pool: opens it; called at most once, and only where it is needed.
-            asked: samples that are named most likely.
         """
         self._records = records
         self._pool = pool
         self._open = open_pool
-        self._asked = list(asked)
         self._opened: Pool | None = None
-        self._remembered = records.count_samples(pool) > 0
+        self._remembered = bool(records.samples(pool, limit=1))
 
     def find(self, named: Sequence[tuple[str, str]]) -> list[SampleId | None]:
         """The sample of each (id as text, address): by id or, where that is empty, by address; None = unknown.
@@ -56,11 +52,10 @@ class SampleNames:
     def _by_uri(self, uris: set[str]) -> dict[str, SampleId]:
         if not uris:
             return {}
-        if not self._remembered:
-            pool = self._whole()
-            return {uri: pool.ids[row].item() for uri, row in pool_addresses(pool) if uri in uris}
-        found = _at(self._records.samples(self._pool, ids=self._asked), uris)
-        return found if len(found) == len(uris) else _at(self._records.samples(self._pool), uris)
+        if self._remembered:
+            return {one.uri: one.id for one in self._records.samples(self._pool, uris=uris)}
+        pool = self._whole()
+        return {uri: pool.ids[row].item() for uri, row in pool_addresses(pool) if uri in uris}
 
     def _whole(self) -> Pool:
         if self._opened is None:
@@ -71,10 +66,6 @@ class SampleNames:
 def _of_id(text: str, ids: dict[str, SampleId]) -> SampleId | None:
     image, region = split_id(text)
     return ids.get(text, text if region is not None and image in ids else None)
-
-
-def _at(samples: Iterable[PoolSample], uris: set[str]) -> dict[str, SampleId]:
-    return {one.uri: one.id for one in samples if one.uri in uris}
 
 
 def _is_number(text: str) -> bool:

@@ -13,7 +13,7 @@
 # ruff: noqa: A002 - a round is called a round
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -155,6 +155,10 @@ class LabelRecords(Protocol):
         """
         ...
 
+    def count_labels(self, run: str) -> int:
+        """Samples that rounds of a run asked for and that somebody has named a class or mask of."""
+        ...
+
     def conflicts(
         self, *, run: str | None = None, pool: str | None = None, round: int | None = None
     ) -> tuple[Disagreement, ...]:
@@ -192,10 +196,18 @@ class Registry(Protocol):
         pool: str,
         *,
         ids: Sequence[SampleId] | None = None,
+        uris: Collection[str] | None = None,
         limit: int | None = None,
         after: SampleId | None = None,
     ) -> tuple[PoolSample, ...]:
-        """Samples of a pool in the order in which they were added; ids that are not there are passed over."""
+        """Samples of a pool in the order in which they were added.
+
+        Asked for by ids or addresses, it takes time in proportion to these, however large the pool is.
+
+        Args:
+            ids: only these; those that are not there are passed over.
+            uris: only samples at these addresses, likewise.
+        """
         ...
 
     def count_samples(self, pool: str) -> int:

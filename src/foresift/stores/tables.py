@@ -60,8 +60,17 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[
             "".join(json.dumps({c: row.get(c) for c in columns}, ensure_ascii=False) + "\n" for row in rows),
         )
     else:
-        table = pa.table({name: pa.array([row.get(name) for row in rows]) for name in columns})
-        write_atomically(path, lambda target: pq.write_table(table, target))
+        write_columns(path, {name: [row.get(name) for row in rows] for name in columns})
+
+
+def write_columns(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Write a Parquet table, whole or not at all; no row is made of a million.
+
+    Raises:
+        StoreError: the disk refuses.
+    """
+    table = pa.table({name: pa.array(values) for name, values in columns.items()})
+    write_atomically(path, lambda target: pq.write_table(table, target))
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

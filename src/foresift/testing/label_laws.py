@@ -8,6 +8,7 @@ from foresift.core.errors import LabelError, UsageError
 from foresift.core.labels import CANNOT_TELL, LabelRecord
 from foresift.core.records import Added, Records
 from foresift.core.regions import Region
+from foresift.core.rounds import SampleId
 from foresift.testing.examples import hold
 from foresift.testing.records_case import StoreCase, answer, at_once, refused
 
@@ -104,6 +105,22 @@ def asked_for(case: StoreCase) -> None:
     refused("asked-for", UsageError, lambda: case.first.labels(round=1))
 
 
+def counted(case: StoreCase) -> None:
+    """A sample counts once it was asked for and somebody names it, and once however many do."""
+    said: list[tuple[SampleId, str, str]] = [
+        (1, "a", "ann"),
+        (1, "b", "bob"),
+        (2, CANNOT_TELL, "ann"),
+        ("1", "a", "ann"),
+    ]
+    case.first.add_labels([answer(sample, value, annotator=who, round=1) for sample, value, who in said])
+    case.first.add_labels([answer(3, "a"), answer(4, "a", run="other", round=1)])
+    hold(case.second.count_labels("r") == 2, "counted", f"{case.second.count_labels('r')} samples")
+    case.first.add_labels([answer(2, "a", round=1), answer(5, "a", round=2), answer("1", CANNOT_TELL, round=1)])
+    hold(case.second.count_labels("r") == 3, "counted", "a correction does not count")
+    hold(case.first.count_labels("nowhere") == 0, "counted", "labels of no run")
+
+
 def disagreement(case: StoreCase) -> None:
     """Conflicts are samples with two current values or more; who can't tell does not contradict."""
     case.first.add_labels([answer(sample, "a", annotator="x") for sample in (1, 2, 3)])
@@ -144,6 +161,7 @@ LABEL_LAWS: Mapping[str, Callable[[StoreCase], None]] = {
     "wrong-target": wrong_target,
     "places-apart": places_apart,
     "asked-for": asked_for,
+    "counted": counted,
     "disagreement": disagreement,
     "many-deliver": many_deliver,
 }

@@ -175,9 +175,18 @@ def samples_of_pools(case: StoreCase) -> None:
     hold(case.first.add_samples("q", given[:1]) == 1, "samples-of-pools", "pools are not apart")
     hold(case.first.samples("p") == tuple(given), "samples-of-pools", "other samples")
     hold(case.first.samples("p", ids=[1, 9, 3]) == (given[0], given[2]), "samples-of-pools", "not by id")
+    hold(case.first.samples("p", uris={"u1", "\ud800", "u"}) == tuple(given[1:]), "samples-of-pools", "not by address")
+    same = [PoolSample(id=f"s{number}", uri="u1") for number in range(2)]
+    hold(case.first.add_samples("p", [*same, *same]) == 2, "samples-of-pools", "given twice at once, yet twice new")
+    at_u1 = (given[2], *same)
+    hold(case.second.samples("p", uris=["u1"]) == at_u1, "samples-of-pools", "not all at an address")
+    hold(case.second.samples("p", uris=["u1"], after=1, limit=1) == (same[0],), "samples-of-pools", "no page of them")
+    hold(case.first.samples("p", ids=[1, 3], uris=["u1"]) == (given[2],), "samples-of-pools", "not by both")
+    hold(case.first.samples("p", uris=[]) == () == case.first.samples("p", ids=[]), "samples-of-pools", "none asked")
+    hold(case.first.samples("q", uris=["u1"]) == (), "samples-of-pools", "of another pool")
     hold(case.first.samples("p", after=3, limit=1) == (given[1],), "samples-of-pools", "not the next page")
     counts = [case.first.count_samples(pool) for pool in ("p", "q", "nowhere")]
-    hold(counts == [3, 1, 0], "samples-of-pools", f"counts {counts}")
+    hold(counts == [5, 1, 0], "samples-of-pools", f"counts {counts}")
 
 
 def one_holder(case: StoreCase) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from foresift.app.workspace import Workspace
 from foresift.core.errors import UnknownNameError
 from foresift.core.labels import CANNOT_TELL
 from foresift.core.oracles import Inquiry, Question
-from foresift.core.rounds import Run
+from foresift.core.rounds import Run, SampleId
 from foresift.core.samples import Pool
 from foresift.cycle.labels import Terms
 
@@ -26,12 +27,16 @@ def asked(pool: Pool, rows: range, *, number: int = 1) -> Inquiry:
     return Inquiry(run="run-1", pool=pool.name, round=number, questions=questions, classes=pool.classes)
 
 
+def truth_of(pool: Pool) -> Callable[[Sequence[SampleId]], list[str]]:
+    return lambda samples: [pool[row].label or "" for row in pool.rows_of(samples).tolist()]
+
+
 def test_the_class_folders_of_a_pool_answer(home: Path, digit_files: Path) -> None:
     workspace = Workspace.open(home)
     pool = open_pool(workspace, digit_files / "test").take(np.arange(0, 450, 30))
     run, records = Run(id="run-1", pool=pool.name), workspace.records()
     records.add_run(run)
-    truth = open_oracle(workspace, records, "folders", run=run, pool=pool)
+    truth = open_oracle(workspace, records, "folders", run=run, open_pool=lambda: pool, truth=truth_of(pool))
     inquiry = asked(pool, range(5))
     terms = Terms(asked={one.sample_id: 1 for one in inquiry.questions})
     truth.send(inquiry)
@@ -48,7 +53,7 @@ def test_files_in_the_inbox_answer_and_what_is_refused_is_told(home: Path, pool:
     opened = open_pool(workspace, pool)
     run, records = Run(id="run-1", pool=opened.name), workspace.records()
     records.add_run(run)
-    oracle = open_oracle(workspace, records, "files", run=run, pool=opened)
+    oracle = open_oracle(workspace, records, "files", run=run, open_pool=lambda: opened, truth=truth_of(opened))
     inquiry = asked(opened, range(3))
     oracle.send(inquiry)
     sheet = inbox(workspace, "run-1") / "round-1.csv"

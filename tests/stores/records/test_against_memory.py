@@ -120,6 +120,7 @@ class Compared(RuleBasedStateMachine):
     def add_samples(self, pool: str, samples: list[PoolSample]) -> None:
         self.both(lambda store: store.add_samples(pool, samples))
         self.both(lambda store: (store.count_samples(pool), store.samples(pool), store.samples(pool, ids=[1, "1"])))
+        self.both(lambda store: (store.samples(pool, uris=["a", "é\0"]), store.samples(pool, ids=["1"], uris=["b"])))
 
     @rule(job=st.builds(Job, id=names, kind=names, state=st.sampled_from(JOB_STATES), version=versions, answer=plain))
     def change_job(self, job: Job) -> None:
@@ -176,7 +177,7 @@ class Compared(RuleBasedStateMachine):
     def they_hold_the_same(self) -> None:
         self.both(lambda store: [*store.runs(), *store.jobs(), *store.entries("pool"), *store.entries("receipt")])
         for name in ("a", "b", "é\0"):
-            self.both(lambda store, name=name: (store.rounds(name), store.events(name)))
+            self.both(lambda store, name=name: (store.rounds(name), store.events(name), store.count_labels(name)))
             self.on_our_clock(lambda store, name=name: store.holder(name))
         for pool in "pq":
             self.both(lambda store, pool=pool: [*store.labels(pool=pool), *store.labels(pool=pool, current=False)])

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, text
 
 from foresift.core.errors import StoreError
 from foresift.core.labels import LabelRecord
+from foresift.core.records import PoolSample
 from foresift.core.rounds import Round, Run
 from foresift.stores.records import migrating
 from foresift.stores.records.database import Database, address_of, file_address
@@ -39,8 +40,16 @@ ROWS = {
         superseded) VALUES ('k1', 'p', 'r', '7', '', 'ann', 'cat', '', 1, 0.5, 'f.csv', NULL, true)""",
         """INSERT INTO labels (id, pool, run, sample, region, annotator, value, at, round, cost, source, supersedes,
         superseded) VALUES ('k2', 'p', 'r', '7', '', 'ann', 'dog', '', 1, NULL, '', 'k1', false)""",
+        "INSERT INTO pools (key, name) VALUES (1, 'p')",
+        """INSERT INTO samples (pool, sample, uri, digest) VALUES (1, '7', 'http://x/é.jpg', 'd'),
+        (1, '"7"', '7.jpg', '')""",
     ]
 }
+ROWS["0002"] = [
+    *ROWS["0001"][:-1],
+    """INSERT INTO samples (pool, sample, uri, digest, address) VALUES (1, '7', 'http://x/é.jpg', 'd', 2335469271),
+    (1, '"7"', '7.jpg', '', 744982653)""",
+]
 """What each released schema held; never changed."""
 
 
@@ -110,6 +119,7 @@ def test_data_of_every_released_schema_are_read(revision: str, url: str, databas
         dog = LabelRecord(sample_id=7, value="dog", pool="p", run="r", round=1, annotator="ann", supersedes="k1")
         assert records.labels(run="r") == (dog,)
         assert [label.cost for label in records.labels(pool="p", current=False)] == [0.5, None]
+        assert records.samples("p", uris=["http://x/é.jpg"]) == (PoolSample(id=7, uri="http://x/é.jpg", digest="d"),)
         again = LabelRecord(sample_id=7, value="dog", pool="p", run="r", round=1, annotator="ann")
         assert records.add_labels([again]).repeated == 1
     assert database.read(migrating.schema_of) == HEAD

@@ -3,19 +3,18 @@
 # ruff: noqa: A002 - a round is called a round
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from foresift.app.runs.files import FOLDERS, RunFile
 from foresift.app.runs.oracles import gather, inbox, open_oracle
-from foresift.app.runs.pools import CANDIDATES, TRUTH, RunPool, table_columns
+from foresift.app.runs.pools import CANDIDATES, TRUTH, RunPool, table_columns, table_values
 from foresift.app.workspace import Workspace
 from foresift.core.errors import OracleError
+from foresift.core.labels import LabelRecord
 from foresift.core.oracles import Inquiry, Oracle, Question
 from foresift.core.records import Records
 from foresift.core.rounds import Round, Run, SampleId
@@ -31,7 +30,7 @@ class Taken(NamedTuple):
 
     standing: Standing
     labels: list[tuple[SampleId, str]]
-    """Of all samples that were asked about, and of those that came with a label unasked."""
+    """Of all samples that were asked about, and of those that came with a label unasked; none while it should wait."""
     closed: str
     """Why the round need not wait any longer; "" while it should."""
     cursor: str
@@ -59,10 +58,9 @@ class RunAnswers:
             asked: samples whose labels count, those of the round included.
         """
         cursor = self._collect(round)
-        found = self._verdicts([*asked, *self._brought_along()])
-        now = standing(round.selected, found)
+        now = standing(round.selected, self._verdicts(round.selected))
         closed = why_closed(now, quota=self.file.quota, closes_at=round.closes_at, at=self.now())
-        labels = [(one.sample_id, one.value) for one in training_labels(found)]
+        labels = self._to_learn_from(asked) if closed else []
         return Taken(now, labels, closed if labels else "", cursor)
 
     def missing(self, rounds: Sequence[Round]) -> str:
@@ -112,24 +110,25 @@ class RunAnswers:
         return Terms(asked=asked, closed=closed, classes=tuple(self.pool.classes), price=self.file.label_price)
 
     def _verdicts(self, samples: Sequence[SampleId]) -> dict[SampleId, Verdict]:
-        wanted = set(samples)
-        current = self.records.labels(run=self.run.id)
-        return verdicts(one for one in current if one.sample_id in wanted)
+        return verdicts(self.records.labels(run=self.run.id, samples=samples))
 
-    def _brought_along(self) -> list[SampleId]:
-        """Samples of the pool that nobody asked about and that were labeled all the same: free labels."""
-        given = [one.sample_id for one in self.records.labels(run=self.run.id) if one.round is None]
-        if not given:
-            return []
-        rows = self._pool.rows_of(given).tolist()
-        return [sample for sample, row in zip(given, rows, strict=True) if row >= 0]
+    def _to_learn_from(self, asked: Sequence[SampleId]) -> list[tuple[SampleId, str]]:
+        """Labels of the samples that were asked about, and of those that nobody asked about, which are free."""
+        current = self.records.labels(run=self.run.id)
+        wanted = {*asked, *self._brought_along(current)}
+        found = verdicts(one for one in current if one.sample_id in wanted)
+        return [(one.sample_id, one.value) for one in training_labels(found)]
+
+    def _brought_along(self, current: Sequence[LabelRecord]) -> Iterable[SampleId]:
+        """Samples of the pool that nobody asked about and that were labeled all the same."""
+        given = [one.sample_id for one in current if one.round is None]
+        return table_values(self.folder / CANDIDATES, given, "uri") if given else ()
 
     def _inquiry(self, round: Round) -> Inquiry:
-        rows = self._pool.rows_of(np.asarray(round.selected))
-        uris = self._pool.uris[rows].tolist()
+        uris = table_values(self.folder / CANDIDATES, round.selected, "uri")
         questions = tuple(
-            Question(sample_id=sample, uri=uri, rank=rank)
-            for rank, (sample, uri) in enumerate(zip(round.selected, uris, strict=True), start=1)
+            Question(sample_id=sample, uri=uris[sample], rank=rank)
+            for rank, sample in enumerate(round.selected, start=1)
         )
         return Inquiry(
             run=self.run.id,
@@ -141,14 +140,22 @@ class RunAnswers:
 
     @cached_property
     def _oracle(self) -> Oracle:
-        return open_oracle(self.workspace, self.records, self.file.oracle, run=self.run, pool=self._pool)
+        return open_oracle(
+            self.workspace,
+            self.records,
+            self.file.oracle,
+            run=self.run,
+            open_pool=self._open_pool,
+            truth=self._truth,
+        )
 
-    @cached_property
-    def _pool(self) -> Pool:
-        """What may be chosen, with its labels only where they are the truth."""
+    def _truth(self, samples: Sequence[SampleId]) -> list[str]:
+        """What the class folders say, where they are the oracle."""
         truth = self.folder / TRUTH
-        if truth.is_file():
-            ids, uris, labels = table_columns(truth, "id", "uri", "label")
-            return Pool.from_columns(self.run.pool, ids, uris=uris, labels=labels)
+        known = table_values(truth, samples, "label") if truth.is_file() else {}
+        return [known.get(sample, "") for sample in samples]
+
+    def _open_pool(self) -> Pool:
+        """What may be chosen."""
         ids, uris = table_columns(self.folder / CANDIDATES, "id", "uri")
         return Pool.from_columns(self.run.pool, ids, uris=uris)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foresift.app.pools import open_pool
-from foresift.app.runs.answers import SUFFIXES, AnswerReader
+from foresift.app.runs.answers import MASK_SUFFIX, SUFFIXES, AnswerReader
 from foresift.app.runs.lifecycle import run_folder
 from foresift.app.runs.pools import kept_pool
 from foresift.app.sample_names import SampleNames
@@ -83,7 +83,7 @@ def import_labels(workspace: Workspace, records: Records, job: Import) -> Import
     run = chosen_run(records, job.run)
     rounds = records.rounds(run.id)
     files = _files(job.source)
-    inquiry = _inquiry(workspace, records, run, rounds, job.round)
+    inquiry = _inquiry(workspace, records, run, rounds, job.round, files)
     found = _read(workspace, records, run, inquiry, files, job.annotator)
     admitted = admit(found.labels, _terms(rounds))
     refused = (*found.refused, *admitted.refused, *_not_asked(admitted.labels, job.round))
@@ -149,26 +149,31 @@ def _may_answer(path: Path, folder: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file() and not hidden
 
 
-def _inquiry(workspace: Workspace, records: Records, run: Run, rounds: Sequence[Round], number: int | None) -> Inquiry:
-    """Everything that was asked so far, as far as the records know the samples.
+def _inquiry(
+    workspace: Workspace, records: Records, run: Run, rounds: Sequence[Round], number: int | None, files: Sequence[Path]
+) -> Inquiry:
+    """What was asked so far, with the questions where files are named like these.
 
     Raises:
         UsageError: there is no round of that number.
     """
     if number is not None and not any(one.number == number for one in rounds):
         raise UsageError(f"run {run.id} has no round {number}; it has {len(rounds)}")
-    asked = list(_asked(rounds))
-    uris = {one.id: one.uri for one in records.samples(run.pool, ids=asked)}
-    questions = tuple(
-        Question(sample_id=sample, uri=uris.get(sample, ""), rank=rank) for rank, sample in enumerate(asked, start=1)
-    )
+    drawn = any(path.suffix.lower() == MASK_SUFFIX for path in files)
     return Inquiry(
         run=run.id,
         pool=run.pool,
         round=number or len(rounds),
-        questions=questions,
+        questions=_questions(records, run, rounds) if drawn else (),
         classes=_classes(workspace, run),
     )
+
+
+def _questions(records: Records, run: Run, rounds: Sequence[Round]) -> tuple[Question, ...]:
+    """Everything that was asked, as far as the records know the samples."""
+    asked = list(_asked(rounds))
+    uris = {one.id: one.uri for one in records.samples(run.pool, ids=asked)}
+    return tuple(Question(sample_id=one, uri=uris.get(one, ""), rank=rank) for rank, one in enumerate(asked, start=1))
 
 
 def _classes(workspace: Workspace, run: Run) -> tuple[str, ...]:
@@ -183,12 +188,7 @@ def _read(
     workspace: Workspace, records: Records, run: Run, inquiry: Inquiry, files: Sequence[Path], annotator: str
 ) -> FileAnswers:
     """What all files say together; with several, each refusal names its file."""
-    names = SampleNames(
-        records,
-        run.pool,
-        open_pool=lambda: open_pool(workspace, run.pool),
-        asked=[question.sample_id for question in inquiry.questions],
-    )
+    names = SampleNames(records, run.pool, open_pool=lambda: open_pool(workspace, run.pool))
     reader = AnswerReader(workspace=workspace, names=names, annotator=annotator)
     found = [(path, reader(path, inquiry)) for path in files]
     labels = tuple(label for _, answers in found for label in answers.labels)

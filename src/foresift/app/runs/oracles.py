@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from foresift.app.sample_names import SampleNames
 from foresift.app.workspace import Workspace
 from foresift.core.oracles import Desk, Inquiry, Oracle, Refusal
 from foresift.core.records import Added, Records
-from foresift.core.regions import split_id
 from foresift.core.rounds import Run, SampleId
 from foresift.core.samples import Pool
 from foresift.cycle.labels import Terms, admit
@@ -42,23 +41,29 @@ def check_oracle(spec: str) -> None:
 
 
 def open_oracle(
-    workspace: Workspace, records: Records, spec: str, *, run: Run, pool: Pool, masks: Mapping[str, str] | None = None
+    workspace: Workspace,
+    records: Records,
+    spec: str,
+    *,
+    run: Run,
+    open_pool: Callable[[], Pool],
+    truth: Callable[[Sequence[SampleId]], Sequence[str]],
 ) -> Oracle:
     """The oracle that ``NAME`` or ``NAME:key=value,...`` spells, for one run.
 
     Args:
-        pool: with its labels, where they are to be the truth.
-        masks: address of the mask of each image, by the image's id as text, for segmentation.
+        open_pool: opens the pool; called only where the records do not know the samples that files name.
+        truth: the true label of each sample; "" where nobody knows it.
     Raises:
         UnknownNameError: no oracle of that name; suggests the nearest.
         UsageError: a setting that does not fit.
     """
-    names = SampleNames(records, run.pool, open_pool=lambda: pool)
+    names = SampleNames(records, run.pool, open_pool=open_pool)
     desk = Desk(
         run=run.id,
         pool=run.pool,
         folder=inbox(workspace, run.id),
-        truth=_labels_of(pool) if masks is None else _masks_of(masks),
+        truth=truth,
         read=AnswerReader(workspace=workspace, names=names),
         report=write_text,
         fetch=fetch,
@@ -95,12 +100,3 @@ def gather(records: Records, oracle: Oracle, inquiry: Inquiry, terms: Terms, *, 
         unasked=len(admitted.unasked),
         refused=(*answers.refused, *admitted.refused),
     )
-
-
-def _labels_of(pool: Pool) -> Callable[[Sequence[SampleId]], list[str]]:
-    names = [*pool.classes, ""]
-    return lambda samples: [names[pool.codes[row]] if row >= 0 else "" for row in pool.rows_of(samples).tolist()]
-
-
-def _masks_of(masks: Mapping[str, str]) -> Callable[[Sequence[SampleId]], list[str]]:
-    return lambda samples: [masks.get(str(one)) or masks.get(split_id(one)[0], "") for one in samples]

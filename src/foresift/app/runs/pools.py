@@ -16,9 +16,10 @@ from foresift.app.runs.files import FIFTH, FOLDERS, NONE, RunFile
 from foresift.app.workspace import Workspace
 from foresift.core.errors import BudgetError, LabelError
 from foresift.core.protocols import Progress, Silent
+from foresift.core.rounds import SampleId
 from foresift.core.samples import Pool
 from foresift.stores.files import read_json, write_json
-from foresift.stores.tables import write_rows
+from foresift.stores.tables import write_columns
 
 CANDIDATES, EVALUATION, TRUTH = "candidates.parquet", "evaluation.parquet", "truth.parquet"
 _RECORD = "pool.json"
@@ -61,11 +62,11 @@ def run_pool(workspace: Workspace, folder: Path, run: RunFile, *, progress: Prog
         notes=[*pool.notes, *map(str, pool.conflicts), *notes, *_thrift(run)],
     )
     _check_budgets(run, found)
-    write_rows(folder / CANDIDATES, _rows(candidates), ("id", "uri", *_group(candidates)))
+    write_columns(folder / CANDIDATES, _named(candidates) | _groups(candidates))
     if evaluation is not None:
-        write_rows(folder / EVALUATION, _rows(evaluation), ("id", "uri", "label"))
+        write_columns(folder / EVALUATION, _named(evaluation) | _labels(evaluation))
     if run.oracle == FOLDERS:
-        write_rows(folder / TRUTH, _rows(candidates), ("id", "uri", "label"))
+        write_columns(folder / TRUTH, _named(candidates) | _labels(candidates))
     write_json(folder / _RECORD, asdict(found))  # last: what it speaks of is there
     return found
 
@@ -113,8 +114,7 @@ def _candidates(run: RunFile, pool: Pool, evaluation: Pool | None) -> tuple[Pool
     keep = np.ones(len(pool), dtype=bool)
     notes = []
     if evaluation is not None:
-        known = set(evaluation.digests.tolist()) - {""}
-        held_out = np.isin(pool.ids, evaluation.ids) | np.isin(pool.digests, list(known))
+        held_out = _among(pool, evaluation)
         keep &= ~held_out
         if run.evaluation != FIFTH and held_out.any():
             notes.append(f"{int(held_out.sum())} images are in the evaluation set as well; they are never chosen")
@@ -156,15 +156,23 @@ def _thrift(run: RunFile) -> list[str]:
     ]
 
 
-def _rows(pool: Pool) -> list[dict[str, Any]]:
-    labels = np.array([*pool.classes, ""], dtype=np.str_)[pool.codes].tolist()
-    groups = [""] * len(pool) if pool.groups is None else pool.groups.tolist()
-    columns = zip(pool.ids.tolist(), pool.uris.tolist(), labels, groups, strict=True)
-    return [{"id": i, "uri": uri, "label": label, "group": group} for i, uri, label, group in columns]
+def _among(pool: Pool, others: Pool) -> npt.NDArray[np.bool_]:
+    """(n,) whether each sample is in another pool, by its id or its bytes."""
+    ids, digests = set(others.ids.tolist()), set(others.digests.tolist()) - {""}
+    both = zip(pool.ids.tolist(), pool.digests.tolist(), strict=True)
+    return np.fromiter((one in ids or digest in digests for one, digest in both), dtype=bool, count=len(pool))
 
 
-def _group(pool: Pool) -> Sequence[str]:
-    return ("group",) if pool.groups is not None else ()
+def _named(pool: Pool) -> dict[str, list[Any]]:
+    return {"id": pool.ids.tolist(), "uri": pool.uris.tolist()}
+
+
+def _labels(pool: Pool) -> dict[str, list[Any]]:
+    return {"label": np.array([*pool.classes, ""], dtype=np.str_)[pool.codes].tolist()}
+
+
+def _groups(pool: Pool) -> dict[str, list[Any]]:
+    return {} if pool.groups is None else {"group": pool.groups.tolist()}
 
 
 def table_rows(path: Path) -> list[dict[str, Any]]:
@@ -181,3 +189,16 @@ def table_columns(path: Path, *names: str) -> tuple[list[Any], ...]:
 
     table = pq.read_table(path, columns=list(names))
     return tuple(table[name].to_pylist() for name in names)
+
+
+def table_values(path: Path, ids: Sequence[SampleId], name: str) -> dict[SampleId, Any]:
+    """A column of one of a run's tables for some of its samples, by id; the others never become Python objects."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, columns=["id", name])
+    kind = table["id"].type
+    fitting = [one for one in ids if isinstance(one, int) == pa.types.is_integer(kind)]
+    found = table.filter(pc.is_in(table["id"], value_set=pa.array(fitting, kind)))
+    return dict(zip(found["id"].to_pylist(), found[name].to_pylist(), strict=True))

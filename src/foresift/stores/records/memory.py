@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 from foresift.core.jobs import Event, Job, Lease
-from foresift.core.labels import Disagreement, LabelRecord
+from foresift.core.labels import CANNOT_TELL, Disagreement, LabelRecord
 from foresift.core.records import Added, Entry, PoolSample
 from foresift.core.rounds import Round, Run, SampleId
 from foresift.stores.records.answers import Delivery, Place, Said, check_asked, disagreements, place_of
@@ -144,6 +144,11 @@ class MemoryRecords:
         found = [row for row in self._page("labels", where) if names is None or row["sample"] in names]
         return tuple(label_of(tuple(row[name] for name in LABEL_COLUMNS)) for row in found)
 
+    def count_labels(self, run: str) -> int:
+        """Samples that rounds of a run asked for and that somebody has named a class or mask of."""
+        found = self._page("labels", {"run": run, "superseded": False})
+        return len({row["sample"] for row in found if row["round"] is not None and row["value"] != CANNOT_TELL})
+
     def conflicts(
         self, *, run: str | None = None, pool: str | None = None, round: int | None = None
     ) -> tuple[Disagreement, ...]:
@@ -181,14 +186,16 @@ class MemoryRecords:
         pool: str,
         *,
         ids: Sequence[SampleId] | None = None,
+        uris: Collection[str] | None = None,
         limit: int | None = None,
         after: SampleId | None = None,
     ) -> tuple[PoolSample, ...]:
         """Samples of a pool in the order in which they were added."""
         start = None if after is None else (pool, id_text(after))
         found = self._page("samples", {"pool": pool}, after=start, what=f"sample {after!r}")
-        names = None if ids is None else set(map(id_text, ids))
-        return tuple(map(sample_of, [row for row in found if names is None or row["sample"] in names][:limit]))
+        wanted = {"sample": None if ids is None else set(map(id_text, ids)), "uri": None if uris is None else set(uris)}
+        asked = [(name, values) for name, values in wanted.items() if values is not None]
+        return tuple(sample_of(row) for row in found if all(row[name] in values for name, values in asked))[:limit]
 
     def count_samples(self, pool: str) -> int:
         """How many samples of a pool are remembered."""

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 
-HEAD = "0001"
+HEAD = "0002"
 """Revision of the newest schema; the versions in between lie in ``migrations/versions``."""
 VERSION_TABLE = "foresift_schema"
 _MARK = "\x01"
@@ -43,10 +43,13 @@ class AnyText(TypeDecorator[str]):
         return _given
 
 
+def escaped(value: str) -> str:
+    """Text as it is stored."""
+    return value if (value.isascii() and value.isprintable()) or not _is_strange(value) else _MARK + json.dumps(value)
+
+
 def _escaped(value: str | None) -> str | None:
-    if value is None or (value.isascii() and value.isprintable()) or not _is_strange(value):
-        return value
-    return _MARK + json.dumps(value)
+    return None if value is None else escaped(value)
 
 
 def _given(value: str | None) -> str | None:
@@ -119,6 +122,7 @@ labels = Table(
     Column("supersedes", Text),
     Column("superseded", Boolean, nullable=False),
     Index("labels_of_round", "run", "round"),
+    Index("labels_of_sample", "sample", "run"),
     # One current answer of an annotator to a place: the rule itself, and what it is looked up by.
     Index(
         "labels_current",
@@ -141,7 +145,9 @@ samples = Table(
     Column("sample", Text, nullable=False),
     Column("uri", AnyText, nullable=False),
     Column("digest", Text, nullable=False),
+    Column("address", BigInteger),  # checksum of the uri: what it is looked up by, in a tenth of the room
     UniqueConstraint("pool", "sample", name="samples_once"),
+    Index("samples_by_address", "pool", "address"),
 )
 
 entries = Table(

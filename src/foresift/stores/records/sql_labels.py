@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, insert, select, update
 
-from foresift.core.labels import Disagreement, LabelRecord
+from foresift.core.labels import CANNOT_TELL, Disagreement, LabelRecord
 from foresift.core.records import Added
 from foresift.core.rounds import SampleId
 from foresift.stores.records.answers import Delivery, Place, Said, check_asked, disagreements
@@ -47,6 +47,17 @@ class SqlLabels:
         query = select(*_COLUMNS, labels.c.number).where(and_(*where)).order_by(labels.c.number)
         found = self._database.read(lambda connection: _rows(connection, query, samples))
         return tuple(label_of(row[:-1]) for row in found)
+
+    def count_labels(self, run: str) -> int:
+        """Samples that rounds of a run asked for and that somebody has named a class or mask of."""
+        where = and_(
+            labels.c.run == run,
+            labels.c.round.is_not(None),
+            labels.c.superseded.is_(False),
+            labels.c.value != CANNOT_TELL,
+        )
+        query = select(func.count(labels.c.sample.distinct())).where(where)
+        return self._database.read(lambda connection: connection.execute(query).scalar_one())
 
     def conflicts(
         self, *, run: str | None = None, pool: str | None = None, round: int | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Select, Table, func, insert, select
+from sqlalchemy import Connection, Select, Table, func, insert, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from foresift.core.records import Entry, PoolSample
@@ -14,12 +15,15 @@ from foresift.core.rounds import SampleId
 from foresift.stores.records import fenced
 from foresift.stores.records.database import Database, alone
 from foresift.stores.records.fences import Found
-from foresift.stores.records.rows import ENTRIES, Row, blocks, id_of, id_text, sample_row
-from foresift.stores.records.schema import entries, pools, samples
+from foresift.stores.records.rows import ENTRIES, Row, blocks, id_of, id_text
+from foresift.stores.records.schema import entries, escaped, pools, samples
 
+Stored: TypeAlias = tuple[str, str, str, int]
+"""sample, uri, digest and address as they are stored: plain tuples, since there may be millions."""
 _SAMPLE = (samples.c.number, samples.c.sample, samples.c.uri, samples.c.digest)
 _BATCH = 20_000
 """Samples stored in one transaction."""
+_INTO = "INSERT INTO samples (pool, sample, uri, digest, address)"
 
 
 class SqlRegistry:
@@ -59,10 +63,10 @@ class SqlRegistry:
         return self._database.read(work)
 
     def add_samples(self, pool: str, samples: Iterable[PoolSample]) -> int:
-        """Remember samples of a pool, in batches; a million take some ten seconds."""
+        """Remember samples of a pool, in batches; a million take some seconds."""
         key = self._database.write(lambda connection: _key_of_new(connection, pool))
         rest, new = iter(samples), 0
-        while batch := [{"pool": key, **sample_row(sample)} for sample in islice(rest, _BATCH)]:
+        while batch := [_stored(sample) for sample in islice(rest, _BATCH)]:
             new += self._database.write(lambda connection, batch=batch: _add(connection, key, batch))  # type: ignore[misc]
         return new
 
@@ -71,6 +75,7 @@ class SqlRegistry:
         pool: str,
         *,
         ids: Sequence[SampleId] | None = None,
+        uris: Collection[str] | None = None,
         limit: int | None = None,
         after: SampleId | None = None,
     ) -> tuple[PoolSample, ...]:
@@ -78,11 +83,14 @@ class SqlRegistry:
 
         def work(connection: Connection) -> tuple[PoolSample, ...]:
             key = _key(connection, pool)
-            query = select(*_SAMPLE).where(samples.c.pool == key).order_by(samples.c.number).limit(limit)
+            query = select(*_SAMPLE).where(samples.c.pool == key)
             if after is not None:
                 start = fenced.get(connection, samples, f"sample {after!r}", pool=key, sample=id_text(after))
                 query = query.where(samples.c.number > start["number"])
-            found = _found(connection, query, ids)[:limit]
+            if ids is None and uris is None:
+                found = connection.execute(query.order_by(samples.c.number).limit(limit)).all()
+            else:
+                found = _named(connection, query, ids, uris)[:limit]
             return tuple(PoolSample(id=id_of(row[1]), uri=row[2], digest=row[3]) for row in found)
 
         return self._database.read(work)
@@ -97,12 +105,28 @@ class SqlRegistry:
         return self._database.read(work)
 
 
-def _found(connection: Connection, query: Select[Any], ids: Sequence[SampleId] | None) -> Sequence[Any]:
-    """Plain tuples: there may be a million of them."""
-    if ids is None:
-        return connection.execute(query).all()
-    names = sorted(set(map(id_text, ids)))
-    found = [row for part in blocks(names) for row in connection.execute(query.where(samples.c.sample.in_(part)))]
+def _stored(sample: PoolSample) -> Stored:
+    uri = escaped(sample.uri)
+    return id_text(sample.id), uri, sample.digest, _address(uri)
+
+
+def _address(stored: str) -> int:
+    """The number that an address, as it is stored, is looked up by; some share one."""
+    return zlib.crc32(stored.encode())
+
+
+def _named(
+    connection: Connection, query: Select[Any], ids: Sequence[SampleId] | None, uris: Collection[str] | None
+) -> Sequence[Any]:
+    """The rows of these ids, at these addresses, in the order of adding."""
+    wanted = None if uris is None else set(uris)
+    column, values = (
+        (samples.c.address, {_address(escaped(uri)) for uri in uris or ()})
+        if ids is None
+        else (samples.c.sample, set(map(id_text, ids)))
+    )
+    parts = (connection.execute(query.where(column.in_(part))) for part in blocks(sorted(values)))
+    found = [row for part in parts for row in part if wanted is None or row[2] in wanted]
     return sorted(found, key=lambda row: int(row[0]))
 
 
@@ -120,9 +144,24 @@ def _key_of_new(connection: Connection, pool: str) -> int:
     return key
 
 
-def _add(connection: Connection, key: int, batch: list[Row]) -> int:
+def _add(connection: Connection, key: int, batch: list[Stored]) -> int:
+    """Insert the samples of a pool that are not there yet, past everything that makes ready single rows; how many."""
     alone(connection, f"samples {key}")
-    return _insert_new(connection, samples, batch)
+    insert_all = _insert_columns if connection.dialect.name == "postgresql" else _insert_rows
+    return insert_all(connection, key, batch)
+
+
+def _insert_rows(connection: Connection, key: int, batch: list[Stored]) -> int:
+    statement = f"{_INTO} VALUES ({key:d}, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+    return connection.exec_driver_sql(statement, batch, execution_options={"preserve_rowcount": True}).rowcount
+
+
+def _insert_columns(connection: Connection, key: int, batch: list[Stored]) -> int:
+    given = "CAST(:sample AS text[]), CAST(:uri AS text[]), CAST(:digest AS text[]), CAST(:address AS bigint[])"
+    statement = text(f"{_INTO} SELECT {key:d}, * FROM unnest({given}) ON CONFLICT DO NOTHING")  # noqa: S608
+    names = ("sample", "uri", "digest", "address")
+    columns = dict(zip(names, map(list, zip(*batch, strict=True)), strict=True))
+    return connection.execute(statement, columns, execution_options={"preserve_rowcount": True}).rowcount
 
 
 def _insert_new(connection: Connection, table: Table, rows: list[Row]) -> int:
