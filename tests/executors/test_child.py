@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from foresift.core.errors import ForesiftError, LabelError, StoreError
+from foresift.core.errors import LabelError, StoreError, UsageError
 from foresift.executors import Child, ChildDiedError, StoppedError
 
 TASKS = """
@@ -84,7 +84,7 @@ def test_progress_reaches_the_parent(child: Child) -> None:
 def test_errors_come_back_in_kind_and_on_one_line(child: Child) -> None:
     with pytest.raises(LabelError, match=r"^no label at all$"):
         child.call("fail", {})
-    with pytest.raises(ForesiftError, match="unknown thing 'x'"):
+    with pytest.raises(UsageError, match=r"^unknown thing 'x'"):  # the nearest kind that takes a ready text
         child.call("unknown", {})
     with pytest.raises(StoreError, match="No space left"):
         child.call("full", {})

@@ -174,8 +174,7 @@ def _tell(progress: Progress, verb: str, *values: Any) -> None:
 
 
 def raised(kind: str, text: str) -> ForesiftError:
-    """An error of the same class, where it is one of ours with a text of its own."""
-    found = getattr(errors, kind, None)
-    if isinstance(found, type) and issubclass(found, ForesiftError) and "__init__" not in vars(found):
-        return found(text)
-    return ForesiftError(text)
+    """An error of the same class, where it is one of ours, or of the nearest one above that takes a ready text."""
+    found = getattr(errors, kind, ForesiftError)
+    above = found.__mro__ if isinstance(found, type) and issubclass(found, ForesiftError) else (ForesiftError,)
+    return next(one(text) for one in above if issubclass(one, ForesiftError) and "__init__" not in vars(one))

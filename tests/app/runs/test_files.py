@@ -82,6 +82,13 @@ def test_what_a_later_version_adds_does_not_make_another_run_of_it() -> None:
         ({"closes": "soon"}, "closes: expected a date such as 2030-12-31, or a time after asking such as 7 days"),
         ({"target": 0.9, "evaluation": "none"}, "target needs an evaluation set"),
         ({"agent": "psea"}, "agent: expected pshea or shared or fixed"),
+        ({"strategies": ["margin", "random"]}, "strategies is for runs that try several strategies"),
+        ({"strategies": ["margin", "random"], "control": "random"}, "strategies is for runs"),
+        ({"strategies": ["margin"], "strategy": "auto", "agent": "fixed"}, "strategies is for runs"),
+        ({"strategies": ["margin"], "strategy": "auto", "evaluation": "none"}, "strategies is for runs"),
+        ({"guard": True}, "guard is for runs that try several strategies"),
+        ({"agent": "shared"}, "agent is for runs that try several strategies"),
+        ({"charge": "per_strategy"}, "charge is for runs that try several strategies"),
         ({"strategies": ["margin", "margin"]}, "strategies: expected a list of different strategies"),
         ({"label_price": -1}, "label_price: expected the price of one label"),
     ],
@@ -153,6 +160,14 @@ def test_any_values_give_a_run_or_one_line(changed: dict[str, object]) -> None:
     else:
         assert RunFile.from_dict(run.to_dict()) == run
     assert "\n" not in told
+
+
+def test_what_an_agent_reads_is_taken_where_there_is_one() -> None:
+    auto = {**PLAIN, "strategy": "auto", "strategies": ["margin", "random"]}
+    assert run_of({**auto, "guard": True, "charge": "per_strategy"}, base=Path("/base")).guard
+    assert run_of({**auto, "agent": "shared"}, base=Path("/base")).strategies == ["margin", "random"]
+    assert run_of({**PLAIN, "strategy": "auto", "agent": "fixed"}, base=Path("/base")).agent == "fixed"
+    assert run_of({**PLAIN, "control": "random", "charge": "per_strategy"}, base=Path("/base")).tries
 
 
 def test_shares_prices_and_times_are_read_as_people_write_them() -> None:

@@ -175,6 +175,7 @@ def run_of(plain: Mapping[str, Any], *, base: Path) -> RunFile:
     values = {key: _checked(key, value) for key, value in plain.items()}
     found = RunFile(**{key: value for key, value in values.items() if value is not _DEFAULT})
     _refuse_contradictions(found)
+    _refuse_idle_keys(found)
     if found.max_labels == replace(found, max_labels=None).most_labels:
         found = replace(found, max_labels=None)
     return _with_addresses(found, base)
@@ -358,6 +359,22 @@ def _refuse_contradictions(run: RunFile) -> None:
         raise UsageError(f"control: random compares one strategy with random choice; leave it out with {run.strategy}")
     if run.oracle == FOLDERS and (run.quota is not None or run.closes is not None):
         raise UsageError("quota and closes are for rounds that wait; with oracle: folders leave them out")
+
+
+def _refuse_idle_keys(run: RunFile) -> None:
+    """Raise :class:`UsageError` for what only an agent reads, where there is none: it would be passed over."""
+    idle = {
+        "strategies": run.strategies != list(ARMS),
+        "guard": run.guard,
+        "agent": run.agent == "shared" or (run.agent == "fixed" and run.strategy != "auto"),
+        "charge": run.charge != "unique" and not run.control,
+    }
+    if not run.tries or run.control:
+        for key in (key for key, said in idle.items() if said):
+            raise UsageError(
+                f"{key} is for runs that try several strategies (strategy: auto, with an evaluation set), and would do "
+                "nothing here; leave it out"
+            )
 
 
 def _with_addresses(run: RunFile, base: Path) -> RunFile:

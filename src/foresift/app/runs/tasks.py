@@ -22,10 +22,9 @@ EVALUATED = ("n", "top1", "top5", "cross_entropy", "ece")
 
 def check(values: Mapping[str, Any], _progress: Progress) -> dict[str, Any]:
     """Refuse a model that is neither an architecture nor a generation."""
-    from foresift.app.training.starting import names_generation
+    from foresift.app.training.starting import check_model
 
-    if names_generation(values["model"]):
-        Workspace.open(values["home"]).generation_folder(values["model"])
+    check_model(Workspace.open(values["home"]), values["model"])
     return {}
 
 
