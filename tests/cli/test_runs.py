@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -98,10 +99,36 @@ def test_a_run_file_that_makes_no_sense_is_told_what_is_wrong(
     assert command("runs", "list", "--json", home=tmp_path / "home").json["runs"] == []
 
 
-def test_a_model_that_does_not_exist_fails_before_anybody_labels(digits: Path, tmp_path: Path) -> None:
-    file, home = write_run(tmp_path, digits, model="resnet88"), tmp_path / "home"
-    answer = command("run", file, home=home)
-    assert answer.code != 0
-    assert "unknown architecture 'resnet88'" in answer.err or "unknown model 'resnet88'" in answer.err
+@pytest.mark.parametrize(
+    ("model", "code", "complaint"),
+    [("resnet88", 2, "unknown model 'resnet88'"), ("0123456789ab", 1, "no generation '0123456789ab'")],
+)
+def test_a_model_that_does_not_exist_is_refused_before_anything_is_stored(
+    digits: Path, tmp_path: Path, model: str, code: int, complaint: str
+) -> None:
+    home = tmp_path / "home"
+    answer = command("run", write_run(tmp_path, digits, model=model), home=home)
+    assert (answer.code, complaint in answer.complaint) == (code, True)
+    assert not (home / "runs").exists()
+    assert command("runs", "list", "--json", home=home).json["runs"] == []
+
+
+@pytest.mark.usefixtures("in_process")
+def test_labels_are_counted_when_they_are_given_not_when_they_are_asked_for(digits: Path, tmp_path: Path) -> None:
+    file, home = write_run(tmp_path, digits, oracle="files", rounds=2, budget=6), tmp_path / "home"
+    waiting = command("run", file, "--json", home=home).json
+    assert (waiting["asked"], waiting["labels"]) == (6, 0)
+    sheet = home / "inbox" / waiting["run"] / "round-1.csv"
+    with sheet.open() as lines:
+        asked = list(csv.DictReader(lines))
+    answers = tmp_path / "answers.csv"
+    answers.write_text("id,label\n" + "".join(f"{one['id']},{Path(one['uri']).parent.name}\n" for one in asked[:4]))
+    assert command("labels", "import", answers, home=home).code == 0
     (listed,) = command("runs", "list", "--json", home=home).json["runs"]
-    assert (listed["state"], listed["labels"]) == ("failed", 0)
+    assert (listed["asked"], listed["labels"]) == (6, 4)
+    assert " 4 " in command("runs", "list", home=home).out.splitlines()[1]
+    answers.write_text("id,label\n" + "".join(f"{one['id']},cannot tell\n" for one in asked[4:]))
+    assert command("labels", "import", answers, home=home).code == 0
+    told = command("run", file, "--json", home=home).json
+    assert (told["asked"], told["labels"]) == (12, 4), "who cannot tell gives no label"
+    assert [one["labels"] for one in told["rounds"]] == [4, 0]

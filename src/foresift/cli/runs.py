@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from foresift.core.rounds import Round, Run
 
 RunId: Any = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or its beginning.")]
-COLUMNS = ("run", "state", "rounds", "labels", "accuracy", "strategy", "pool", "reason")
+COLUMNS = ("run", "state", "rounds", "asked", "labels", "accuracy", "strategy", "pool", "reason")
 ROUND_COLUMNS = ("round", "state", "strategy", "selected", "labels", "accuracy", "generation")
 
 app = typer.Typer(help="Runs of this workspace: list, show, cancel, resume, delete, prune.", no_args_is_help=True)
@@ -208,6 +208,9 @@ def _ending(told: dict[str, Any]) -> list[str]:
         lines.append(f"{spent['unique']:,} labels bought in the trial ({spent['per_strategy']:,} selected)")
         if "answer" in trial:
             lines.append(f"go on with {trial['answer']['strategy']}: {trial['answer']['reason']}")
+    if "predictions" in told:
+        lines += [one["text"] for one in told["predictions"]["rounds"]]
+        lines.append(f"predictions of this workspace: {told['predictions']['calibration']}")
     if told["state"] in ("cancelled", "failed"):
         lines.append(f"go on with: foresift runs resume {told['run']}")
     return lines

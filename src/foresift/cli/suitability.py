@@ -115,17 +115,22 @@ def calibration(
     if not rows:
         say("no prediction yet; foresift suitability makes one")
         return
-    shown = ("when", "surrogate", "deployment", "score", "predicted", "low", "high", "pilot", "realised")
-    table([asdict(one) for one in rows], shown)
+    shown = (
+        "when",
+        "surrogate",
+        "deployment",
+        "score",
+        "predicted",
+        "low",
+        "high",
+        "pilot",
+        "run",
+        "round",
+        "realised",
+    )
+    table([asdict(one) | {"round": one.round or ""} for one in rows], shown)
     say()
-    if found.correlation is None:
-        say(f"{found.rows} outcomes are known, too few to say whether predictions rank them")
-    else:
-        one = found.correlation
-        say(
-            f"over {found.rows} known outcomes: rank correlation {one.value:+.2f} ({one.low:+.2f} to {one.high:+.2f}), "
-            f"the right sign in {found.right_sign:.0%}"
-        )
+    say(str(found))
 
 
 def _rows(found: Suitability) -> list[dict[str, str]]:

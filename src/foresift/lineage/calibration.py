@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,10 @@ class Forecast:
     realised: float | None = None
     """Gain over random with as many labels, in the metric's own unit; None while nobody knows."""
     when: str = ""
-    """ISO 8601 with the time zone."""
+    """When it was predicted: ISO 8601 with the time zone."""
+    run: str = ""
+    """Id of the run whose round brought the outcome; "" for the prediction itself."""
+    round: int = 0
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Forecast:
@@ -57,12 +60,22 @@ class Calibration:
     right_sign: float | None
     """Share of them whose predicted and realised gains have the same sign."""
 
+    def __str__(self) -> str:
+        """One sentence for people."""
+        if self.correlation is None:
+            return f"{self.rows} outcomes are known, too few to say whether predictions rank them"
+        one = self.correlation
+        return (
+            f"over {self.rows} known outcomes: rank correlation {one.value:+.2f} ({one.low:+.2f} to {one.high:+.2f}), "
+            f"the right sign in {self.right_sign:.0%}"
+        )
+
 
 def latest(forecasts: Iterable[Forecast]) -> list[Forecast]:
-    """One forecast for every (surrogate, deployment, score, time): a later row replaces the first."""
-    kept: dict[tuple[str, ...], Forecast] = {}
+    """One forecast for every (surrogate, deployment, score, time, round): a later row replaces the first."""
+    kept: dict[tuple[str | int, ...], Forecast] = {}
     for one in forecasts:
-        kept[one.surrogate, one.deployment, one.score, one.when] = one
+        kept[one.surrogate, one.deployment, one.score, one.when, one.run, one.round] = one
     return list(kept.values())
 
 
@@ -81,6 +94,15 @@ def open_forecast(forecasts: Sequence[Forecast], *, surrogate: str, deployment: 
             "foresift suitability"
         )
     return waiting[-1]
+
+
+def prediction(
+    forecasts: Sequence[Forecast], *, surrogates: Container[str], deployments: Container[str], score: str
+) -> Forecast | None:
+    """The last prediction of a pair that goes by any of these names, whatever came of it; None where there is none."""
+    made = [one for one in latest(forecasts) if not one.run and one.score == score]
+    fitting = [one for one in made if one.surrogate in surrogates and one.deployment in deployments]
+    return fitting[-1] if fitting else None
 
 
 def calibration(forecasts: Iterable[Forecast], *, seed: int = 0) -> Calibration:

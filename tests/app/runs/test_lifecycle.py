@@ -148,7 +148,7 @@ class _Killer(Silent):
     def start(self, task: str, total: int) -> None:
         if task == "training" and not self.killed:
             every = psutil.Process().children()  # servers of other tests may be among them
-            (trainer,) = [child for child in every if any("run_tasks" in part for part in child.cmdline())]
+            (trainer,) = [child for child in every if any("runs.tasks" in part for part in child.cmdline())]
             trainer.kill()
             self.killed += 1
 

@@ -54,6 +54,18 @@ def record_outcome(workspace: Workspace, *, surrogate: str, deployment: str, sco
     return done
 
 
+def record_round(workspace: Workspace, made: Forecast, *, realised: float, run: str, round: int) -> Forecast:  # noqa: A002
+    """Write what a round of a run brought beside what was predicted of it; gives the row.
+
+    Args:
+        made: the prediction, which stays open for other rounds.
+        realised: as in :func:`record_outcome`.
+    """
+    done = replace(made, realised=realised, run=run, round=round)
+    remember(workspace, done)
+    return done
+
+
 def calibration_of(workspace: Workspace) -> Calibration:
     """How well the predictions of this workspace ranked what happened."""
     return calibration(forecasts(workspace))

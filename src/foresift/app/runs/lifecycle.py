@@ -14,8 +14,9 @@ from foresift.app.runs.answered import RunAnswers
 from foresift.app.runs.files import RunFile, read_run_file
 from foresift.app.runs.inheriting import ancestor_of, bequeathed
 from foresift.app.runs.leases import Held
+from foresift.app.runs.outcomes import outcome_line, record_outcomes
 from foresift.app.runs.plans import make_plan
-from foresift.app.runs.pools import CANDIDATES, RunPool, run_pool, table_columns
+from foresift.app.runs.pools import CANDIDATES, RunPool, kept_pool, run_pool, table_columns
 from foresift.app.runs.tasks import command
 from foresift.app.runs.work import Effects
 from foresift.app.workspace import Workspace
@@ -52,12 +53,14 @@ def start_run(workspace: Workspace, file: str | Path | RunFile, *, watch: Watch 
     """The run of a file: made the first time, found again ever after; nothing is selected yet.
 
     Raises:
-        UsageError: the file, or what it asks for, makes no sense; nothing was stored.
+        UsageError: the file, or what it asks for, makes no sense, an unknown model included; nothing was stored.
         ForesiftError: as :func:`foresift.app.runs.pools.run_pool`.
     """
     asked = _settled(workspace, file if isinstance(file, RunFile) else read_run_file(file))
     name = open_source(asked.pool).name
     run = asked.identity(name)
+    if kept_pool(run_folder(workspace, run)) is None:
+        _check_model(workspace, asked.model)
     pool = run_pool(workspace, run_folder(workspace, run), asked, progress=(watch or Watch()).progress)
     make_plan(asked, pool)
     config = {**asked.to_dict(), "classes": pool.classes}  # as far as anybody knows them
@@ -74,6 +77,12 @@ def start_run(workspace: Workspace, file: str | Path | RunFile, *, watch: Watch 
         return stored
     except StaleError:  # added by an earlier version, whose configuration has other keys
         return records.run(run)
+
+
+def _check_model(workspace: Workspace, model: str) -> None:
+    """Refuse a model that can't be; only a process that has loaded the networks' library can tell."""
+    with Child(command()) as child:
+        child.call("check", {"home": str(workspace.home), "model": model})
 
 
 def _settled(workspace: Workspace, file: RunFile) -> RunFile:
@@ -164,6 +173,7 @@ class _Worker:
     ) -> None:
         self._records, self._run, self._held, self._watch = records, run.id, held, watch
         folder, file, pool = run_folder(workspace, run.id), run_file_of(run), pool_of(workspace, run)
+        self._workspace, self._file = workspace, file
         self._plan, self._looked = make_plan(file, pool), 0.0
         self._effects = Effects(
             workspace=workspace,
@@ -190,7 +200,9 @@ class _Worker:
     def work(self) -> Run:
         """Steps until the run is over or waits."""
         self._tried(self._effects.check)
-        done = _count_done(self._records.rounds(self._run))
+        rounds = self._records.rounds(self._run)
+        done = _count_done(rounds)
+        self._judge(rounds)
         decided = _count_decided(self._records.run(self._run))
         while not self._held.lost:
             step = self._tried(self._step)
@@ -200,12 +212,23 @@ class _Worker:
             decided = _count_decided(step.run)
             if _count_done(rounds) > done:
                 done = _count_done(rounds)
+                self._judge(rounds)
                 self._watch.done(step.run, rounds)
             if step.run.is_over:
                 return step.run
             if not step.moved:
                 return _stored(self._records, self._run, "waiting", reason=self._effects.answers.missing(rounds))
         raise StoreError(f"another worker has taken over run {self._run}; foresift runs show {self._run} follows it")
+
+    def _judge(self, rounds: Sequence[Round]) -> None:
+        """Keep what came of predictions; that they can't be read or written holds no run up."""
+        try:
+            outcomes = record_outcomes(self._workspace, self._run, self._file, rounds)
+        except ForesiftError as error:
+            self._watch.note(str(error))
+            return
+        for one in outcomes:
+            self._watch.note(outcome_line(one))
 
     def _step(self) -> Step:
         try:

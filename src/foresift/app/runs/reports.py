@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from foresift.app.generations.calibrating import calibration_of, forecasts
 from foresift.app.runs.files import RunFile
 from foresift.app.runs.lifecycle import pool_of, run_file_of
+from foresift.app.runs.outcomes import outcome_line
 from foresift.app.runs.plans import make_trial_agent, tries
 from foresift.app.runs.pools import RunPool
 from foresift.app.workspace import Workspace
+from foresift.core.records import Records
 from foresift.core.rounds import RUN_STATES, Round, Run, check_one_of
 from foresift.cycle.forecast import Forecaster
 from foresift.cycle.plans import bought, evaluation_size, points
@@ -21,11 +24,12 @@ from foresift.cycle.trials import Answer, Trial
 def report(workspace: Workspace, run: Run) -> dict[str, Any]:
     """Everything there is to know of a run, as plain values.
 
+    ``asked``: samples that labels were asked for, which is what is paid; ``labels``: those that have one by now.
     ``rounds`` in order: ``selected`` ids by rank, ``labels`` that the round's model was trained on, ``metrics`` on the
     evaluation set, and more.
     """
-    file, pool = run_file_of(run), pool_of(workspace, run)
-    rounds = workspace.records().rounds(run.id)
+    file, pool, records = run_file_of(run), pool_of(workspace, run), workspace.records()
+    rounds = records.rounds(run.id)
     told: dict[str, Any] = {
         "run": run.id,
         "state": run.state,
@@ -33,9 +37,15 @@ def report(workspace: Workspace, run: Run) -> dict[str, Any]:
         "pool": {"name": pool.name, "version": pool.version, "size": pool.size, "evaluation": pool.evaluation_size},
         "config": file.to_dict(),
         "rounds": [row(one) for one in rounds],
-        "labels": bought(rounds),
+        "asked": bought(rounds),
+        "labels": records.count_labels(run.id),
         "notes": pool.notes,
     }
+    if outcomes := [one for one in forecasts(workspace) if one.run == run.id]:
+        told["predictions"] = {
+            "rounds": [{**asdict(one), "text": outcome_line(one)} for one in outcomes],
+            "calibration": str(calibration_of(workspace)),
+        }
     if tries(file, pool):
         return {**told, "agent": trial_report(file, run)}
     return {**told, "forecast": forecast(file, rounds)}
@@ -120,16 +130,18 @@ def overview(workspace: Workspace, *, state: str | None = None) -> list[dict[str
     if state is not None:
         check_one_of("state", state, RUN_STATES)
     records = workspace.records()
-    return [_overview(run, records.rounds(run.id)) for run in records.runs(state=state)]
+    return [_overview(records, run) for run in records.runs(state=state)]
 
 
-def _overview(run: Run, rounds: Sequence[Round]) -> dict[str, Any]:
+def _overview(records: Records, run: Run) -> dict[str, Any]:
+    rounds = records.rounds(run.id)
     curve = points(rounds)
     return {
         "run": run.id,
         "state": run.state,
         "rounds": sum(one.state == "done" for one in rounds),
-        "labels": bought(rounds),
+        "asked": bought(rounds),
+        "labels": records.count_labels(run.id),
         "accuracy": max((point.accuracy for point in curve), default=None),
         "strategy": run.config.get("strategy", ""),
         "pool": run.pool,

@@ -1,0 +1,101 @@
+"""What rounds bring over their control arm stands beside what was predicted, once, whatever happens on the way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import command
+from foresift.app.generations.calibrating import calibration_of, forecasts, log_file, remember
+from foresift.app.runs.lifecycle import Watch, carry_on, start_run
+from foresift.app.runs.outcomes import gains
+from foresift.app.workspace import Workspace
+from foresift.core.rounds import Round
+from foresift.lineage.calibration import Forecast
+from run_files import write_run
+
+MADE = Forecast(surrogate="mlp:8", deployment="mlp:8", score="margin", predicted=0.4, low=0.3, high=0.5, when="now")
+
+
+def done(number: int, strategy: str, turn: int, accuracy: float, **more: Any) -> Round:
+    values: dict[str, Any] = {
+        "state": "done",
+        "selected": (f"{number}a", f"{number}b"),
+        "generation": f"g{number}",
+        "metrics": {"top1": accuracy},
+        **more,
+    }
+    return Round(run="r", number=number, budget=2, strategy=strategy, details={"turn": turn}, **values)
+
+
+def test_a_gain_is_that_over_as_many_random_labels_of_the_same_turn() -> None:
+    first = [done(1, "random", 0, 0.5), done(2, "margin", 1, 0.625), done(3, "random", 1, 0.5)]
+    rounds = [*first, done(4, "margin", 2, 0.75), done(5, "random", 2, 0.875)]
+    assert [(one.round.number, one.chosen_by, one.points) for one in gains(rounds)] == [
+        (2, "g1", 0.125),
+        (4, "g2", -0.125),
+    ]
+    assert list(gains([first[0], first[1]])) == [], "nothing to compare with"
+    assert list(gains([*first[:2], replace(first[2], state="training")])) == []
+    assert list(gains([*first[:2], replace(first[2], selected=("x",))])) == [], "fewer labels"
+    assert list(gains([first[0], replace(first[1], metrics={}), first[2]])) == []
+
+
+@pytest.mark.usefixtures("in_process")
+def test_predictions_and_what_came_of_them_are_kept_and_shown(digit_files: Path, tmp_path: Path) -> None:
+    workspace = Workspace.open(tmp_path / "home")
+    for one in (MADE, replace(MADE, score="entropy"), replace(MADE, surrogate="another")):
+        remember(workspace, one)
+    file = write_run(tmp_path, digit_files / "test", control="random", rounds=2)
+    run, notes = start_run(workspace, file), []
+    carry_on(workspace, run.id, watch=Watch(note=notes.append))
+    _, chosen, drawn = workspace.records().rounds(run.id)
+    (row,) = (one for one in forecasts(workspace) if one.run)
+    gain = chosen.metrics["top1"] - drawn.metrics["top1"]
+    assert row == replace(MADE, realised=gain, run=run.id, round=2)
+    assert calibration_of(workspace).rows == 1
+    assert [f"brought {100 * gain:+.1f} points" in note for note in notes if "predicted" in note] == [True]
+    shown = command("runs", "show", run.id, home=workspace.home).out
+    assert "a rank correlation of +0.40 (+0.30 to +0.50)" in shown
+    assert "1 outcomes are known" in shown
+    told = command("calibration", "--json", home=workspace.home).json["forecasts"]
+    assert [one["realised"] for one in told] == [None, None, None, gain]
+
+
+class _KilledError(Exception):
+    """The worker is gone."""
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_worker_that_died_before_it_wrote_an_outcome_writes_it_once_when_it_is_back(
+    digit_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*given: Any) -> list[Forecast]:
+        if any(gains(given[-1])):
+            raise _KilledError
+        return []
+
+    workspace = Workspace.open(tmp_path / "home")
+    remember(workspace, MADE)
+    run = start_run(workspace, write_run(tmp_path, digit_files / "test", control="random", rounds=3, max_labels=40))
+    with monkeypatch.context() as patch:
+        patch.setattr("foresift.app.runs.lifecycle.record_outcomes", die)
+        with pytest.raises(_KilledError):
+            carry_on(workspace, run.id)
+    assert [one.run for one in forecasts(workspace)] == [""]
+    assert carry_on(workspace, run.id).state == "finished"
+    numbers = [one.round for one in forecasts(workspace) if one.run]
+    assert len(numbers) == len(set(numbers)) >= 1
+    assert min(numbers) == 2
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_damaged_log_of_predictions_holds_no_run_up(digit_files: Path, tmp_path: Path) -> None:
+    workspace, notes = Workspace.open(tmp_path / "home"), []
+    log_file(workspace).write_text("nonsense\n")
+    run = start_run(workspace, write_run(tmp_path, digit_files / "test", control="random", rounds=2))
+    assert carry_on(workspace, run.id, watch=Watch(note=notes.append)).state == "finished"
+    assert any("not a row of the calibration log" in note for note in notes)
