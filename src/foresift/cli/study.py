@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foresift.cli.options import Json
+from foresift.cli.options import Json, Ray
 from foresift.cli.output import emit_json, say
 from foresift.cli.progress import progress
+from foresift.cli.shared_study import on_cluster
 from foresift.cli.study_agent import agent
 from foresift.cli.study_ensembles import ensembles
 from foresift.cli.surrogates import surrogates
@@ -34,13 +35,16 @@ def strategies(
     ] = None,
     preset: Annotated[str, typer.Option(help="cpu, gpu or smoke.")] = "cpu",
     only: Annotated[list[str] | None, typer.Option(help="A strategy to compare; may be repeated.")] = None,
+    ray: Ray = None,
     as_json: Json = False,
 ) -> None:
     """Every strategy against random, from the first label on."""
     from foresift.studies.strategies.report import verdicts, write
     from foresift.studies.strategies.study import run
 
-    comparison = run(out, preset=preset, data=data, only=only or (), progress=progress(quiet=as_json))
+    told = progress(quiet=as_json)
+    on_cluster(ray, "strategies", out, preset=preset, data=data, only=only or [], progress=told)
+    comparison = run(out, preset=preset, data=data, only=only or (), progress=told)
     files = write(comparison, out)
     if as_json:
         emit_json({**asdict(comparison), "verdicts": verdicts(comparison), "files": [str(file) for file in files]})
@@ -60,12 +64,15 @@ def patches(
     data: Annotated[Path | None, typer.Option(help="Folder with camvid.", show_default="$FORESIFT_DATA")] = None,
     preset: Annotated[str, typer.Option(help="cpu, paper or smoke.")] = "cpu",
     only: Annotated[list[str] | None, typer.Option(help="An arm, such as entropy-patches; may be repeated.")] = None,
+    ray: Ray = None,
     as_json: Json = False,
 ) -> None:
     """Whole images against patches on CamVid, at equal labeled area."""
     from foresift.studies.masks.patches import run
 
-    _masks(run(out, preset=preset, data=data, only=only or (), progress=progress(quiet=as_json)), out, as_json=as_json)
+    told = progress(quiet=as_json)
+    on_cluster(ray, "patches", out, preset=preset, data=data, only=only or [], progress=told)
+    _masks(run(out, preset=preset, data=data, only=only or (), progress=told), out, as_json=as_json)
 
 
 @app.command()
@@ -76,12 +83,15 @@ def defects(
     data: Annotated[Path | None, typer.Option(help="Folder with neu-seg.", show_default="$FORESIFT_DATA")] = None,
     preset: Annotated[str, typer.Option(help="cpu, scoring, paper or smoke.")] = "cpu",
     only: Annotated[list[str] | None, typer.Option(help="An arm, such as mean; may be repeated.")] = None,
+    ray: Ray = None,
     as_json: Json = False,
 ) -> None:
     """Mean entropy against the most uncertain patches on NEU-Seg: small defects found, and mIoU."""
     from foresift.studies.masks.defects import run
 
-    _masks(run(out, preset=preset, data=data, only=only or (), progress=progress(quiet=as_json)), out, as_json=as_json)
+    told = progress(quiet=as_json)
+    on_cluster(ray, "defects", out, preset=preset, data=data, only=only or [], progress=told)
+    _masks(run(out, preset=preset, data=data, only=only or (), progress=told), out, as_json=as_json)
 
 
 def _masks(comparison: Comparison, out: Path, *, as_json: bool) -> None:

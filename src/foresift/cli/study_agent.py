@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from foresift.cli.options import Json
+from foresift.cli.options import Json, Ray
 from foresift.cli.output import emit_json, say
 from foresift.cli.progress import progress
+from foresift.cli.shared_study import on_cluster
 
 WIDTH = 100
 
@@ -25,13 +26,16 @@ def agent(
     ] = None,
     preset: Annotated[str, typer.Option(help="cpu or smoke.")] = "cpu",
     only: Annotated[list[str] | None, typer.Option(help="An image set of the preset; may be repeated.")] = None,
+    ray: Ray = None,
     as_json: Json = False,
 ) -> None:
     """Choosing a strategy by trial: forecast error, strategy-rounds saved, regret against the best."""
     from foresift.studies.agents.report import verdicts, write
     from foresift.studies.agents.study import run
 
-    study = run(out, preset=preset, data=data, only=only or (), progress=progress(quiet=as_json))
+    shown = progress(quiet=as_json)
+    on_cluster(ray, "agent", out, preset=preset, data=data, only=only or [], progress=shown)
+    study = run(out, preset=preset, data=data, only=only or (), progress=shown)
     files, told = write(study, out), verdicts(study)
     if as_json:
         emit_json({**asdict(study), "verdicts": told, "files": [str(file) for file in files]})

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from foresift.cli.options import Json
+from foresift.cli.options import Json, Ray
 from foresift.cli.output import emit_json, say
 from foresift.cli.progress import progress
+from foresift.cli.shared_study import on_cluster
 
 WIDTH = 100
 
@@ -23,19 +24,22 @@ def ensembles(
     data: Annotated[Path | None, typer.Option(help="Folder with cifar10.", show_default="$FORESIFT_DATA")] = None,
     preset: Annotated[str, typer.Option(help="cpu, paper or smoke.")] = "cpu",
     only: Annotated[list[str] | None, typer.Option(help="An image set of the preset; may be repeated.")] = None,
+    ray: Ray = None,
     as_json: Json = False,
 ) -> None:
     """Ensembles of checkpoints search for a training set: schemes, scores, members, transfer."""
     from foresift.studies.ensembles.report import verdicts, write
     from foresift.studies.ensembles.study import run
 
-    comparison = run(out, preset=preset, data=data, only=only or (), progress=progress(quiet=as_json))
+    told = progress(quiet=as_json)
+    on_cluster(ray, "ensembles", out, preset=preset, data=data, only=only or [], progress=told)
+    comparison = run(out, preset=preset, data=data, only=only or (), progress=told)
     files = write(comparison, out)
-    told = [verdict.sentence() for verdict in verdicts(comparison)]
+    sentences = [verdict.sentence() for verdict in verdicts(comparison)]
     if as_json:
-        emit_json({**asdict(comparison), "verdicts": told, "files": [str(file) for file in files]})
+        emit_json({**asdict(comparison), "verdicts": sentences, "files": [str(file) for file in files]})
         return
-    for sentence in told:
+    for sentence in sentences:
         say(fill(sentence.replace("*", ""), WIDTH))
     say(f"written after {comparison.seconds:.0f} s of work:")
     for file in files:

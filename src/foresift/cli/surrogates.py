@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from foresift.cli.options import Json
+from foresift.cli.options import Json, Ray
 from foresift.cli.output import emit_json, note, say
 from foresift.cli.progress import progress
+from foresift.cli.shared_study import on_cluster
 
 WIDTH = 100
 
@@ -38,6 +39,7 @@ def surrogates(
         int | None, typer.Option(min=1, help="Processes, a seed in each.", show_default="one a processor")
     ] = None,
     estimate: Annotated[bool, typer.Option("--estimate", help="Train a little, say how long it will take.")] = False,
+    ray: Ray = None,
     as_json: Json = False,
 ) -> None:
     """Does it matter who chose the labels: every model chooses for every other, and against random."""
@@ -60,7 +62,9 @@ def surrogates(
         for one in found:
             say(one.sentence)
         return
-    study = run(out, chosen, name=command, data=data, workers=processes, progress=progress(quiet=as_json))
+    told = progress(quiet=as_json)
+    on_cluster(ray, "surrogates", out, preset=preset, config=config, data=data, progress=told)
+    study = run(out, chosen, name=command, data=data, workers=1 if ray else processes, progress=told)
     files = write(study, out)
     if as_json:
         emit_json(

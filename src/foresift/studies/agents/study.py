@@ -20,6 +20,7 @@ from foresift.core.errors import UnknownNameError
 from foresift.core.protocols import Progress, Silent
 from foresift.studies.agents.arms import RANDOM, SHARED, Arm, Setting, ground
 from foresift.studies.cells import kept_cell
+from foresift.studies.parts import WHOLE, Part
 from foresift.studies.surrogates.bench_of import bench_of
 from foresift.studies.surrogates.benches import HeadBench, PixelBench
 from foresift.studies.surrogates.protocol import Lessons, Protocol
@@ -74,19 +75,21 @@ def run(
     data: Path | None = None,
     only: Sequence[str] = (),
     progress: Progress | None = None,
+    part: Part = WHOLE,
 ) -> Study:
     """Run what is missing of a study; finished cells are read from ``folder``.
 
     Args:
         folder: cells, embeddings and decoded images are kept there.
         only: image sets; empty = all of the preset.
+        part: seeds that are run; the study holds no others.
     Raises:
         UnknownNameError: no such preset or set.
         DataError: the images are not there.
     """
     settings, told = _settings(preset, only), progress or Silent()
     began = time.perf_counter()
-    sets = tuple(_results(folder, setting, data, told) for setting in settings)
+    sets = tuple(_results(folder, setting, data, told, part) for setting in settings)
     return Study(preset=preset, sets=sets, seconds=time.perf_counter() - began)
 
 
@@ -99,7 +102,7 @@ def _settings(preset: str, only: Sequence[str]) -> list[Setting]:
     return [setting for setting in PRESETS[preset] if not only or setting.images in only]
 
 
-def _results(folder: Path, setting: Setting, data: Path | None, told: Progress) -> ImagesResults:
+def _results(folder: Path, setting: Setting, data: Path | None, told: Progress, part: Part) -> ImagesResults:
     from foresift.studies.surrogates.lessons import one_thread
 
     bench = bench_of(_protocol(setting), folder, data, told)
@@ -107,7 +110,7 @@ def _results(folder: Path, setting: Setting, data: Path | None, told: Progress) 
     told.start(f"running every arm on {setting.images}", setting.seeds * (len(setting.strategies) + 1))
     arms = []
     with one_thread():
-        for seed in range(setting.seeds):
+        for seed in part.among(range(setting.seeds)):
             here = ground(bench, setting, seed)
             for strategy in (*setting.strategies, SHARED):
                 make = here.shared if strategy == SHARED else partial(here.arm, strategy)

@@ -30,6 +30,7 @@ from foresift.strategies import parse
 from foresift.studies.cells import kept_cell
 from foresift.studies.ensembles.presets import PRESETS, Preset, Setting
 from foresift.studies.image_sets import DIGITS, ImageSet, data_folder, image_set
+from foresift.studies.parts import WHOLE, Part
 
 Array = npt.NDArray[Any]
 RANDOM, SCORE = "random", "mutual-information"
@@ -85,11 +86,13 @@ def run(
     data: Path | None = None,
     only: Sequence[str] = (),
     progress: Progress | None = None,
+    part: Part = WHOLE,
 ) -> Comparison:
     """Run what is missing of a study; finished cells are read from ``folder``.
 
     Args:
         only: image sets; empty = all of the preset.
+        part: trials that are made; the comparison holds no others.
     Raises:
         UsageError: no such preset or set.
         DataError: the image sets are not there.
@@ -103,7 +106,8 @@ def run(
     for name in names:
         images = image_set(name, source, cache=folder / "images")
         bench = Bench(images=images, setting=size.sets[name], folder=folder)
-        todo = [(kind, trial) for trial in range(bench.setting.trials) for kind in kinds(size.sets[name])]
+        trials = part.among(range(bench.setting.trials))
+        todo = [(kind, trial) for trial in trials for kind in kinds(size.sets[name])]
         told.start(f"searching {name}", len(todo))
         for kind, trial in todo:
             blank = Cell(images=name, kind=kind, trial=trial)

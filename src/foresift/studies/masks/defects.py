@@ -15,6 +15,7 @@ from foresift.studies.masks.patches import chosen_arms, chosen_preset
 from foresift.studies.masks.report import Comparison
 from foresift.studies.masks.rounds import Arm, Measure, Row, Size, cells
 from foresift.studies.masks.sets import MaskSet, defect_shares, mask_set
+from foresift.studies.parts import WHOLE, Part
 
 SMALL_SHARE = 0.02
 """An image has a small defect if its defects together cover some of it, but no more than this share."""
@@ -44,11 +45,13 @@ def run(
     data: Path | None = None,
     only: Sequence[str] = (),
     progress: Progress | None = None,
+    part: Part = WHOLE,
 ) -> Comparison:
     """Run what is missing of the study; finished cells are read from ``folder``.
 
     Args:
         only: arms beside ``random``, such as ``mean``; empty = all.
+        part: seeds that are run; the comparison holds no others.
     Raises:
         UsageError: no such preset or arm.
         DataError: the image set is not there.
@@ -60,7 +63,7 @@ def run(
     def measure(pool: Sequence[str]) -> Measure:
         return recall_of(small_defects(steel, pool))
 
-    found = tuple(cells("defects", steel, arms, size, folder, measure=measure, progress=told))
+    found = tuple(cells("defects", steel, arms, size, folder, measure=measure, progress=told, part=part))
     return Comparison(
         study="defects",
         title="Small defects: the mean of an image against its most uncertain patches (NEU-Seg)",

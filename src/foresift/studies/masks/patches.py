@@ -12,6 +12,7 @@ from foresift.studies.image_sets import data_folder
 from foresift.studies.masks.report import Comparison
 from foresift.studies.masks.rounds import Arm, Size, cells
 from foresift.studies.masks.sets import mask_set
+from foresift.studies.parts import WHOLE, Part
 
 STRATEGIES = ("random", "entropy", "margin", "k-center", "ua-dpp")
 ARMS = tuple(
@@ -46,11 +47,13 @@ def run(
     data: Path | None = None,
     only: Sequence[str] = (),
     progress: Progress | None = None,
+    part: Part = WHOLE,
 ) -> Comparison:
     """Run what is missing of the study; finished cells are read from ``folder``.
 
     Args:
         only: arms beside ``random-images``, such as ``entropy-patches``; empty = all.
+        part: seeds that are run; the comparison holds no others.
     Raises:
         UsageError: no such preset or arm.
         DataError: the image set is not there.
@@ -58,7 +61,7 @@ def run(
     size, arms = chosen_preset(PRESETS, preset), chosen_arms(ARMS, only, RANDOM)
     began, told = time.perf_counter(), progress or Silent()
     camvid = mask_set("camvid", data_folder(data), cache=folder / "images")
-    found = tuple(cells("patches", camvid, arms, size, folder, measure=None, progress=told))
+    found = tuple(cells("patches", camvid, arms, size, folder, measure=None, progress=told, part=part))
     return Comparison(
         study="patches",
         title="Whole images against patches at equal labeled area (CamVid)",

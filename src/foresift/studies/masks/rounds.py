@@ -35,6 +35,7 @@ from foresift.inference.decode import decode
 from foresift.stores.files import write_json
 from foresift.studies.cells import kept_cell
 from foresift.studies.masks.sets import MaskSet
+from foresift.studies.parts import WHOLE, Part
 
 Row = dict[str, Any]
 """What is labeled: ``id``, ``uri`` and, of a part of an image, its rectangle."""
@@ -124,13 +125,15 @@ def cells(
     *,
     measure: Callable[[Sequence[str]], Measure] | None,
     progress: Progress,
+    part: Part = WHOLE,
 ) -> Iterator[Cell]:
     """Every cell of a grid, those of one seed after the other.
 
     Args:
         measure: from the images of a pool to the figure that each choice is measured by.
+        part: seeds that are run.
     """
-    for seed in range(size.seeds):
+    for seed in part.among(range(size.seeds)):
         pool = data.pool(size.pool, seed=seed)
         own = None if measure is None else measure(pool)
         here = Setting(

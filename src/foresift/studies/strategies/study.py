@@ -31,6 +31,7 @@ from foresift.studies.cells import kept_cell
 from foresift.studies.embeddings import cached_embeddings
 from foresift.studies.image_sets import ImageSet, data_folder, image_set, scaled
 from foresift.studies.learners import STUDY, CnnLearner, HeadLearner, Learned, Learner
+from foresift.studies.parts import WHOLE, Part
 from foresift.training.columns import FitInputs
 from foresift.training.columns.base import PIXELS
 
@@ -133,6 +134,7 @@ def run(
     data: Path | None = None,
     only: Sequence[str] = (),
     progress: Progress | None = None,
+    part: Part = WHOLE,
 ) -> Comparison:
     """Run what is missing of a study; finished cells are read from ``folder``.
 
@@ -140,6 +142,7 @@ def run(
         folder: cells, embeddings and decoded images are kept there.
         only: strategies to compare; random is always among them. Empty: every registered one that
             needs no truth.
+        part: learners and seeds that are run; the comparison holds no others.
     Raises:
         UsageError: no such preset.
         DataError: the image sets are not there.
@@ -153,7 +156,7 @@ def run(
         images = image_set(name, source, cache=folder / "images")
         learners, neighbours[name] = _learners(images, size, folder, told)
         told.start(f"comparing on {name}", _count(learners, names, size.seeds))
-        for cell in _cells(images, learners, names, size, folder):
+        for cell in _cells(images, learners, names, size, folder, part):
             cells.append(cell)
             told.advance(1)
         told.done()
@@ -182,15 +185,14 @@ def _count(learners: Sequence[Learner], names: Sequence[str], seeds: int) -> int
 
 
 def _cells(
-    images: ImageSet, learners: Sequence[Learner], names: Sequence[str], size: Preset, folder: Path
+    images: ImageSet, learners: Sequence[Learner], names: Sequence[str], size: Preset, folder: Path, part: Part
 ) -> Iterator[Cell]:
-    for learner in learners:
-        for seed in range(size.seeds):
-            for name in _of_learner(learner, names):
-                blank = Cell(images=images.name, learner=learner.name, strategy=name, seed=seed)
-                make = partial(_run_cell, blank, learner, images, size)
-                path = folder / "cells" / _settings(size, name) / f"{blank.stem}.json"
-                yield kept_cell(path, Cell, make, worth=_is_answer)
+    for learner, seed in part.among([(learner, seed) for learner in learners for seed in range(size.seeds)]):
+        for name in _of_learner(learner, names):
+            blank = Cell(images=images.name, learner=learner.name, strategy=name, seed=seed)
+            make = partial(_run_cell, blank, learner, images, size)
+            path = folder / "cells" / _settings(size, name) / f"{blank.stem}.json"
+            yield kept_cell(path, Cell, make, worth=_is_answer)
 
 
 def _settings(size: Preset, strategy: str) -> str:

@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from foresift.core.protocols import Progress, Silent
+from foresift.studies.parts import Part
 from foresift.studies.surrogates.bench_of import bench_of
 from foresift.studies.surrogates.cells import CELLS, Cells, Pilot, Probe, Training
 from foresift.studies.surrogates.protocol import Protocol
@@ -93,6 +94,17 @@ def run(
     started, told = time.perf_counter(), progress or Silent()
     tables = [_table(folder, protocol, data, workers, told) for protocol in protocols]
     return Study(name=name, tables=tuple(tables), seconds=time.perf_counter() - started)
+
+
+def run_part(folder: Path, protocols: Sequence[Protocol], *, data: Path | None, part: Part) -> None:
+    """Make the cells of some seeds, on one thread; raises as :func:`run`."""
+    from foresift.studies.surrogates.lessons import one_thread
+
+    for protocol in protocols:
+        bench = bench_of(protocol, folder, data)
+        with one_thread():
+            for seed in part.among(protocol.every_seed):
+                run_seed(Cells(bench=bench, protocol=protocol, folder=folder), seed)
 
 
 def cells_of(protocol: Protocol) -> int:
