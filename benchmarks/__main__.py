@@ -1,4 +1,4 @@
-"""Run all benchmarks, or those named: ``python -m benchmarks [help round32 round224 memory fleet runs]``."""
+"""Run all benchmarks, or those named: ``python -m benchmarks [help round32 round224 engines memory fleet runs]``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import dense, fleet, footprint, rounds
+from benchmarks import dense, engines, fleet, footprint, rounds
 from benchmarks.data import cifar10, part
 from benchmarks.measure import Figure, command
 from benchmarks.overhead import overhead
@@ -42,6 +42,11 @@ def round224(work: Path) -> list[Figure]:
     return [*automatic, *figures, *rounds.second_call(pool, model, fresh, engine="openvino-bf16", limits=True)]
 
 
+def side_by_side(work: Path) -> list[Figure]:
+    """Engines at 224 px: how fast each is, and whether it ranks as the reference does."""
+    return engines.engines(_fresh(work / "engines"), _model(work, "resnet18", size=224, epochs=3), _pool(work))
+
+
 def memory(work: Path) -> list[Figure]:
     """Whether memory grows with the pool."""
     data = cifar10(work) / "train"
@@ -65,6 +70,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
     "round32": round32,
     "memory": memory,
     "round224": round224,
+    "engines": side_by_side,
     **dense.BENCHMARKS,
     "fleet": device,
     "runs": runs,

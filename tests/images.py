@@ -8,6 +8,7 @@ import io
 import os
 import socket
 import struct
+import tarfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -278,3 +279,22 @@ BROKEN: dict[str, Maker] = {
     "webp half": _file("half.webp", _cut(_webp, 0.5)),
     "webp with damaged pixels": _file("pixels.webp", lambda: _webp()[:26] + b"\xff" * 200 + _webp()[226:]),
 }
+
+
+# ---- real ones -------------------------------------------------------------------------------
+
+
+def unpacked(data: Path, folder: Path, *, per_class: int) -> Path:
+    """The first test images of each class of CIFAR-10, as files below ``folder``."""
+    archive = data / "cifar10.tar.gz"
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            _, part, name, file = Path(member.name).parts
+            if part != "test":
+                break
+            if int(Path(file).stem) < per_class:
+                contents = tar.extractfile(member)
+                assert contents is not None
+                (folder / name).mkdir(exist_ok=True)
+                (folder / name / file).write_bytes(contents.read())
+    return folder

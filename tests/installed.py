@@ -1,7 +1,8 @@
-"""Servers in environments of their own: where they are, or why a test can't have them."""
+"""Servers in environments of their own and optional libraries: where they are, or why a test can't have them."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -18,6 +19,16 @@ def installed_command(variable: str, *, what: str, target: str) -> Path:
     if command.is_file():
         return command
     told = f"no {what}; run make {target}, and set {variable} to the command that it names"
+    if os.environ.get("CI") == "true":
+        pytest.fail(told)
+    pytest.skip(told)
+
+
+def installed_library(name: str, *, extra: str) -> None:
+    """A test that needs an optional library is skipped without it, but never in CI."""
+    if importlib.util.find_spec(name) is not None:
+        return
+    told = f"no {name}; pip install 'foresift[{extra}]'"
     if os.environ.get("CI") == "true":
         pytest.fail(told)
     pytest.skip(told)

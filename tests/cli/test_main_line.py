@@ -13,7 +13,19 @@ import pytest
 from commands import Answer, process, start
 from conftest import copy_digits
 
-HEAVY = ("torch", "lance", "pyarrow", "openvino", "timm", "pytorch_lightning", "sklearn", "scipy", "numba", "PIL")
+HEAVY = (
+    "torch",
+    "lance",
+    "pyarrow",
+    "openvino",
+    "nncf",
+    "timm",
+    "pytorch_lightning",
+    "sklearn",
+    "scipy",
+    "numba",
+    "PIL",
+)
 
 
 @pytest.mark.timeout(600)

@@ -16,6 +16,7 @@ from foresift.core.about import foresift_version
 _PACKAGES = {
     "vision": ("torch", "torchvision", "timm", "pytorch-lightning", "torchmetrics", "pylance", "simplejpeg"),
     "openvino": ("openvino",),
+    "int8": ("nncf",),
 }
 _LOW_DISK_BYTES = 2 << 30
 

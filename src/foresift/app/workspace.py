@@ -117,6 +117,15 @@ class Workspace:
         """Where the engine choice of a pool and pass is kept."""
         return self.cache / "engines" / f"{key}.npz"
 
+    def calibration(self, key: str) -> Path:
+        """Where the images are named that an engine of whole numbers was calibrated on for a pool and pass."""
+        return self.cache / "engines" / f"{key}.calibration.json"
+
+    @property
+    def quantised(self) -> Path:
+        """Networks in whole numbers, each under what it follows from."""
+        return self.cache / "quantised"
+
     def note_generation(self, generation: Generation | SegmentationGeneration, folder: Path) -> None:
         """Remember where a generation lies, so that its id names it; what is known of its labels stays."""
         record = generation.to_dict()

@@ -36,8 +36,9 @@ EarlyStop: TypeAlias = Annotated[
 Engine: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="auto, torch-f32, torch-bf16, openvino-f32, openvino-bf16, onnx-f32, or triton://host:port/model. "
-        "Another than torch-f32 must rank a sample as that does; NAME:correlation=0.95,overlap=0.9 asks for less.",
+        help="auto, torch-f32, torch-bf16, openvino-f32, openvino-bf16, openvino-int8, onnx-f32, or "
+        "triton://host:port/model. Another than torch-f32 must rank a sample as that does; "
+        "NAME:correlation=0.95,overlap=0.9 asks for less.",
         show_default=True,
     ),
 ]

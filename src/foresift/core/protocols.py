@@ -29,7 +29,7 @@ class Engine(Protocol):
     name: str
     """``torch``, ``openvino`` or ``onnx``."""
     precision: str
-    """``f32`` or ``bf16``."""
+    """``f32``, ``bf16`` or ``int8``."""
     version: str
     """Of the library; part of the store key, because another version may round otherwise."""
 

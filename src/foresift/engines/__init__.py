@@ -7,9 +7,11 @@ a batch crosses memory once, as bytes.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foresift.core.errors import MissingExtraError, UnknownNameError
+from foresift.core.errors import MissingExtraError, UnknownNameError, UsageError
 from foresift.core.protocols import Engine
 from foresift.engines.kserve import PRECISION as SERVED
 from foresift.engines.kserve import KServeEngine, connect, is_served, parse_address
@@ -18,15 +20,20 @@ if TYPE_CHECKING:
     from torch import nn
 
 REFERENCE = "torch-f32"
-ENGINES = (REFERENCE, "torch-bf16", "openvino-f32", "openvino-bf16", "onnx-f32")
+INT8 = "openvino-int8"
+"""Whole numbers of 8 bits, calibrated on images of the pool that it runs over."""
+ENGINES = (REFERENCE, "torch-bf16", "openvino-f32", "openvino-bf16", INT8, "onnx-f32")
 """Spellings of engine and precision, the reference first."""
 _PACKAGES = {"torch": ("torch",), "openvino": ("openvino",), "onnx": ("onnxruntime", "onnx", "onnxscript")}
-"""What has to be installed for an engine; the first one's version is the engine's."""
+"""What has to be installed for a library's engines; the first one's version is the engine's."""
+_EXTRAS = {"torch": "vision"}
+"""Where the extra is not called as the library."""
+_QUANTISER = "nncf"
 
 
 def available() -> list[str]:
     """The engines that this installation can run, the reference first."""
-    return [name for name in ENGINES if name.startswith("torch") or _installed(name.split("-")[0])]
+    return [name for name in ENGINES if name.startswith("torch") or not _lacking(name)]
 
 
 def canonical(name: str) -> str:
@@ -44,7 +51,9 @@ def canonical(name: str) -> str:
     return full
 
 
-def make_engine(name: str, network: nn.Module, *, size: int, batch: int) -> Engine:
+def make_engine(
+    name: str, network: nn.Module, *, size: int, batch: int, graph: Callable[[nn.Module], Path] | None = None
+) -> Engine:
     """An engine for one network and one fixed batch size.
 
     Args:
@@ -52,8 +61,10 @@ def make_engine(name: str, network: nn.Module, *, size: int, batch: int) -> Engi
         network: (b, size, size, 3) uint8 -> (logits, embeddings); put into evaluation mode.
         size: side of the images in pixels.
         batch: images a call.
+        graph: for ``INT8``: the network's calibrated graph (:func:`foresift.engines.openvino_int8.write_int8`).
     Raises:
         MissingExtraError: the engine's library is not installed.
+        UsageError: ``INT8`` without a graph.
         ModelError: the engine can't run this network, or a server serves another.
     """
     if is_served(name):
@@ -63,21 +74,28 @@ def make_engine(name: str, network: nn.Module, *, size: int, batch: int) -> Engi
         from foresift.engines.torch import TorchEngine
 
         return TorchEngine(network, precision=precision)
-    if not _installed(library):
-        raise MissingExtraError(f"the engine {name}", library)
+    if extra := _lacking(canonical(name)):
+        raise MissingExtraError(f"the engine {name}", extra)
     if library == "onnx":
         from foresift.engines.onnx_network import onnx_network
 
         return onnx_network(network, size=size, batch=batch)
-    from foresift.engines.openvino import OpenVinoEngine
+    from foresift.engines.openvino import OpenVinoEngine, convert, read_graph
 
-    return OpenVinoEngine(network, precision=precision, size=size, batch=batch)
+    if precision != "int8":
+        return OpenVinoEngine(convert(network, size=size), precision=precision, size=size, batch=batch)
+    if graph is None:
+        raise UsageError(f"{name} is calibrated on the images of a pool, and there is none here; use openvino-f32")
+    return OpenVinoEngine(read_graph(graph(network)), precision=precision, size=size, batch=batch)
 
 
 def engine_identity(name: str) -> tuple[str, str]:
     """(library, version and kind of device; precision) of an engine, without starting it.
 
-    Both are part of the key of what it produces.
+    Both are part of the key of what it produces. That of ``INT8`` also follows from what it was calibrated on.
+
+    Raises:
+        MissingExtraError: the engine's library is not installed.
     """
     from importlib.metadata import version
 
@@ -85,7 +103,10 @@ def engine_identity(name: str) -> tuple[str, str]:
         return f"kserve {canonical(name)}", SERVED
     library, precision = canonical(name).split("-")
     device = _torch_device() if library == "torch" else "cpu"
-    return f"{library}-{version(_PACKAGES[library][0]).split('+')[0]}/{device}", precision
+    if extra := _lacking(canonical(name)):
+        raise MissingExtraError(f"the engine {name}", extra)
+    also = f"+{_QUANTISER}-{version(_QUANTISER)}" if precision == "int8" else ""
+    return f"{library}-{version(_PACKAGES[library][0]).split('+')[0]}{also}/{device}", precision
 
 
 def _served(name: str, network: nn.Module, *, size: int, batch: int) -> Engine:
@@ -100,8 +121,12 @@ def _served(name: str, network: nn.Module, *, size: int, batch: int) -> Engine:
     return KServeEngine(address, connect(address), size=size, batch=batch, widths=widths)
 
 
-def _installed(library: str) -> bool:
-    return all(importlib.util.find_spec(package) for package in _PACKAGES[library])
+def _lacking(name: str) -> str:
+    """The extra to install for an engine; empty where everything is there."""
+    library = name.split("-")[0]
+    if not all(importlib.util.find_spec(package) for package in _PACKAGES[library]):
+        return _EXTRAS.get(library, library)
+    return "int8" if name == INT8 and not importlib.util.find_spec(_QUANTISER) else ""
 
 
 def _torch_device() -> str:

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: float32, or bfloat16 where the processor has it."""
+"""OpenVINO on the CPU: float32, bfloat16 where the processor has it, or a graph in int8."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +24,12 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov  # noqa: E402
 
 _PART_ROWS = 4
+_REST = {"int8": "f32"}
+"""Precision of what a graph of whole numbers leaves as it was."""
 
 
 class OpenVinoEngine:
-    """A network compiled for one batch size; other sizes are refused by the graph.
+    """A graph compiled for one batch size; other sizes are refused by it.
 
     A batch is split into equal parts that run side by side, one stream a part: threads that
     share a part wait for each other after every layer, streams do not (1.3 times on two busy cores).
@@ -35,19 +38,27 @@ class OpenVinoEngine:
     name = "openvino"
     version = version("openvino")
 
-    def __init__(self, network: nn.Module, *, precision: str, size: int, batch: int) -> None:
+    def __init__(self, model: ov.Model, *, precision: str, size: int, batch: int) -> None:
+        """Compile a graph.
+
+        Args:
+            model: of :func:`convert` or :func:`read_graph`; its batch size is set here.
+            precision: ``f32``, ``bf16``, or ``int8`` of a graph that is quantised already.
+        Raises:
+            ModelError: OpenVINO can't run it.
+        """
         self.precision = precision
         parts = _parts(batch, cores=os.cpu_count() or 1)
         self._rows = batch // parts
         core = ov.Core()
-        model = _convert(network, size=size)
         model.reshape({0: [self._rows, size, size, 3]})
-        hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": parts}
+        rest = _REST.get(precision, precision)
+        hints = {"INFERENCE_PRECISION_HINT": rest, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": parts}
         try:
             compiled = core.compile_model(model, "CPU", hints)
             self._requests = [compiled.create_infer_request() for _ in range(parts)]
         except Exception as error:
-            raise _refusal(error) from error
+            raise refusal(error) from error
 
     def __call__(self, batch: Pixels) -> Outputs:
         """Logits and embeddings of a (b, s, s, 3) uint8 batch."""
@@ -70,7 +81,14 @@ def _parts(batch: int, *, cores: int) -> int:
     return max(fitting, default=1)
 
 
-def _convert(network: nn.Module, *, size: int) -> ov.Model:
+def convert(network: nn.Module, *, size: int) -> ov.Model:
+    """A network as a graph for any number of images; the network stays as it is.
+
+    Args:
+        network: (b, size, size, 3) uint8 pixels to logits and embeddings, normalisation included.
+    Raises:
+        ModelError: OpenVINO has no operator for something that it holds.
+    """
     own = copy.deepcopy(network).eval().requires_grad_(False).to(device="cpu", dtype=torch.float32)
     example = torch.zeros((1, size, size, 3), dtype=torch.uint8)
     try:
@@ -78,10 +96,27 @@ def _convert(network: nn.Module, *, size: int) -> ov.Model:
             warnings.simplefilter("ignore")  # torch.jit deprecation notices from inside the converter
             return ov.convert_model(own, example_input=example, input=[-1, size, size, 3])
     except Exception as error:
-        raise _refusal(error) from error
+        raise refusal(error) from error
 
 
-def _refusal(error: Exception) -> ModelError:
+def read_graph(path: Path) -> ov.Model:
+    """A graph from a file.
+
+    Raises:
+        ModelError: it can't be read.
+    """
+    try:
+        return ov.Core().read_model(path)
+    except Exception as error:
+        raise refusal(error) from error
+
+
+def write_graph(model: ov.Model, path: Path) -> None:
+    """A graph as a file (.xml) and its numbers as another beside it (.bin), in the precision that they have."""
+    ov.save_model(model, path, compress_to_fp16=False)
+
+
+def refusal(error: Exception) -> ModelError:
     """OpenVINO's errors share no base class of their own."""
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
     return ModelError(f"OpenVINO can't run this network ({reason}); use --engine torch")

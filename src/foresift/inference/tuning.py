@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,13 @@ class Choice:
     reason: str
     checks: Mapping[str, RankCheck] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    """Of an engine of whole numbers: how many images it was calibrated on, and which."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a receipt."""
+        plain = {**asdict(self), "checks": {name: check.to_dict() for name, check in self.checks.items()}}
+        return plain if self.calibration else {k: v for k, v in plain.items() if k != "calibration"}
 
 
 def measure(

@@ -20,7 +20,7 @@ from foresift.core.arrays import Logits, Pixels, Values
 from foresift.core.errors import EmptyPoolError, ModelError
 from foresift.core.protocols import Engine, Outputs
 from foresift.core.registry import build, parse_spec
-from foresift.engines import REFERENCE, available, canonical, engine_identity
+from foresift.engines import INT8, REFERENCE, available, canonical, engine_identity
 from foresift.engines.kserve import is_served
 from foresift.inference.rank_check import ALIKE, Alike, RankCheck, rank_check
 from foresift.inference.tuning import SAMPLE, SMALL_JOB_S, TRIAL_S, Choice, Trial, choose, measure
@@ -72,6 +72,8 @@ class Bench:
     """Up to so many images of the given digests that can be decoded: which, and their pixels."""
     make: Callable[[str, int], Engine]
     logits_of: Callable[[Outputs], Logits]
+    identity: Callable[[str], tuple[str, str]] = engine_identity
+    """What the values of an engine follow from beside the network; another one makes its trials void."""
 
 
 def engine_asked(spec: str) -> tuple[str, Alike]:
@@ -102,7 +104,7 @@ def choose_engine(asked: str, bench: Bench, *, score: ScoreInUse, batch: int | N
     score = replace(score, alike=alike)
     # A second process waits for the first one's measurement instead of making its own.
     with locked(bench.record.with_suffix(".lock")):
-        known = _read(bench.record)
+        known = _read(bench)
         asked_for = partial(_choose_reference if name == REFERENCE else _choose_checked, name)
         choose_one = _choose_auto if name == "auto" else asked_for
         choice, known = choose_one(bench, known, score, batch)
@@ -110,7 +112,7 @@ def choose_engine(asked: str, bench: Bench, *, score: ScoreInUse, batch: int | N
             choice = replace(choice, batch=batch)
             known = known.plus({choice.engine: known.trial(choice.engine, batch)})
         if any(trial is not known.before.get(engine) for engine, trial in known.trials.items()):
-            _write(bench.record, known)
+            _write(bench, known)
     return choice
 
 
@@ -128,7 +130,7 @@ def choose_unranked(asked: str, bench: Bench, *, batch: int | None = None) -> Ch
         choice = choose_engine(REFERENCE, bench, score=ScoreInUse(), batch=batch)
         return replace(choice, reason="there is no ranking to compare engines by")
     with locked(bench.record.with_suffix(".lock")):
-        known = _read(bench.record)
+        known = _read(bench)
     reason = "asked for; there is no ranking to compare engines by"
     return Choice(engine=name, batch=batch or known.batch(name, bench.size), reason=reason)
 
@@ -281,8 +283,13 @@ def candidates() -> list[str]:
     """Engines that may be faster than the reference on this machine."""
     on_gpu = engine_identity(REFERENCE)[0].endswith("cuda")
     library = "torch" if on_gpu or "openvino-f32" not in available() else "openvino"
-    names = [f"{library}-f32"] if library != "torch" else []
-    return [*names, f"{library}-bf16"] if on_gpu or _native_bf16() else names
+    if library == "torch":
+        return ["torch-bf16"] if on_gpu or _native_bf16() else []
+    return [
+        "openvino-f32",
+        *(["openvino-bf16"] if _native_bf16() else []),
+        *([INT8] if INT8 in available() else []),
+    ]
 
 
 def _measure(
@@ -318,26 +325,28 @@ def _native_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags or "bf16" in flags.partition("Features")[2]
 
 
-def _read(path: Path) -> _Known:
-    stored = read_choice(path)
+def _read(bench: Bench) -> _Known:
+    stored = read_choice(bench.record)
     if stored is None:
         return _Known({}, {}, _NONE)
     record, arrays = stored
-    versions = {name: list(engine_identity(name)) for name in record.get("trials", {})}
+    here = available()
+    named = [name for name in record.get("trials", {}) if is_served(name) or name in here]
+    versions = {name: list(bench.identity(name)) for name in named}
     trials = {
         name: Trial(engine=name, batch=int(plain["batch"]), rate=float(plain["rate"]), logits=arrays.get(name))
         for name, plain in record.get("trials", {}).items()
-        if plain["identity"] == versions[name]
+        if plain["identity"] == versions.get(name)
     }
     return _Known(trials, trials, arrays.get(_SAMPLE_KEY, _NONE))
 
 
-def _write(path: Path, known: _Known) -> None:
+def _write(bench: Bench, known: _Known) -> None:
     record: dict[str, Any] = {
         "trials": {
-            name: {"batch": trial.batch, "rate": trial.rate, "identity": list(engine_identity(name))}
+            name: {"batch": trial.batch, "rate": trial.rate, "identity": list(bench.identity(name))}
             for name, trial in known.trials.items()
         }
     }
     logits = {name: trial.logits for name, trial in known.trials.items() if trial.logits is not None}
-    write_choice(path, record, {_SAMPLE_KEY: known.sample, **logits})
+    write_choice(bench.record, record, {_SAMPLE_KEY: known.sample, **logits})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,11 +17,33 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+class Engines(Protocol):
+    """Where a pass has its engines from."""
+
+    @property
+    def portable(self) -> bool:
+        """Whether another process has the same ones, given the model's folder."""
+        ...
+
+    def make(self, name: str, batch: int) -> Engine:
+        """The engine of a name at a batch size."""
+        ...
+
+    def keep(self, name: str, batch: int) -> None:
+        """Let go of every other engine."""
+        ...
+
+
 class ModelEngines:
     """Engines for one model, each built once: what a measurement has warmed up, the pass goes on with."""
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, model: Model, *, graph: Callable[[nn.Module], Path] | None = None) -> None:
+        """No engine yet.
+
+        Args:
+            graph: the calibrated graph of the network, for engines that need one.
+        """
+        self._model, self._graph = model, graph
         self._network: nn.Module | None = None
         self._built: dict[tuple[str, int], Engine] = {}
 
@@ -44,7 +68,7 @@ class ModelEngines:
 
         transform = self._model.generation.transform
         self._network = self._network or ScoringModule(self._model.network(), transform)
-        engine = make_engine(name, self._network, size=transform.size, batch=batch)
+        engine = make_engine(name, self._network, size=transform.size, batch=batch, graph=self._graph)
         return _EmbeddingsOnly(engine) if self._model.stage == BACKBONE else engine
 
 

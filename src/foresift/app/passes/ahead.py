@@ -15,16 +15,18 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+from foresift.app.models.calibration import IMAGES
 from foresift.app.models.engine_choice import default_batch
 from foresift.app.models.engines import ModelEngines
 from foresift.app.models.opening import Model
 from foresift.app.passes.sharing import share_arrivals
-from foresift.app.passes.stored import PassOptions, PassResult, PoolJob, open_job
+from foresift.app.passes.stored import PassOptions, PassResult, PoolJob, forward_job
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Pixels
 from foresift.core.errors import EmptyPoolError
 from foresift.core.protocols import Brought, Silent, Wanted
 from foresift.core.samples import Pool
+from foresift.engines import INT8
 from foresift.inference.arriving import ArrivingPass
 from foresift.inference.pipeline import PassReport
 from foresift.inference.tuning import SAMPLE, Choice
@@ -131,6 +133,8 @@ class Ahead:
             return
         started = ArrivingPass(job.forward(choice, job.producer(choice.engine, choice.batch)), job.tools(choice))
         self._pass, self._chosen = started.__enter__(), (job, choice)
+        if choice.engine == INT8:  # its graph lies in this workspace
+            self._crew = None
         for one in waiting:
             started.add(*one)
 
@@ -138,16 +142,7 @@ class Ahead:
         digests = dict.fromkeys(digest for _, digest, _ in self._first)
         uris = {digest: uri for uri, digest, _ in self._first}
         pool = Pool.from_columns(self._name, list(digests), uris=[uris[one] for one in digests], digests=list(digests))
-        model = self._model
-        job = open_job(
-            self._workspace,
-            pool,
-            model,
-            options=self._options,
-            key=model.key,
-            stage=model.stage,
-            engines=ModelEngines(model),
-        )
+        job = forward_job(self._workspace, pool, self._model, options=self._options)
         fields = {name: getattr(job, name) for name in PoolJob.__dataclass_fields__}
         return _FirstJob(**fields, expected=max(self._expected, len(digests)))
 
@@ -167,6 +162,6 @@ class _FirstJob(PoolJob):
         return np.repeat(PoolJob._missing(self, engine, batch), -(-self.expected // len(self.digests)))
 
     def _sample(self, digests: npt.NDArray[np.str_], count: int) -> tuple[npt.NDArray[np.str_], Pixels]:
-        if count >= SAMPLE and len(self.digests) < min(SAMPLE, self.expected):
+        if count >= IMAGES and len(self.digests) < min(SAMPLE, self.expected):
             raise _TooFewError
         return PoolJob._sample(self, digests, count)

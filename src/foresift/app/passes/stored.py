@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from foresift.app.models.calibration import Int8
 from foresift.app.models.engine_choice import Bench, ScoreInUse, choose_engine, choose_unranked
-from foresift.app.models.engines import ModelEngines
+from foresift.app.models.engines import Engines, ModelEngines
 from foresift.app.models.opening import BACKBONE, Model, require_head
 from foresift.app.passes.sharing import share_pass
 from foresift.app.workspace import Workspace
@@ -22,9 +23,9 @@ from foresift.core.arrays import Embeddings, Logits, Pixels
 from foresift.core.digests import digest_value
 from foresift.core.errors import DamagedRowsError, DataError, EmptyPoolError, ModelError, QuarantineError
 from foresift.core.predictions import Column, Predictions, Producer
-from foresift.core.protocols import Engine, Outputs, PredictionStore, Progress, Silent, StoredRows
+from foresift.core.protocols import Outputs, PredictionStore, Progress, Silent, StoredRows
 from foresift.core.samples import Pool, Quarantined
-from foresift.engines import engine_identity
+from foresift.engines import INT8, engine_identity
 from foresift.executors import Crew
 from foresift.inference.decode import decoder_version
 from foresift.inference.pipeline import ForwardPass, PassReport, Tools, run_pass
@@ -89,8 +90,7 @@ def predict_pool(
 def _predicted(
     workspace: Workspace, pool: Pool, model: Model, *, columns: Sequence[str], options: PassOptions
 ) -> PassResult:
-    engines = ModelEngines(model)
-    job = open_job(workspace, pool, model, options=options, key=model.key, stage=model.stage, engines=engines)
+    job = forward_job(workspace, pool, model, options=options)
     choice = job.choose()
     producer = job.producer(choice.engine, choice.batch)
     report = job.run(choice, producer)
@@ -102,21 +102,11 @@ def _predicted(
     )
 
 
-class Engines(Protocol):
-    """Where a job has its engines from."""
-
-    @property
-    def portable(self) -> bool:
-        """Whether another process has the same ones, given the model's folder."""
-        ...
-
-    def make(self, name: str, batch: int) -> Engine:
-        """The engine of a name at a batch size."""
-        ...
-
-    def keep(self, name: str, batch: int) -> None:
-        """Let go of every other engine."""
-        ...
+def forward_job(workspace: Workspace, pool: Pool, model: Model, *, options: PassOptions) -> PoolJob:
+    """The forward pass of a model over a pool; raises as :func:`open_job`."""
+    engines = ModelEngines(model, graph=lambda network: job.int8.graph(network))
+    job = open_job(workspace, pool, model, options=options, key=model.key, stage=model.stage, engines=engines)
+    return job
 
 
 def open_job(
@@ -176,7 +166,7 @@ class PoolJob:
 
     def producer(self, engine: str, batch: int) -> Producer:
         """The key of the rows that an engine gives."""
-        library, precision = engine_identity(engine)
+        library, precision = self.identity(engine)
         return Producer(
             model=self.key,
             transform=self.transform_key,
@@ -186,27 +176,51 @@ class PoolJob:
             batch=batch,
         )
 
+    def identity(self, engine: str) -> tuple[str, str]:
+        """As :func:`foresift.engines.engine_identity`; of whole numbers, also what they were calibrated on."""
+        library, precision = engine_identity(engine)
+        return library, f"{precision}-{self.int8.calibration().digest[:12]}" if engine == INT8 else precision
+
+    @property
+    def int8(self) -> Int8:
+        """The network in whole numbers, for the engine that needs it."""
+        return Int8(
+            workspace=self.workspace,
+            place=self._place,
+            key=(self.key, self.stage, self.transform_key),
+            digests=self.digests,
+            draw=self._sample,
+            size=self.model.generation.transform.size,
+        )
+
+    @property
+    def _place(self) -> str:
+        """Names what is remembered of this pass over this pool."""
+        return digest_value([self.pool.name, self.key, self.stage, self.transform_key])
+
     def choose(self) -> Choice:
         """The engine and batch size: asked for, remembered, or measured."""
-        key = digest_value([self.pool.name, self.key, self.stage, self.transform_key])
         bench = Bench(
-            record=self.workspace.choice(key),
+            record=self.workspace.choice(self._place),
             size=self.model.generation.transform.size,
             digests=self.digests,
             missing=self._missing,
             sample=self._sample,
             make=self.engines.make,
             logits_of=self._logits_of(),
+            identity=self.identity,
         )
         asked, batch = self.options.engine, self.options.batch
-        if not self.model.gives_logits:
-            return choose_unranked(asked, bench, batch=batch)
-        return choose_engine(asked, bench, score=self.options.score, batch=batch)
+        if self.model.gives_logits:
+            choice = choose_engine(asked, bench, score=self.options.score, batch=batch)
+        else:
+            choice = choose_unranked(asked, bench, batch=batch)
+        return replace(choice, calibration=self.int8.calibration().to_dict()) if choice.engine == INT8 else choice
 
     def run(self, choice: Choice, producer: Producer) -> PassReport:
         """Infer and store what the store lacks."""
         report = PassReport()
-        if self.crew is not None:
+        if self.crew is not None and choice.engine != INT8:  # its graph lies in this workspace
             report.add(share_pass(self, self.crew, choice, producer))
         report.add(run_pass(self.forward(choice, producer), self.tools(choice)))
         if report.unread:
@@ -288,8 +302,11 @@ class PoolJob:
         for digest in digests[:: max(1, len(digests) // count)].tolist():
             if len(images) == count:
                 break
+            row = int(np.searchsorted(self.digests, digest))
+            if row == len(self.digests) or self.digests[row] != digest:  # the pool held it once
+                continue
             try:
-                images.append(self._load(fetch(str(self.uris[np.searchsorted(self.digests, digest)]))))
+                images.append(self._load(fetch(str(self.uris[row]))))
             except DataError:
                 continue
             kept.append(digest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -254,10 +254,9 @@ def _select_predicted(job: Job, models: Sequence[Model], rule: StableOrder | Non
         predictions = with_groups_of(pool, predictions)
     columns = [name for name in dict.fromkeys(needs) if name not in LABEL_NEEDS]
     described = describe(pool, result.quarantined, predictions, columns)
-    engine = {**asdict(result.choice), "checks": {n: c.to_dict() for n, c in result.choice.checks.items()}}
     job = replace(job, pool=replace(pool, quarantined=result.quarantined))
     approx = "" if heard is None else heard.approx
-    selected = finish(job, predictions, described, model=record, engine=engine, approx=approx)
+    selected = finish(job, predictions, described, model=record, engine=result.choice.to_dict(), approx=approx)
     return replace(selected, quarantined=result.quarantined, result=result, notes=(*selected.notes, *result.notes))
 
 

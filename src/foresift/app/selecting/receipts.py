@@ -333,7 +333,7 @@ def _remedy(workspace: Workspace, receipt: Receipt, producer: Producer) -> str:
         return shlex.join(map(str, (*by_select, "--home", workspace.home)))
     words = [
         *(("foresift", "predict", *pool) if _by_predict(receipt, producer) else by_select),
-        *("--engine", f"{producer.engine.partition('-')[0]}-{producer.precision}"),
+        *("--engine", f"{producer.engine.partition('-')[0]}-{producer.precision.partition('-')[0]}"),
         *("--batch", producer.batch, "--home", workspace.home),
     ]
     return shlex.join(map(str, words))

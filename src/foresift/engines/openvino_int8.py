@@ -1,0 +1,61 @@
+"""A network in whole numbers of 8 bits: ranges of its activations are seen on images, weights are rounded.
+
+Post-training quantisation by NNCF: no labels, no training. Nothing is reported to anybody: the module that would do
+so is kept out of the way by :mod:`foresift.engines.openvino`. Nothing here may import OpenVINO but through that.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+from torch import nn
+
+from foresift.core.arrays import Pixels
+from foresift.core.errors import DataError
+from foresift.engines.openvino import convert, refusal, write_graph
+
+
+def write_int8(network: nn.Module, pixels: Pixels, *, size: int, path: Path) -> None:
+    """Write a network's graph in int8 to ``path`` (.xml) and the file of its weights beside it (.bin).
+
+    The same network and pixels give the same numbers in the graph; names of its nodes may differ.
+
+    Args:
+        network: (b, size, size, 3) uint8 pixels to logits and embeddings, normalisation included; stays as it is.
+        pixels: (n, size, size, 3) that the ranges of activations are taken from, in this order.
+    Raises:
+        DataError: no pixels.
+        ModelError: OpenVINO or NNCF can't take this network.
+    Cost: a few forward passes an image, and seconds a network.
+    """
+    if not len(pixels):
+        raise DataError("not one image to calibrate on; give a pool with images that can be decoded")
+    model = convert(network, size=size)
+    with _silence(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecation notices from inside the library
+        import nncf
+
+        try:
+            images = nncf.Dataset([pixels[row : row + 1] for row in range(len(pixels))])
+            quantised = nncf.quantize(model, images, subset_size=len(pixels))
+            write_graph(quantised, path)
+        except Exception as error:
+            raise refusal(error) from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """No progress bars and no advice on standard output, which belongs to commands; loggers stay of their class."""
+    kind, level = logging.getLoggerClass(), logging.root.manager.disable
+    logging.disable(logging.WARNING)  # torch complains of a missing CUDA where NNCF looks for a compiler
+    with redirect_stdout(io.StringIO()):
+        try:
+            yield
+        finally:
+            logging.disable(level)
+            logging.setLoggerClass(kind)  # NNCF puts its own in place for every library
