@@ -160,7 +160,7 @@ def test_kill_9_leaves_whole_appends(tmp_path: Path) -> None:
 def test_a_first_append_that_was_killed_is_no_damage(tmp_path: Path) -> None:
     store = LanceStore(tmp_path)
     store.append(OTHER, rows(0, 1))
-    folder = LanceStore(tmp_path)._path(PRODUCER)
+    folder = Path(LanceStore(tmp_path)._path(PRODUCER))
     shutil.copytree(LanceStore(tmp_path)._path(OTHER), folder)
     for manifest in (folder / "_versions").glob("*.manifest"):
         manifest.rename(f"{manifest}#1")  # how an unfinished version lies there
@@ -178,7 +178,7 @@ def test_a_first_append_that_was_killed_is_no_damage(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["data/*.lance", "_versions/*.manifest"])
 def test_torn_and_missing_files_are_one_clear_line(kind: str, harm: Callable[[Path], object], tmp_path: Path) -> None:
     LanceStore(tmp_path).append(PRODUCER, rows(0, 3))
-    folder = LanceStore(tmp_path)._path(PRODUCER)
+    folder = Path(LanceStore(tmp_path)._path(PRODUCER))
     (victim,) = folder.glob(kind)
     harm(victim)
     store = LanceStore(tmp_path)
@@ -197,7 +197,7 @@ def test_torn_and_missing_files_are_one_clear_line(kind: str, harm: Callable[[Pa
 
 def flip_a_bit(store: LanceStore, value: float, *, bit: int) -> None:
     """One bit of the one place in the data files where a number lies."""
-    (file,) = store._path(PRODUCER).glob("data/*.lance")
+    (file,) = Path(store._path(PRODUCER)).glob("data/*.lance")
     data, word = bytearray(file.read_bytes()), np.float32(value).tobytes()
     assert data.count(word) == 1
     data[data.index(word) + bit // 8] ^= 1 << bit % 8

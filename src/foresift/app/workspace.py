@@ -28,13 +28,17 @@ class Workspace:
     """
 
     home: Path
+    store: str = ""
+    """Address of the predictions, in the place of ``$FORESIFT_STORE_URL``."""
     _held: list[Records] = field(default_factory=list, init=False, repr=False, compare=False)
     """The records, once they were asked for: open as long as this is."""
 
     @classmethod
-    def open(cls, home: Path | str | None = None) -> Workspace:
+    def open(cls, home: Path | str | None = None, *, store: str = "") -> Workspace:
         """The workspace at ``home``, else at ``$FORESIFT_HOME``, else at ``~/.foresift``.
 
+        Args:
+            store: where predictions lie: a folder, ``s3://``, ``gs://`` or ``az://``.
         Raises:
             StoreError: the folder can't be made or written.
         """
@@ -45,7 +49,7 @@ class Workspace:
             path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
             raise StoreError(f"the workspace {path} can't be written; give another with --home or FORESIFT_HOME")
-        return cls(path)
+        return cls(path, store)
 
     @staticmethod
     def place(home: Path | str | None = None) -> Path:
@@ -69,14 +73,15 @@ class Workspace:
         return self.home / "pools"
 
     def predictions(self) -> PredictionStore:
-        """The predictions store.
+        """The predictions store: at ``$FORESIFT_STORE_URL``, a folder or a bucket, else in the folder.
 
         Raises:
+            UsageError: the address is neither.
             MissingExtraError: Lance is not installed (the base install selects from arrays and files).
         """
         from foresift.stores.predictions import LanceStore
 
-        return LanceStore(self.cache / "predictions")
+        return LanceStore(self.store_url or self.cache / "predictions")
 
     def grids(self) -> GridStore:
         """The store of patch grids; raises as :meth:`predictions`."""
@@ -112,6 +117,11 @@ class Workspace:
     def database_url(self) -> str:
         """Address of the database of the records; "" = a file of the folder."""
         return os.environ.get("FORESIFT_DATABASE_URL", "")
+
+    @property
+    def store_url(self) -> str:
+        """Address of the predictions; "" = in the folder."""
+        return self.store or os.environ.get("FORESIFT_STORE_URL", "")
 
     def choice(self, key: str) -> Path:
         """Where the engine choice of a pool and pass is kept."""
@@ -163,6 +173,13 @@ class Workspace:
         raise ModelError(
             f"no generation {str(spec)!r}: expected a folder written by foresift train, or a generation id"
         )
+
+
+def place_below(base: Path, store: str | None) -> str:
+    """The address of a store as a configuration spells it; relative folders start at ``base``."""
+    if store is None:
+        return ""
+    return store if "://" in store else str(base / Path(store).expanduser())
 
 
 def _is_id(text: str) -> bool:

@@ -14,7 +14,7 @@ from foresift.app.passes.crews import crew_of
 from foresift.app.passes.predicting import predict
 from foresift.app.passes.stored import PassOptions, PassResult
 from foresift.app.selecting.pool_selection import Request, Selected, select_from_pool
-from foresift.app.workspace import Workspace
+from foresift.app.workspace import Workspace, place_below
 from foresift.core.digests import digest_value
 from foresift.core.errors import BudgetError, EmptyPoolError, UsageError
 from foresift.core.protocols import Silent
@@ -83,7 +83,8 @@ class Application:
         self.settings = settings
         self.base = base
         home = settings.storage.home
-        self.workspace = Workspace.open(None if home is None else base / Path(home).expanduser())
+        store = place_below(base, settings.storage.store)
+        self.workspace = Workspace.open(None if home is None else base / Path(home).expanduser(), store=store)
         self.folder = self.workspace.home / "service" / settings.name.replace("/", "_")
         roots = [str(base / Path(root).expanduser()) for root in settings.data.roots]
         private = settings.data.allow_private

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from foresift.core.errors import DamagedRowsError, MissingExtraError, StoreError
 from foresift.core.predictions import Producer
-from foresift.stores.files import locked, write_json
+from foresift.stores.places import Place, place_at
 
 try:
     import lance
@@ -29,15 +29,15 @@ _FULL = ("No space left", "os error 28", "os error 122", "File too large", "os e
 
 
 class LanceDatasets:
-    """Data sets with a column ``digest``, in a folder of the local disk.
+    """Data sets with a column ``digest``, in a folder of the local disk or in a bucket.
 
     Each append is one Lance version, so a kill leaves whole shards only, and several
     processes may append at once. Rows are found by content digest through an index that
     is rebuilt when the version moves; memory O(stored rows x 40 bytes).
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path | str) -> None:
+        self._place = place_at(root)
         self._indices: dict[str, tuple[int, npt.NDArray[np.str_], npt.NDArray[np.int64]]] = {}
 
     def known(self, producer: Producer) -> npt.NDArray[np.str_]:
@@ -57,19 +57,12 @@ class LanceDatasets:
         try:
             self._write(producer, table)
         except (OSError, ValueError) as error:
-            raise StoreError(_explain(error, self._root)) from error
+            raise StoreError(_explain(error, self._place)) from error
 
     def _write(self, producer: Producer, table: pa.Table) -> None:
-        path = self._path(producer)
-        if not _exists(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Of two datasets created at once, Lance would let the second replace the first.
-            with locked(path.with_suffix(".lock")):
-                if not _exists(path):
-                    write_json(path.with_suffix(".json"), asdict(producer))
-                    lance.write_dataset(table, path, mode="create")
-                    return
-        lance.write_dataset(table, path, mode="append")
+        name, place = self._name(producer), self._place
+        if place.holds(name) or not place.create(name, table, asdict(producer)):
+            lance.write_dataset(table, place.at(name), mode="append", storage_options=place.options)
 
     def _drop(self, producer: Producer, dataset: Any, rows: npt.NDArray[np.int64]) -> None:
         path = self._path(producer)
@@ -95,23 +88,21 @@ class LanceDatasets:
         return names, first
 
     def _open(self, producer: Producer) -> Any | None:
-        path = self._path(producer)
-        if not _exists(path):
+        if not self._place.holds(self._name(producer)):
             return None
+        path = self._path(producer)
         with reading(path):
-            return lance.dataset(path)
+            return lance.dataset(path, storage_options=self._place.options)
 
-    def _path(self, producer: Producer) -> Path:
-        return self._root / f"{producer.digest}.{FORMAT}.lance"
+    def _path(self, producer: Producer) -> str:
+        return self._place.at(self._name(producer))
 
-
-def _exists(path: Path) -> bool:
-    """Whether a whole version is there; a killed first append leaves a folder without one."""
-    return any((path / "_versions").glob("*.manifest"))
+    def _name(self, producer: Producer) -> str:
+        return f"{producer.digest}.{FORMAT}.lance"
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: str) -> Iterator[None]:
     """Turn what Lance says of torn and missing files into one clear line."""
     try:
         yield
@@ -143,7 +134,7 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0][:200]
 
 
-def _explain(error: BaseException, root: Path) -> str:
+def _explain(error: BaseException, root: Place) -> str:
     if any(mark in str(error) for mark in _FULL):
         return (
             f"no space left on the disk of {root}; free some and run the same command again: finished shards are kept"
