@@ -60,12 +60,12 @@ def read_answers(path: str | Path) -> AnswerFile:
     refused: list[Refusal] = []
     table = read_table(address, wanted=COLUMNS, bad=lambda line, why: refused.append(Refusal(f"line {line}", why)))
     _check_columns(table, all_refused=bool(refused) and not len(table))
-    written = written_at(address)
+    written, base = written_at(address), os.path.dirname(address)
     rows: list[AnswerRow] = []
     empty = 0
     for row in range(len(table)):
         try:
-            if (found := _row(table, row, written)) is None:
+            if (found := _row(table, row, written, base)) is None:
                 empty += 1
             else:
                 rows.append(found)
@@ -90,7 +90,7 @@ def _check_columns(table: Table, *, all_refused: bool) -> None:
         raise DataError(f"{table.path}: no column label (columns: {came}); expected id or uri, and label")
 
 
-def _row(table: Table, row: int, written: str) -> AnswerRow | None:
+def _row(table: Table, row: int, written: str, base: str) -> AnswerRow | None:
     """A row, or None if it is not filled in.
 
     Raises:
@@ -105,7 +105,7 @@ def _row(table: Table, row: int, written: str) -> AnswerRow | None:
     return AnswerRow(
         place=f"{table.unit} {table.places[row]}",
         sample=sample,
-        uri=absolute(uri, base=os.path.dirname(table.path)) if uri else "",
+        uri=absolute(uri, base=base) if uri else "",
         label=label,
         annotator=table.text("annotator", row),
         at=_time(table.text("at", row)) or written,

@@ -54,7 +54,7 @@ class AnswerReader:
         samples = self.names.find([(row.sample, row.uri) for row in file.rows])
         labels: list[LabelRecord] = []
         places: list[str] = []
-        refused = list(file.refused)
+        refused, source = list(file.refused), f"file:{Path(file.path).name}"
         for row, sample in zip(file.rows, samples, strict=True):
             value = spelled_value(row.label)
             if reason := _complaint(sample, row.sample or row.uri, value, inquiry):
@@ -70,7 +70,7 @@ class AnswerReader:
                     annotator=row.annotator or self.annotator,
                     at=row.at,
                     cost=row.cost,
-                    source=f"file:{Path(file.path).name}",
+                    source=source,
                 )
             )
             places.append(row.place)

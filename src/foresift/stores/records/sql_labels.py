@@ -76,7 +76,7 @@ def _rows(connection: Connection, query: Select[Any], samples: Sequence[SampleId
     if samples is None:
         return list(connection.execute(query).all())
     names = sorted({id_text(sample) for sample in samples})
-    found = [row for part in blocks(names) for row in connection.execute(query.where(labels.c.sample.in_(part)))]
+    found = [row for part in blocks(names) for row in connection.execute(query.where(labels.c.sample.in_(part))).all()]
     return sorted(found, key=lambda row: row.number)
 
 
@@ -108,7 +108,7 @@ def _known(connection: Connection, delivered: Iterable[LabelRecord]) -> dict[str
     return {
         row[0]: (row[1], row[2], row[3], row[4])
         for part in blocks(sorted(names))
-        for row in connection.execute(query.where(labels.c.id.in_(part)))
+        for row in connection.execute(query.where(labels.c.id.in_(part))).all()
     }
 
 
@@ -124,5 +124,5 @@ def _current(connection: Connection, groups: Mapping[tuple[str, str], Iterable[s
 def _current_of(connection: Connection, pool: str, run: str, names: Sequence[str]) -> Iterator[tuple[Place, str, Said]]:
     columns = (labels.c.sample, labels.c.region, labels.c.annotator, labels.c.id, labels.c.value)
     where = and_(labels.c.pool == pool, labels.c.run == run, labels.c.sample.in_(names), labels.c.superseded.is_(False))
-    for sample, region, annotator, key, value in connection.execute(select(*columns).where(where)):
+    for sample, region, annotator, key, value in connection.execute(select(*columns).where(where)).all():
         yield (pool, run, sample, region), annotator, Said(key, value)

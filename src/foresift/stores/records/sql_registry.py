@@ -21,7 +21,7 @@ from foresift.stores.records.schema import entries, escaped, pools, samples
 Stored: TypeAlias = tuple[str, str, str, int]
 """sample, uri, digest and address as they are stored: plain tuples, since there may be millions."""
 _SAMPLE = (samples.c.number, samples.c.sample, samples.c.uri, samples.c.digest)
-_BATCH = 20_000
+_BATCH = 100_000
 """Samples stored in one transaction."""
 _INTO = "INSERT INTO samples (pool, sample, uri, digest, address)"
 
@@ -125,7 +125,7 @@ def _named(
         if ids is None
         else (samples.c.sample, set(map(id_text, ids)))
     )
-    parts = (connection.execute(query.where(column.in_(part))) for part in blocks(sorted(values)))
+    parts = (connection.execute(query.where(column.in_(part))).all() for part in blocks(sorted(values)))
     found = [row for part in parts for row in part if wanted is None or row[2] in wanted]
     return sorted(found, key=lambda row: int(row[0]))
 
