@@ -132,6 +132,13 @@ class OnePool(MemoryRecords):
         return super().add_samples("p", samples)
 
 
+class CountsAnswers(MemoryRecords):
+    """Takes every answer for a sample of its own."""
+
+    def count_labels(self, run: str) -> int:
+        return len([label for label in self.labels(run=run) if label.round])
+
+
 BROKEN: dict[str, tuple[Callable[[], MemoryRecords], set[str]]] = {
     "changes without a fence": (NoFence, {"fence"}),
     "overwrites what is there": (Overwrites, {"added-once"}),
@@ -149,6 +156,7 @@ BROKEN: dict[str, tuple[Callable[[], MemoryRecords], set[str]]] = {
     "half a batch": (HalfBatches, {"wrong-target"}),
     "forgets repetitions": (Forgetful, {"late-repetition"}),
     "one pool for all": (OnePool, {"samples-of-pools"}),
+    "counts answers": (CountsAnswers, {"counted"}),
 }
 _BARRIER = threading.Barrier(8)
 
@@ -176,4 +184,4 @@ def test_a_broken_store_is_found(name: str) -> None:
 
 def test_all_laws_are_tried_and_a_whole_store_obeys_them() -> None:
     check_records(lambda: case(MemoryRecords))
-    assert len(RECORD_LAWS) == 25
+    assert len(RECORD_LAWS) == 26
