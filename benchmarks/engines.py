@@ -24,7 +24,7 @@ from foresift.app.workspace import Workspace
 from foresift.core.arrays import Logits, Pixels
 from foresift.core.protocols import Engine
 from foresift.engines import INT8, REFERENCE, available
-from foresift.inference.rank_check import MIN_CORRELATION, MIN_OVERLAP, RankCheck, rank_check
+from foresift.inference.rank_check import ALIKE, RankCheck, rank_check
 from foresift.inference.transform import load
 from foresift.scores import SCORES
 from foresift.sources.read import fetch
@@ -116,8 +116,8 @@ def _figures(row: Row, reference: float) -> list[Figure]:
     return [
         Figure(f"inference: {named}", row.rate, "images/s"),
         Figure(f"over {REFERENCE}: {named}", row.rate / reference, "x"),
-        Figure(f"rank correlation (asked: {MIN_CORRELATION}): {named}", row.check.correlation, ""),
-        Figure(f"overlap of the top (asked: {MIN_OVERLAP}): {named}", row.check.overlap, ""),
+        Figure(f"rank correlation (asked: {ALIKE.correlation}): {named}", row.check.correlation, ""),
+        Figure(f"overlap of the top (asked: {ALIKE.overlap}): {named}", row.check.overlap, ""),
     ]
 
 
