@@ -132,6 +132,13 @@ class OnePool(MemoryRecords):
         return super().add_samples("p", samples)
 
 
+class NoAddresses(MemoryRecords):
+    """Asked by address, it gives everything."""
+
+    def samples(self, pool: str, **asked: Any) -> tuple[PoolSample, ...]:
+        return super().samples(pool, **{name: value for name, value in asked.items() if name != "uris"})
+
+
 class CountsAnswers(MemoryRecords):
     """Takes every answer for a sample of its own."""
 
@@ -156,6 +163,7 @@ BROKEN: dict[str, tuple[Callable[[], MemoryRecords], set[str]]] = {
     "half a batch": (HalfBatches, {"wrong-target"}),
     "forgets repetitions": (Forgetful, {"late-repetition"}),
     "one pool for all": (OnePool, {"samples-of-pools"}),
+    "no addresses": (NoAddresses, {"samples-of-pools"}),
     "counts answers": (CountsAnswers, {"counted"}),
 }
 _BARRIER = threading.Barrier(8)
