@@ -38,9 +38,9 @@ def told(digit_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     def play(kind: str) -> Told:
         folder = tmp_path_factory.mktemp(kind)
         workspace = Workspace.open(folder / "home")
-        run = start_run(workspace, write_run(folder, digit_files / "test", **KINDS[kind]))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("foresift.app.runs.lifecycle.Child", InProcess)
+            run = start_run(workspace, write_run(folder, digit_files / "test", **KINDS[kind]))
             return {**report(workspace, carry_on(workspace, run.id)), "folder": run_folder(workspace, run.id)}
 
     return play

@@ -128,6 +128,7 @@ def _in_training(workspace: Workspace) -> Run:
     raise AssertionError("no training began")
 
 
+@pytest.mark.usefixtures("in_process")
 def test_two_workers_at_once_are_one_too_many(images: Path, tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "home")
     file = write_run(tmp_path, images, oracle="people")
@@ -209,6 +210,7 @@ def test_a_control_arm_shows_what_choosing_brings(images: Path, tmp_path: Path) 
     assert told["agent"]["answer"]["strategy"] == "random" or {"accuracy", "labels_saved", "money"} <= set(gain)
 
 
+@pytest.mark.usefixtures("in_process")
 def test_runs_are_found_by_the_beginning_of_their_id(images: Path, tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "home")
     run = start_run(workspace, write_run(tmp_path, images))
