@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from foresift.cli.options import Json, Ray
-from foresift.cli.output import emit_json, say
 from foresift.cli.progress import progress
 from foresift.cli.shared_study import on_cluster
 from foresift.cli.study_agent import agent
 from foresift.cli.study_ensembles import ensembles
+from foresift.cli.study_output import PageFolder, tell_findings
 from foresift.cli.surrogates import surrogates
 
 if TYPE_CHECKING:
     from foresift.studies.masks.report import Comparison
-
-WIDTH = 100
 
 app = typer.Typer(help="Compare on real image sets; an interrupted study goes on where it was.", no_args_is_help=True)
 
 
 @app.command()
 def strategies(
-    out: Annotated[Path, typer.Option(help="Folder for the page, the picture and every finished cell.")] = Path(
-        "study-strategies"
-    ),
+    out: PageFolder = Path("study-strategies"),
     data: Annotated[
         Path | None, typer.Option(help="Folder with cifar10 and caltech101.", show_default="$FORESIFT_DATA")
     ] = None,
@@ -45,22 +40,12 @@ def strategies(
     told = progress(quiet=as_json)
     on_cluster(ray, "strategies", out, preset=preset, data=data, only=only or [], progress=told)
     comparison = run(out, preset=preset, data=data, only=only or (), progress=told)
-    files = write(comparison, out)
-    if as_json:
-        emit_json({**asdict(comparison), "verdicts": verdicts(comparison), "files": [str(file) for file in files]})
-        return
-    for sentence in verdicts(comparison):
-        say(fill(sentence, WIDTH))
-    say(f"written in {comparison.seconds:.0f} s:")
-    for file in files:
-        say(f"  {file}")
+    tell_findings(asdict(comparison), verdicts(comparison), write(comparison, out), as_json=as_json)
 
 
 @app.command()
 def patches(
-    out: Annotated[Path, typer.Option(help="Folder for the page, the picture and every finished cell.")] = Path(
-        "study-patches"
-    ),
+    out: PageFolder = Path("study-patches"),
     data: Annotated[Path | None, typer.Option(help="Folder with camvid.", show_default="$FORESIFT_DATA")] = None,
     preset: Annotated[str, typer.Option(help="cpu, paper or smoke.")] = "cpu",
     only: Annotated[list[str] | None, typer.Option(help="An arm, such as entropy-patches; may be repeated.")] = None,
@@ -77,9 +62,7 @@ def patches(
 
 @app.command()
 def defects(
-    out: Annotated[Path, typer.Option(help="Folder for the page, the picture and every finished cell.")] = Path(
-        "study-defects"
-    ),
+    out: PageFolder = Path("study-defects"),
     data: Annotated[Path | None, typer.Option(help="Folder with neu-seg.", show_default="$FORESIFT_DATA")] = None,
     preset: Annotated[str, typer.Option(help="cpu, scoring, paper or smoke.")] = "cpu",
     only: Annotated[list[str] | None, typer.Option(help="An arm, such as mean; may be repeated.")] = None,
@@ -98,15 +81,7 @@ def _masks(comparison: Comparison, out: Path, *, as_json: bool) -> None:
     """Write and say what came of a study of masks."""
     from foresift.studies.masks.report import verdicts, write
 
-    files = write(comparison, out)
-    if as_json:
-        emit_json({**asdict(comparison), "verdicts": verdicts(comparison), "files": [str(file) for file in files]})
-        return
-    for sentence in verdicts(comparison):
-        say(fill(sentence, WIDTH))
-    say(f"written in {comparison.seconds:.0f} s:")
-    for file in files:
-        say(f"  {file}")
+    tell_findings(asdict(comparison), verdicts(comparison), write(comparison, out), as_json=as_json)
 
 
 app.command()(surrogates)

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from textwrap import fill
 from typing import Annotated
 
 import typer
 
 from foresift.cli.options import Json, Ray
-from foresift.cli.output import emit_json, say
 from foresift.cli.progress import progress
 from foresift.cli.shared_study import on_cluster
-
-WIDTH = 100
+from foresift.cli.study_output import PageFolder, tell_findings
 
 
 def agent(
-    out: Annotated[Path, typer.Option(help="Folder for the page, the picture and every finished cell.")] = Path(
-        "study-agent"
-    ),
+    out: PageFolder = Path("study-agent"),
     data: Annotated[
         Path | None, typer.Option(help="Folder with cifar10 and caltech101.", show_default="$FORESIFT_DATA")
     ] = None,
@@ -36,12 +31,4 @@ def agent(
     shown = progress(quiet=as_json)
     on_cluster(ray, "agent", out, preset=preset, data=data, only=only or [], progress=shown)
     study = run(out, preset=preset, data=data, only=only or (), progress=shown)
-    files, told = write(study, out), verdicts(study)
-    if as_json:
-        emit_json({**asdict(study), "verdicts": told, "files": [str(file) for file in files]})
-        return
-    for sentence in told:
-        say(fill(sentence.replace("`", ""), WIDTH))
-    say(f"written in {study.seconds:.0f} s:")
-    for file in files:
-        say(f"  {file}")
+    tell_findings(asdict(study), verdicts(study), write(study, out), as_json=as_json)

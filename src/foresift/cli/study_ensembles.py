@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from textwrap import fill
 from typing import Annotated
 
 import typer
 
 from foresift.cli.options import Json, Ray
-from foresift.cli.output import emit_json, say
 from foresift.cli.progress import progress
 from foresift.cli.shared_study import on_cluster
-
-WIDTH = 100
+from foresift.cli.study_output import PageFolder, tell_findings
 
 
 def ensembles(
-    out: Annotated[Path, typer.Option(help="Folder for the page, the picture and every finished cell.")] = Path(
-        "study-ensembles"
-    ),
+    out: PageFolder = Path("study-ensembles"),
     data: Annotated[Path | None, typer.Option(help="Folder with cifar10.", show_default="$FORESIFT_DATA")] = None,
     preset: Annotated[str, typer.Option(help="cpu, paper or smoke.")] = "cpu",
     only: Annotated[list[str] | None, typer.Option(help="An image set of the preset; may be repeated.")] = None,
@@ -34,13 +29,5 @@ def ensembles(
     told = progress(quiet=as_json)
     on_cluster(ray, "ensembles", out, preset=preset, data=data, only=only or [], progress=told)
     comparison = run(out, preset=preset, data=data, only=only or (), progress=told)
-    files = write(comparison, out)
     sentences = [verdict.sentence() for verdict in verdicts(comparison)]
-    if as_json:
-        emit_json({**asdict(comparison), "verdicts": sentences, "files": [str(file) for file in files]})
-        return
-    for sentence in sentences:
-        say(fill(sentence.replace("*", ""), WIDTH))
-    say(f"written after {comparison.seconds:.0f} s of work:")
-    for file in files:
-        say(f"  {file}")
+    tell_findings(asdict(comparison), sentences, write(comparison, out), as_json=as_json)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
-from textwrap import fill
 from typing import Annotated
 
 import typer
@@ -14,8 +13,7 @@ from foresift.cli.options import Json, Ray
 from foresift.cli.output import emit_json, note, say
 from foresift.cli.progress import progress
 from foresift.cli.shared_study import on_cluster
-
-WIDTH = 100
+from foresift.cli.study_output import tell_findings
 
 
 def surrogates(
@@ -65,20 +63,5 @@ def surrogates(
     told = progress(quiet=as_json)
     on_cluster(ray, "surrogates", out, preset=preset, config=config, data=data, progress=told)
     study = run(out, chosen, name=command, data=data, workers=1 if ray else processes, progress=told)
-    files = write(study, out)
-    if as_json:
-        emit_json(
-            {
-                "name": study.name,
-                "seconds": study.seconds,
-                "tables": summaries(study),
-                "verdicts": verdicts(study),
-                "files": [str(file) for file in files],
-            }
-        )
-        return
-    for sentence in verdicts(study):
-        say(fill(sentence, WIDTH))
-    say(f"written in {study.seconds:.0f} s:")
-    for file in files:
-        say(f"  {file}")
+    values = {"name": study.name, "seconds": study.seconds, "tables": summaries(study)}
+    tell_findings(values, verdicts(study), write(study, out), as_json=as_json)
