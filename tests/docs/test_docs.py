@@ -136,11 +136,23 @@ def test_the_loop_of_patches_runs_as_it_is_printed(tmp_path: Path) -> None:
 def test_the_server_and_its_client_run_as_they_are_printed(tmp_path: Path) -> None:
     page = ROOT / "docs" / "how-to" / "serve.md"
     run(["bash"], tmp_path, "\n".join(["set -eu", *blocks(page, "sh")]))
-    with start("serve", "server.yml", "--port", 0, home=tmp_path / "home", cwd=tmp_path) as server:
+    ask_a_server(tmp_path, "\n".join(blocks(page, "python")))
+
+
+def test_the_service_of_the_readme_runs_as_it_is_printed(tmp_path: Path) -> None:
+    (shell,) = [text for text in blocks(ROOT / "README.md", "sh") if "foresift serve" in text]
+    before, serve, after = shell.partition("foresift serve server.yml\n")
+    assert (bool(serve), after) == (True, "")
+    run(["bash"], tmp_path, f"set -eu\n{before}")
+    ask_a_server(tmp_path, "\n".join(blocks(ROOT / "README.md", "py")))
+
+
+def ask_a_server(folder: Path, client: str) -> None:
+    """Run what a client does beside ``foresift serve server.yml``."""
+    with start("serve", "server.yml", "--port", 0, home=folder / "home", cwd=folder) as server:
         assert server.stdout is not None
         address = server.stdout.readline().rpartition("http://")[2].strip()
-        client = "\n".join(blocks(page, "python")).replace("localhost:8888", address)
-        run([sys.executable, "-c", client], tmp_path)
+        run([sys.executable, "-c", client.replace("localhost:8888", address)], folder)
         server.terminate()
         assert server.wait(timeout=60) == 0
 

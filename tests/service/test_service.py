@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 import foresift
+from foresift.app.passes.predicting import predict
 from foresift.client import Client, ServerError
 from foresift.core.errors import UsageError
+from foresift.service import application
 from foresift.service.server import Server
 
 pytestmark = pytest.mark.timeout(240)
@@ -79,6 +81,20 @@ def test_pushing_in_the_background_gives_a_job_and_pushing_twice_costs_nothing(c
     assert not isinstance(job, dict)
     assert job.wait(timeout_s=120)["new"] == 6
     assert client.push_data(all_of(images)[:6])["new"] == 0
+
+
+def test_pushes_that_wait_share_the_next_look(
+    server: Server, client: Client, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[object] = []
+    monkeypatch.setattr(application, "predict", lambda *given, **more: looks.append(given) or predict(*given, **more))
+    with server._application._one_at_a_time:  # as while something else runs
+        jobs = [client.push_data([uri], asynchronous=True) for uri in all_of(images)[:6]]
+    answers = [job.wait() for job in jobs if not isinstance(job, dict)]
+    assert [(answer["new"], answer["usable"]) for answer in answers] == [(1, 6)] * 6
+    assert len(looks) == 1
+    client.push_data(all_of(images)[:6])
+    assert len(looks) == 2, "who pushes later asks for a look of their own"
 
 
 def test_the_whole_circle(client: Client, images: Path) -> None:

@@ -25,6 +25,7 @@ from foresift.service.alone import alone
 from foresift.service.diary import Diary
 from foresift.service.jobs import Jobs, Work
 from foresift.service.labels import PoolLabels
+from foresift.service.looks import Looks
 from foresift.service.metrics import Metrics
 from foresift.service.models import ModelInUse
 from foresift.service.once import Once
@@ -118,6 +119,7 @@ class Application:
         self._held.enter_context(remote().checking(self._fence))
         self._crew = self._held.enter_context(crew)
         self._answers = Remembered()
+        self._looks = Looks()
         self._one_at_a_time = threading.Lock()
 
     # pools
@@ -146,16 +148,20 @@ class Application:
         return self.jobs.submit("push", {"pool": name, "new": new}).view()
 
     def _look(self, asked: Mapping[str, Any], work: Work) -> dict[str, Any]:
-        pool = self.pools.get(str(asked["pool"]))
-        model = self.model.folder_of(asked.get("generation"))
+        pool, model = self.pools.get(str(asked["pool"])), self.model.folder_of(asked.get("generation"))
+        told = self._looks.since(work.created, pool.name, model) or self._look_now(pool, model, work)
+        return {"new": asked["new"], **told} if "new" in asked else told
+
+    def _look_now(self, pool: Samples, model: Path, work: Work) -> dict[str, Any]:
         with self._one_at_a_time:
-            began = time.perf_counter()
+            began = time.monotonic()
             seen = predict(self.workspace, pool.manifest, model, options=self._options(work)).result
-            self._count_pass(seen, time.perf_counter() - began)
+            self._count_pass(seen, time.monotonic() - began)
         self.said.note(pool.name, model, seen.predictions)
         broken = [{"uri": pool.given(one.uri), "reason": one.reason} for one in seen.quarantined]
         told = {"samples": len(pool), "usable": len(seen.predictions), "quarantined": broken}
-        return {"new": asked["new"], **told} if "new" in asked else told
+        self._looks.keep(began, pool.name, model, told)
+        return told
 
     def _count_pass(self, seen: PassResult, seconds: float) -> None:
         inferred, broken = seen.report.inferred, len(seen.quarantined)

@@ -36,6 +36,8 @@ class Work:
     record: Job
     timed: Callable[[str, float], None] = lambda _stage, _seconds: None
     """Told how long each stage took."""
+    created: float = field(default_factory=time.monotonic)
+    """By this process's clock."""
     state: JobState = "queued"
     what: str = ""
     count: int = 0
