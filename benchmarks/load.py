@@ -55,6 +55,11 @@ class Served:
         text = Path(f"/proc/{self.pid}/status").read_text()
         return int(text.partition("VmRSS:")[2].split()[0]) / 1024
 
+    def cpu_s(self) -> float:
+        """Processor time so far, of the server and of children that ended."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -64,6 +69,8 @@ class Outcome:
     """By kind and protocol."""
     errors: list[str] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
+    cpu_s: tuple[float, float] = (0.0, 0.0)
+    """Of the server, and of the clients."""
 
 
 @contextmanager
@@ -153,12 +160,14 @@ async def one(number: int, server: Served, files: list[str], first: float, until
 async def crowd(server: Served, files: list[str], clients: int, seconds: float) -> Outcome:
     """All clients at once, and the server's memory every ten seconds."""
     told, began = Outcome(), time.perf_counter() + 1
+    before = server.cpu_s(), time.process_time()
     firsts = [began + EVERY_S * number / clients for number in range(clients)]
     asking = [asyncio.create_task(one(n, server, files, t, began + seconds, told)) for n, t in enumerate(firsts)]
     while any(not task.done() for task in asking):
         told.memory.append(server.memory_mib())
         await asyncio.wait(asking, timeout=10)
     told.memory.append(server.memory_mib())
+    told.cpu_s = server.cpu_s() - before[0], time.process_time() - before[1]
     for task in asking:
         task.result()
     return told
@@ -174,6 +183,8 @@ def figures(told: Outcome) -> Iterator[Figure]:
             yield Figure(f"{WORDS[kind]}, {protocol}, median", float(np.median(ms)), "ms")
             p99, what = float(np.quantile(ms, 0.99)), f"{WORDS[kind]}, {protocol}, 99 %"
             yield Figure(what, p99, "ms") if kind == "Push" else at_most(what, p99, "ms", LIMIT_MS)
+    yield Figure("processor time of the server", told.cpu_s[0], "s")
+    yield Figure("processor time of the clients", told.cpu_s[1], "s")
     yield Figure("memory at the start", told.memory[0], "MiB")
     yield Figure("memory at the end", told.memory[-1], "MiB")
     half = told.memory[len(told.memory) // 2]
