@@ -22,16 +22,29 @@ def cluster(*, cpus: int = 2) -> Iterator[Any]:
         if os.environ.get("CI") == "true":
             raise
         pytest.skip("no Ray; install foresift[ray]")
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        object_store_memory=100 * 2**20,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1",
-    )
+    _start(ray, cpus)
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, cpus: int, *, tries: int = 3) -> None:
+    """Ray itself gives a start half a minute, which a busy machine may not have."""
+    for left in reversed(range(tries)):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                object_store_memory=100 * 2**20,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+            )
+        except Exception as error:
+            if not left or "timed out" not in str(error):
+                raise
+            ray.shutdown()
+        else:
+            return

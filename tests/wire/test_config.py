@@ -58,6 +58,12 @@ def test_the_public_codes_file_is_read_and_http_is_at_its_port_and_at_8888() -> 
     assert settings.http_ports == (8081, 8888)
 
 
+def test_a_cluster_may_stand_beside_any_shape() -> None:
+    assert parse_settings({"ray": "auto"}).ray == "auto"
+    assert parse_settings({**yaml.safe_load(PUBLIC_CODE), "ray": "10.0.0.7:6379"}).ray == "10.0.0.7:6379"
+    assert parse_settings({"name": "alone"}).ray is None
+
+
 @pytest.mark.parametrize("where", ["model", "strategy.model"])
 def test_a_weights_line_may_be_added_to_both(where: str) -> None:
     plain = yaml.safe_load(PAPER if where == "model" else PUBLIC_CODE)
