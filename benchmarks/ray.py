@@ -1,6 +1,6 @@
 """Two workers of a Ray cluster against one, on a pool whose downloads take longest.
 
-``python -m benchmarks.ray [IMAGES] [AT_ONCE]`` (3,000 CIFAR-10 files, 2 under way for each worker).
+``python -m benchmarks.ray [IMAGES] [AT_ONCE]`` (1,500 CIFAR-10 files, 2 under way for each worker).
 
 The server of ``benchmarks.remote`` waits 20 ms before each file. Each worker downloads, decodes and infers its pieces
 (ResNet-8 at 32 px). Actors are started and the network is loaded beforehand, on another pool; how long that takes is
@@ -22,7 +22,7 @@ from benchmarks.measure import Figure, at_least, timed
 from benchmarks.remote import DELAY_S, _manifest, delaying_server
 
 TIMES = 1.8
-IMAGES, AT_ONCE = 3_000, 2
+IMAGES, AT_ONCE = 1_500, 2
 WARM = 300
 
 

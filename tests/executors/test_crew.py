@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 import time
@@ -13,8 +14,9 @@ import numpy as np
 import psutil
 import pytest
 
-from foresift.core.errors import LabelError
+from foresift.core.errors import LabelError, UnreachableError
 from foresift.executors import ChildDiedError, Crew, LocalCrew, StoppedError
+from foresift.executors.ray import knock
 
 pytestmark = pytest.mark.timeout(60)
 TASKS = [sys.executable, str(Path(__file__).with_name("crew_tasks.py"))]
@@ -80,6 +82,16 @@ def test_whoever_leaves_in_the_middle_leaves_nothing_running(crew: LocalCrew) ->
     answers.close()
     crew.close()
     assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "127.0.0.1:99999"])
+def test_a_cluster_that_is_not_there_is_told_at_once(address: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        with pytest.raises(UnreachableError, match="no Ray cluster answers at"):
+            knock(address.format(port=taken.getsockname()[1]))
+    knock("local")
+    knock("auto")
 
 
 class Thread:

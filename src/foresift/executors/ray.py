@@ -27,6 +27,8 @@ _TELEMETRY = "RAY_USAGE_STATS_ENABLED"
 _MANY_MACHINES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Where this is 0 a new cluster listens on the loopback interface alone, on Linux too."""
 _LOOPBACK = "127.0.0.1"
+KNOCK_S = 5.0
+"""For a connection to the address of a cluster."""
 _HELD_BYTES = 256 << 20
 """Of weights and rows under way on a cluster of this machine; what does not fit waits on the disk."""
 
@@ -161,6 +163,7 @@ def _join(ray: Any, address: str) -> bool:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == LOCAL:
         quiet |= {"include_dashboard": False, "_node_ip_address": _LOOPBACK, "object_store_memory": _HELD_BYTES}
+    knock(address)
     try:
         ray.init(address=address, **quiet)
     except ValueError as error:
@@ -168,6 +171,21 @@ def _join(ray: Any, address: str) -> bool:
     except Exception as error:  # noqa: BLE001 - it raises bare ones too, such as for a start that takes too long
         raise UnreachableError(f"no Ray cluster answers at {address}: {_first_line(error)}") from None
     return True
+
+
+def knock(address: str) -> None:
+    """Look whether anybody listens at ``HOST:PORT``: Ray itself would ask for minutes.
+
+    Raises:
+        UnreachableError: nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # local, auto, or no address at all
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        raise UnreachableError(f"no Ray cluster answers at {address}: {_first_line(error)}") from None
 
 
 def _first_line(error: BaseException) -> str:
