@@ -39,10 +39,15 @@ def write_int8(network: nn.Module, pixels: Pixels, *, size: int, path: Path) -> 
     with _silence(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecation notices from inside the library
         import nncf
+        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
+        # The library's default range is that of an average image, which cuts off what the strongest ones give.
+        seen = nncf.AdvancedQuantizationParameters(
+            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+        )
         try:
             images = nncf.Dataset([pixels[row : row + 1] for row in range(len(pixels))])
-            quantised = nncf.quantize(model, images, subset_size=len(pixels))
+            quantised = nncf.quantize(model, images, subset_size=len(pixels), advanced_parameters=seen)
             write_graph(quantised, path)
         except Exception as error:
             raise refusal(error) from error

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 IMAGES = 256
 """So many images, or all that there are: more move the ranges little."""
 SEED = 0
+RANGES = "minmax"
+"""How ranges follow from what was seen (:mod:`foresift.engines.openvino_int8`)."""
 GRAPH, WEIGHTS, RECORD = "graph.xml", "graph.bin", "record.json"
 Draw = Callable[[npt.NDArray[np.str_], int], tuple[npt.NDArray[np.str_], Pixels]]
 """Up to so many images of the given digests that can be decoded: which, and their pixels."""
@@ -44,8 +46,8 @@ class Calibration:
 
     @property
     def digest(self) -> str:
-        """Of the images and their order."""
-        return digest_value(list(self.images))
+        """Of the images and their order, and of how ranges are taken from them."""
+        return digest_value([RANGES, list(self.images)])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a receipt, without the images themselves."""
