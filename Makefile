@@ -9,6 +9,7 @@ S3 ?= .s3
 S3_STAMP := $(S3)/.installed
 MLFLOW ?= .mlflow
 MLFLOW_STAMP := $(MLFLOW)/.installed
+WORKERS ?= 2
 TRITON ?= .triton
 MLSERVER ?= .mlserver
 
@@ -28,8 +29,8 @@ install: $(STAMP)  ## create .venv with everything
 demo: $(STAMP)  ## the whole idea on the digits, in about a minute
 	$(BIN)/foresift demo
 
-test: $(STAMP)  ## all tests
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## all tests, in two processes with one thread each; WORKERS=8 for more
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 check: $(STAMP)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

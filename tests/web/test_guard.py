@@ -93,7 +93,9 @@ def test_who_has_no_token_stays_outside(query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "cookie", ["", "foresift-8420=", "foresift-8420=wrong", f"foresift-1={OPEN.token}", "a=\x00;;="]
+    "cookie",
+    ["", "foresift-8420=", "foresift-8420=wrong", f"foresift-1={OPEN.token}", "a=\x00;;="],
+    ids=["none", "empty", "wrong", "other-port", "broken"],
 )
 def test_other_cookies_do_not_help(cookie: str) -> None:
     assert status(OPEN, {"host": "192.0.2.7:8420", "cookie": cookie}) == 403
