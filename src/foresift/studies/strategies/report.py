@@ -90,9 +90,9 @@ def page(comparison: Comparison) -> str:
         "standard deviation over seeds; *gain*: mean over the rounds against random with the same seed, plus or minus "
         "two standard errors. Each seed has a pool of its own, nine tenths of the images. With three seeds the "
         "standard error itself is uncertain by half, and about one strategy in six passes two of them, up or down, by "
-        "chance alone: read the gains as a tendency. *start* `random`: the strategy "
-        "needs a trained model, so its first batch is random's and that round's share of its gain is 0: read the rounds "
-        "where it is compared with one that starts on its own. Seconds are those of the largest selection.",
+        "chance alone: read the gains as a tendency. *start* `random`: the strategy needs a trained "
+        "model, so its first batch is random's and that round's share of its gain is 0: read the rounds where it is "
+        "compared with one that starts on its own. Seconds are those of the largest selection.",
         "![gain over random](strategies.png)",
         *("- " + sentence for sentence in verdicts(comparison)),
     ]
