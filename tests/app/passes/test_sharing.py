@@ -53,9 +53,9 @@ def two() -> Iterator[Crew]:
         yield crew
 
 
-def seen(pool: Path, home: Path, crew: Crew | None, *, model: str = "mlp:8") -> Predicted:
+def seen(pool: Path, home: Path, crew: Crew | None, *, model: str = "mlp:8", size: int = 16) -> Predicted:
     workspace = Workspace.open(home)
-    scored_by = served_model(workspace, model, "random", base=home, image_size=16, classes=("a", "b", "c"))
+    scored_by = served_model(workspace, model, "random", base=home, image_size=size, classes=("a", "b", "c"))
     return predict(workspace, pool, scored_by, options=PassOptions(engine="torch-f32", batch=8, crew=crew))
 
 
@@ -82,6 +82,14 @@ def test_two_replicas_give_the_bytes_of_one_process(
     assert len(worker_pids()) == 2
     assert [one.reason for one in shared.result.quarantined] == [one.reason for one in alone.result.quarantined]
     assert seen(folder, tmp_path / "shared", two, model=model).result.report.inferred == 0
+
+
+def test_the_same_weights_at_another_image_size_are_another_model_to_a_worker(
+    folder: Path, tmp_path: Path, two: Crew
+) -> None:
+    for size in (16, 24):
+        shared = seen(folder, tmp_path / "shared", two, model="resnet8", size=size)
+        assert same(seen(folder, tmp_path / "alone", None, model="resnet8", size=size), shared)
 
 
 def test_a_replica_that_is_killed_loses_nothing(

@@ -167,6 +167,7 @@ def _common(job: SharedJob, crew: Crew, choice: Choice, producer: Producer) -> d
         "files": crew.lend(model.folder, _files(model)),
         "model": {
             "key": model.whole_key,
+            "transform": model.generation.transform.digest,
             "checkpoint": None if model.checkpoint is None else model.checkpoint.name,
             "backbone_only": model.backbone_only,
         },
