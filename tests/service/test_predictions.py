@@ -110,6 +110,18 @@ def test_what_was_never_looked_at_waits(server: Server, client: Client, images: 
     assert states == ["ready"] * 4 + ["waiting"] * 2
 
 
+def test_a_question_about_a_few_addresses_says_nothing_of_the_pass_over_the_pool(
+    server: Server, client: Client, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some, noted = all_of(images), []
+    client.push_data(some[:6])
+    monkeypatch.setattr(server._application.said, "note", lambda pool, *_: noted.append(pool))
+    client.query_by_uri(some[:3], budget=2)
+    assert not noted
+    client.query(budget=2)
+    assert noted == [client.pool]
+
+
 def test_a_score_that_needs_more_than_logits_is_refused(client: Client, images: Path) -> None:
     client.push_data(all_of(images)[:2])
     with pytest.raises(ServerError, match="needs members; expected one that needs logits alone"):

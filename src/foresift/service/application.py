@@ -227,6 +227,7 @@ class Application:
                 Request(strategy=strategy, budget=asked.budget, seed=seed, allow_short=asked.allow_short),
                 labeled=labels if labels.stat().st_size else None,
             ),
+            whole=asked.uris is None,
         )
         self._answers.keep(key, view)
         return view
@@ -246,14 +247,16 @@ class Application:
             raise NotFoundError(f"no selection {receipt[:64]!r}")
         return ReceiptView(id=receipt, receipt=dict(read_json(path)))
 
-    def _select(self, name: str, pool: Samples, request: Request) -> SelectionView:
+    def _select(self, name: str, pool: Samples, request: Request, *, whole: bool) -> SelectionView:
         needs_model = bool(parse(request.strategy).needs)
         model = self.model.folder() if needs_model else None
         with self._one_at_a_time:
             request = replace(request, options=self._options(None))
             found: Selected = select_from_pool(self.workspace, pool.manifest, request, model=model)
         chosen = found.selection
-        self._keep_selection(name, found, model)
+        self._keep_selection(name, found)
+        if whole and model is not None and found.result is not None:
+            self.said.note(name, model, found.result.predictions)
         rows = [
             ChosenRow(
                 rank=row["rank"],
@@ -280,8 +283,7 @@ class Application:
             ],
         )
 
-    def _keep_selection(self, name: str, found: Selected, model: Path | None) -> None:
-        """List it, and remember by which pass the pool was seen."""
+    def _keep_selection(self, name: str, found: Selected) -> None:
         receipt = found.selection.receipt
         made = SelectionSummary(
             id=receipt.id,
@@ -293,8 +295,6 @@ class Application:
             at=utc_now(),
         )
         self.selections.add(name, made)
-        if model is not None and found.result is not None:
-            self.said.note(name, model, found.result.predictions)
 
     # generations
 
