@@ -16,6 +16,7 @@ from foresift.client import Client, ServerError
 from foresift.core.errors import UsageError
 from foresift.service import application
 from foresift.service.server import Server
+from foresift.wire.messages import LabelsView
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -136,6 +137,15 @@ def test_labels_of_samples_never_pushed_are_refused_whole(client: Client, images
     with pytest.raises(ServerError, match="never pushed"):
         client.label({all_of(images)[0]: "dark", all_of(images)[9]: "dark"})
     assert client.status().labeled == 0
+
+
+def test_an_answer_by_id_is_corrected_by_one_by_address(client: Client, images: Path) -> None:
+    client.push_data(all_of(images)[:6])
+    row, other = client.select(2).rows
+    client._ask("Label", LabelsView, {"labels": [{"id": row.id, "label": "dark"}]})
+    assert client.label({row.uri: "light", other.uri: "dark"}).labeled == 2
+    assert {one.id: one.label for one in client.labels()} == {row.uri: "light", other.uri: "dark"}
+    client.train("mlp:8", recipe={"epochs": 1}).wait(timeout_s=200)
 
 
 def test_what_is_missing_is_said(client: Client) -> None:

@@ -145,7 +145,7 @@ class PoolLabels:
         return self._folder / file
 
     def _samples(self, pool: Samples, items: Sequence[LabelItem]) -> list[str]:
-        """Which sample each answer is about: its address where it is read, or its id."""
+        """Which sample each answer is about: its address where it is read, however it was named."""
         uris = [item.uri for item in items if item.uri is not None]
         places = dict(zip(uris, self._pools.places(uris), strict=True))
         unknown = next((uri for uri in uris if not pool.has(places[uri])), None)
@@ -155,19 +155,20 @@ class PoolLabels:
         return [places[item.uri] if item.uri is not None else by_id[str(item.id)] for item in items]
 
     def _by_id(self, pool: Samples, ids: Sequence[str]) -> dict[str, str]:
-        """Samples by what answers call them: their id, or their address as it was pushed."""
+        """Addresses by what answers call samples: their id, or their address as it was pushed."""
         found = pool.by_given() if ids else {}
         left = [sample for sample in ids if sample not in found]
         if not left:
             return found
-        has = self._opened.of(pool).has if len(pool) else (lambda _: False)
-        unknown = next((sample for sample in left if not has(sample)), None)
+        place = self._opened.of(pool).place if len(pool) else (lambda _: None)
+        places = {sample: at for sample in left if (at := place(sample)) is not None}
+        unknown = next((sample for sample in left if sample not in places), None)
         if unknown is not None:
             raise LabelError(
                 f"pool {pool.name} has no sample with the id {unknown[:200]!r}; nothing was kept. "
                 "Ids are those of a selection's rows; anything pushed can be named by uri"
             )
-        return {**found, **{sample: sample for sample in left}}
+        return {**found, **places}
 
     def _key(self, name: str) -> str:
         return f"service/{self._server}/{name}"

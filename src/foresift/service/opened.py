@@ -31,9 +31,10 @@ class Opened:
     broken: Mapping[str, str]
     """Why an address gives no image."""
 
-    def has(self, sample: str) -> bool:
-        """Whether it has a sample of this id; O(log n)."""
-        return bool(self.pool.rows_of([sample])[0] >= 0)
+    def place(self, sample: str) -> str | None:
+        """The address of the sample of this id; O(log n)."""
+        row = int(self.pool.rows_of([sample])[0])
+        return None if row < 0 else str(self.pool.uris[row])
 
     def digests(self, places: Iterable[str]) -> npt.NDArray[np.str_]:
         """Contents of those addresses that give an image."""
