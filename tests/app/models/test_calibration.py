@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
 from commands import Answer, command
 from foresift.app.models import engine_choice
+from foresift.app.models.calibration import Int8
 from foresift.app.models.engine_choice import Bench, ScoreInUse, choose_engine
+from foresift.app.workspace import Workspace
 from foresift.core.arrays import Pixels
+from foresift.core.errors import ModelError
 from foresift.core.protocols import Outputs
 from foresift.engines import INT8, REFERENCE
 from images import unpacked
@@ -143,26 +149,37 @@ class Paced:
         return Outputs(np.concatenate([level, np.zeros_like(level)], axis=1), level)
 
 
-def automatic(folder: Path, sign: float, monkeypatch: pytest.MonkeyPatch) -> engine_choice.Choice:
+DIGESTS = np.array([f"{row:040x}" for row in range(300)])
+
+
+def drawn(asked: np.ndarray, count: int) -> tuple[np.ndarray, Pixels]:
+    """The images themselves: their first pixel follows from their digest."""
+    pixels = np.zeros((len(asked[:count]), 4, 4, 3), dtype=np.uint8)
+    pixels[:, 0, 0, 0] = [int(one, 16) % 256 for one in asked[:count]]
+    return asked[:count], pixels
+
+
+def automatic(
+    folder: Path, sign: float, monkeypatch: pytest.MonkeyPatch, int8: Callable[[], object] = bool
+) -> engine_choice.Choice:
     """What ``auto`` takes among the reference, a slower one, and whole numbers three times as fast."""
-    digests = np.array([f"{row:040x}" for row in range(300)])
     pace = {REFERENCE: 0.03, "openvino-f32": 0.04, INT8: 0.01}
     monkeypatch.setattr(engine_choice, "available", lambda: [REFERENCE, "openvino-f32", INT8])
     monkeypatch.setattr(engine_choice, "SMALL_JOB_S", 0.0)
     monkeypatch.setattr(engine_choice, "_native_bf16", lambda: False)
 
-    def sample(asked: np.ndarray, count: int) -> tuple[np.ndarray, Pixels]:
-        pixels = np.zeros((len(asked[:count]), 4, 4, 3), dtype=np.uint8)
-        pixels[:, 0, 0, 0] = [int(one, 16) % 256 for one in asked[:count]]
-        return asked[:count], pixels
+    def make(name: str, _batch: int) -> Paced:
+        if name == INT8:
+            int8()
+        return Paced(pace[name], sign if name == INT8 else 1.0)
 
     bench = Bench(
         record=folder / "choice.npz",
         size=4,
-        digests=digests,
-        missing=lambda _engine, _batch: digests,
-        sample=sample,
-        make=lambda name, _batch: Paced(pace[name], sign if name == INT8 else 1.0),
+        digests=DIGESTS,
+        missing=lambda _engine, _batch: DIGESTS,
+        sample=drawn,
+        make=make,
         logits_of=lambda outputs: outputs.logits,
         identity=lambda name: (name, "any"),
     )
@@ -182,3 +199,15 @@ def test_auto_leaves_them_where_they_do_not_and_says_why(tmp_path: Path, monkeyp
     assert choice.engine == REFERENCE
     assert not choice.checks[INT8].passed
     assert choice.reason == "no faster engine ranks like the reference"
+
+
+def test_an_image_that_left_the_pool_puts_whole_numbers_out_of_play(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Int8(workspace=Workspace.open(tmp_path), place="p", key=("k",), digests=DIGESTS, draw=drawn, size=4)
+    first = whole.calibration().images[0]
+    fewer = replace(whole, draw=lambda asked, count: drawn(asked[asked != first], count))
+    graph = partial(fewer.graph, nn.Identity())
+    with pytest.raises(ModelError, match=r"1 of the 256 images .* are no longer in the pool.*calibration\.json"):
+        graph()
+    assert automatic(tmp_path, 1.0, monkeypatch, graph).engine == REFERENCE

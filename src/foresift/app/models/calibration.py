@@ -19,7 +19,7 @@ import numpy.typing as npt
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Pixels
 from foresift.core.digests import digest_bytes, digest_value
-from foresift.core.errors import EmptyPoolError, StoreError
+from foresift.core.errors import EmptyPoolError, ModelError, StoreError
 from foresift.engines import INT8, engine_identity
 from foresift.stores.files import disk_errors, read_json, write_json
 
@@ -102,8 +102,9 @@ class Int8:
         Args:
             network: (b, size, size, 3) uint8 pixels to logits and embeddings.
         Raises:
-            EmptyPoolError: an image of the calibration is no longer in the pool, and no graph is kept.
-            ModelError: the network can't be quantised.
+            EmptyPoolError: not one image can be decoded.
+            ModelError: an image of the calibration is no longer in the pool, and no graph is kept; the network can't
+                be quantised.
         """
         calibration = self.calibration()
         what = {"key": list(self.key), "engine": list(engine_identity(INT8)), "calibration": calibration.digest}
@@ -119,7 +120,7 @@ class Int8:
         wanted = np.array(calibration.images, dtype="<U40")
         kept, pixels = self.draw(wanted, len(wanted))
         if lost := len(wanted) - len(kept):
-            raise EmptyPoolError(
+            raise ModelError(
                 f"{lost} of the {len(wanted)} images that {INT8} is calibrated on are no longer in the pool; put them "
                 f"back, delete {self.workspace.calibration(self.place)} to have others drawn, or use --engine torch"
             )
