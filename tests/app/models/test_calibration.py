@@ -160,12 +160,19 @@ def drawn(asked: np.ndarray, count: int) -> tuple[np.ndarray, Pixels]:
 
 
 def automatic(
-    folder: Path, sign: float, monkeypatch: pytest.MonkeyPatch, int8: Callable[[], object] = bool
+    folder: Path,
+    sign: float,
+    monkeypatch: pytest.MonkeyPatch,
+    int8: Callable[[], object] = bool,
+    *,
+    worth_s: float = 0.0,
+    left_out: tuple[str, ...] = (),
 ) -> engine_choice.Choice:
     """What ``auto`` takes among the reference, a slower one, and whole numbers three times as fast."""
     pace = {REFERENCE: 0.03, "openvino-f32": 0.04, INT8: 0.01}
     monkeypatch.setattr(engine_choice, "available", lambda: [REFERENCE, "openvino-f32", INT8])
     monkeypatch.setattr(engine_choice, "SMALL_JOB_S", 0.0)
+    monkeypatch.setattr(engine_choice, "INT8_JOB_S", worth_s)
     monkeypatch.setattr(engine_choice, "_native_bf16", lambda: False)
 
     def make(name: str, _batch: int) -> Paced:
@@ -182,6 +189,7 @@ def automatic(
         make=make,
         logits_of=lambda outputs: outputs.logits,
         identity=lambda name: (name, "any"),
+        left_out=left_out,
     )
     return choose_engine("auto", bench, score=ScoreInUse())
 
@@ -211,3 +219,39 @@ def test_an_image_that_left_the_pool_puts_whole_numbers_out_of_play(
     with pytest.raises(ModelError, match=r"1 of the 256 images .* are no longer in the pool.*calibration\.json"):
         graph()
     assert automatic(tmp_path, 1.0, monkeypatch, graph).engine == REFERENCE
+
+
+def never() -> None:
+    pytest.fail("nothing was to be calibrated")
+
+
+def test_auto_calibrates_only_where_the_job_is_many_times_as_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert engine_choice.INT8_JOB_S >= 5 * 100  # about 100 s were measured for one calibration
+    job = 300 / 128 * 0.03  # seconds by the reference
+    assert automatic(tmp_path / "short", 1.0, monkeypatch, never, worth_s=10 * job).engine == REFERENCE
+    assert automatic(tmp_path / "short", 1.0, monkeypatch, never, worth_s=0.0).engine == REFERENCE  # as remembered
+    assert automatic(tmp_path / "long", 1.0, monkeypatch, worth_s=job / 10).engine == INT8
+
+
+def test_auto_takes_no_whole_numbers_where_a_crew_shares_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert automatic(tmp_path, 1.0, monkeypatch, never, left_out=(INT8,)).engine == REFERENCE
+    assert automatic(tmp_path / "alone", 1.0, monkeypatch).engine == INT8
+    assert automatic(tmp_path / "alone", 1.0, monkeypatch, never, left_out=(INT8,)).engine == REFERENCE
+
+
+def test_whole_numbers_that_fail_after_their_trial_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def fails_later() -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            raise ModelError("the images are gone")
+
+    assert automatic(tmp_path, 1.0, monkeypatch, fails_later).engine == REFERENCE
+    assert len(calls) == 2

@@ -33,6 +33,8 @@ SMALL_IMAGE_BATCH = 128
 """Up to 64 px, calls into the engine cost more than the arithmetic in them."""
 FEW = 256
 """So few images are inferred by the reference at once: measuring would take longer."""
+INT8_JOB_S = 600.0
+"""A job that the reference finishes in this time is not worth a calibration, which takes about 100 s."""
 _NOTHING_DECODED = "not one image of the pool can be decoded; see the quarantine reasons with --json"
 _SAMPLE_KEY = "sample"
 _NONE = np.empty(0, dtype="<U40")
@@ -74,6 +76,8 @@ class Bench:
     logits_of: Callable[[Outputs], Logits]
     identity: Callable[[str], tuple[str, str]] = engine_identity
     """What the values of an engine follow from beside the network; another one makes its trials void."""
+    left_out: tuple[str, ...] = ()
+    """Engines that ``auto`` does not take here."""
 
 
 def engine_asked(spec: str) -> tuple[str, Alike]:
@@ -158,9 +162,9 @@ class _Known:
 
     @property
     def compared(self) -> bool:
-        """Whether every engine in play was measured against the reference."""
+        """Whether engines were measured against the reference; int8 takes part only where that job was long."""
         reference = self.trials.get(REFERENCE)
-        return reference is not None and reference.logits is not None and set(candidates()) <= set(self.trials)
+        return reference is not None and reference.logits is not None and set(candidates()) - {INT8} <= set(self.trials)
 
 
 def _choose_reference(
@@ -243,6 +247,12 @@ def _short(trial: Trial, missing: npt.NDArray[np.str_]) -> bool:
     return len(missing) < trial.rate * SMALL_JOB_S
 
 
+def _in_play(bench: Bench, trials: Mapping[str, Trial], images: int) -> list[str]:
+    """Engines to compare with the reference for so many images: int8 where that is worth a calibration."""
+    worth = images >= trials[REFERENCE].rate * INT8_JOB_S
+    return [name for name in candidates() if name not in bench.left_out and (name != INT8 or worth)]
+
+
 def _probe(name: str, bench: Bench, missing: npt.NDArray[np.str_]) -> Trial:
     """The rate at the default batch size, from two calls: enough to tell a short job from a long one."""
     batch = default_batch(bench.size)
@@ -254,11 +264,15 @@ class _SampleGoneError(Exception):
     """An image of the kept sample can no longer be read."""
 
 
+class _OutOfPlayError(Exception):
+    """An engine that was measured once can't run this network any more; its name."""
+
+
 def _compare(bench: Bench, known: _Known, digests: npt.NDArray[np.str_]) -> _Known:
-    """Rates of every engine in play, and the reference's logits of a fresh sample."""
+    """Rates of every engine in play for these images, and the reference's logits of a fresh sample."""
     kept, pixels = bench.sample(digests, SAMPLE)
     trials = {REFERENCE: _measure(REFERENCE, bench, pixels, whole=True)}
-    for name in candidates():
+    for name in _in_play(bench, trials, len(digests)):
         try:
             trials[name] = _measure(name, bench, pixels, whole=False)
         except ModelError:  # an engine that can't run this network is not in play
@@ -267,15 +281,25 @@ def _compare(bench: Bench, known: _Known, digests: npt.NDArray[np.str_]) -> _Kno
 
 
 def _fastest(bench: Bench, known: _Known, score: ScoreInUse) -> tuple[Choice, _Known]:
+    names = {REFERENCE, *candidates()} - set(bench.left_out)  # others were named once
+
     def complete(name: str) -> Trial:
         kept, pixels = bench.sample(known.sample, len(known.sample))
         if len(kept) < len(known.sample):
             raise _SampleGoneError
-        return _measure(name, bench, pixels, whole=True, batch=known.trials[name].batch)
+        try:
+            return _measure(name, bench, pixels, whole=True, batch=known.trials[name].batch)
+        except ModelError:
+            raise _OutOfPlayError(name) from None
 
-    choice, trials = choose(
-        known.trials, complete, reference=REFERENCE, score=score, share=score.share, alike=score.alike
-    )
+    trials = {name: trial for name, trial in known.trials.items() if name in names}
+    try:
+        choice, trials = choose(
+            trials, complete, reference=REFERENCE, score=score, share=score.share, alike=score.alike
+        )
+    except _OutOfPlayError as error:
+        (name,) = error.args
+        return _fastest(bench, known.plus({name: replace(trials[name], rate=0.0)}), score)
     return choice, known.plus(trials)
 
 

@@ -209,6 +209,7 @@ class PoolJob:
             make=self.engines.make,
             logits_of=self._logits_of(),
             identity=self.identity,
+            left_out=() if self.crew is None else (INT8,),  # its graph lies in this workspace: others could not help
         )
         asked, batch = self.options.engine, self.options.batch
         if self.model.gives_logits:
