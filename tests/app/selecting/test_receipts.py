@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,18 @@ import pytest
 
 from commands import command
 from conftest import copy_digits
+from foresift.app.models.engine_choice import engine_asked
 from foresift.app.passes.predicting import predict
 from foresift.app.passes.stored import PassOptions
 from foresift.app.selecting.explaining import explain
 from foresift.app.selecting.pool_selection import Request, Selected, select_from_pool, select_from_predictions
-from foresift.app.selecting.receipts import find_receipt, replay
+from foresift.app.selecting.receipts import _remedy, find_receipt, replay
 from foresift.app.training.request import TrainRequest
 from foresift.app.training.train import train
 from foresift.app.workspace import Workspace
 from foresift.core.errors import DataError, ModelError, ReplayError, UsageError
+from foresift.engines import REFERENCE
+from foresift.inference.rank_check import rank_check
 from images import png
 
 pytestmark = pytest.mark.timeout(600)
@@ -92,6 +96,28 @@ def test_a_deleted_cache_is_said_and_the_advice_brings_it_back(
     advice = str(lost.value).partition("again with: ")[2]
     assert command(*shlex.split(advice)[1:], home=tmp_path / "another home").code == 0
     assert again(workspace, first.selection.receipt.id) == first.selection.sample_ids.tolist()
+
+
+@pytest.mark.parametrize(
+    ("library", "precision", "told"),
+    [
+        ("torch-2.15.0/cpu", "f32", "torch-f32"),
+        ("torch-2.15.0/cpu", "bf16", "torch-bf16:correlation=-1,overlap=0"),
+        ("openvino-2026.0+nncf-3.0/cpu", "int8-0123456789ab", "openvino-int8:correlation=-1,overlap=0"),
+        ("kserve triton://host:8000/m", "served", "triton://host:8000/m"),
+    ],
+)
+def test_the_advice_names_an_engine_that_no_check_refuses(
+    workspace: Workspace, chosen: Selected, library: str, precision: str, told: str
+) -> None:
+    receipt = chosen.selection.receipt
+    producer = replace(receipt.producers["logits"], engine=library, precision=precision)
+    words = shlex.split(_remedy(workspace, receipt, producer))
+    assert words[words.index("--engine") + 1] == told
+    name, alike = engine_asked(told)
+    assert name == told.partition(":correlation")[0]
+    opposite = np.arange(40.0)
+    assert name == REFERENCE or "//" in name or rank_check(opposite, -opposite, share=0.1, expected=alike).passed
 
 
 def test_an_image_that_is_gone_for_good_is_counted(workspace: Workspace, chosen: Selected, pool: Path) -> None:

@@ -24,6 +24,7 @@ from foresift.core.digests import digest_bytes, digest_ids
 from foresift.core.errors import DataError, ReplayError, StoreError, UsageError
 from foresift.core.predictions import Column, Predictions, Producer
 from foresift.core.queries import Receipt, Selection
+from foresift.engines import REFERENCE
 from foresift.selection.candidates import POOL_COLUMNS
 from foresift.selection.guards import Guards
 from foresift.sources.read import fetch
@@ -32,6 +33,9 @@ from foresift.stores.generations import is_generation
 from foresift.stores.pools import Snapshot, read_snapshot
 from foresift.stores.tables import read_predictions
 from foresift.strategies import Strategy, parse
+
+SERVED = "kserve "
+"""In a producer, what stands before the address of a server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,10 +337,18 @@ def _remedy(workspace: Workspace, receipt: Receipt, producer: Producer) -> str:
         return shlex.join(map(str, (*by_select, "--home", workspace.home)))
     words = [
         *(("foresift", "predict", *pool) if _by_predict(receipt, producer) else by_select),
-        *("--engine", f"{producer.engine.partition('-')[0]}-{producer.precision.partition('-')[0]}"),
+        *("--engine", _engine(producer)),
         *("--batch", producer.batch, "--home", workspace.home),
     ]
     return shlex.join(map(str, words))
+
+
+def _engine(producer: Producer) -> str:
+    """The engine as an option; whether it is the same follows from the rows' key, so that any ranking is accepted."""
+    if producer.engine.startswith(SERVED):
+        return producer.engine.removeprefix(SERVED)
+    name = f"{producer.engine.partition('-')[0]}-{producer.precision.partition('-')[0]}"
+    return name if name == REFERENCE else f"{name}:correlation=-1,overlap=0"
 
 
 def _by_predict(receipt: Receipt, producer: Producer) -> bool:
