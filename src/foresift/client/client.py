@@ -168,7 +168,7 @@ class Client:
     ) -> Iterator[PredictionView]:
         """What a generation, or the one in use, said of every sample, in the order in which they were pushed."""
         asked = {"generation": generation, "score": score, "logits": logits}
-        return self._all("Predictions", asked)
+        return self._all("Predictions", asked, held=("generation",))
 
     def selections(self) -> Iterator[SelectionSummary]:
         """What was chosen from the pool so far; :meth:`receipt` has the whole of each."""
@@ -223,12 +223,13 @@ class Client:
     def _watch(self, job: str) -> Iterator[JobView]:
         return map(JobView.model_validate, self._way.watch(BY_NAME["Watch"], {"job": job}))
 
-    def _all(self, name: str, asked: dict[str, Any]) -> Iterator[Any]:
-        """The items of every page of a list."""
+    def _all(self, name: str, asked: dict[str, Any], *, held: tuple[str, ...] = ()) -> Iterator[Any]:
+        """The items of every page of a list; the first page says what the ``held`` fields are for the others."""
         after: str | None = None
         while True:
             page: Any = self._ask(name, BY_NAME[name].answer, {**asked, "limit": MOST_A_PAGE, "after": after})
             yield from page.items
+            asked = asked if after else {**asked, **{field: getattr(page, field) for field in held}}
             after = page.next
             if after is None:
                 return

@@ -148,7 +148,8 @@ class Application:
         return self.jobs.submit("push", {"pool": name, "new": new}).view()
 
     def _look(self, asked: Mapping[str, Any], work: Work) -> dict[str, Any]:
-        pool, model = self.pools.get(str(asked["pool"])), self.model.folder_of(asked.get("generation"))
+        pool = self.pools.get(str(asked["pool"]))
+        model = Path(str(asked["model"])) if "model" in asked else self.model.folder_of(asked.get("generation"))
         told = self._looks.since(work.created, pool.name, model) or self._look_now(pool, model, work)
         return {"new": asked["new"], **told} if "new" in asked else told
 
@@ -184,9 +185,8 @@ class Application:
         """
         self._check_open()
         self._filled(name)
-        if asked.generation is not None:
-            self.model.folder_of(asked.generation)
-        return self.jobs.submit("predict", {"pool": name, "generation": asked.generation}).view()
+        model = self.model.folder_of(asked.generation)
+        return self.jobs.submit("predict", {"pool": name, "model": str(model)}).view()
 
     def predictions(self, name: str, asked: PredictionsRequest) -> PredictionPage:
         """What was said of samples already; raises as :meth:`PoolPredictions.page`."""

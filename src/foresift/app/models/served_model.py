@@ -11,7 +11,7 @@ from foresift.core.digests import digest_bytes, digest_value
 from foresift.core.errors import MissingExtraError, ModelError, UsageError
 from foresift.core.generations import RANDOM_WEIGHTS, Transform
 from foresift.stores.files import disk_errors
-from foresift.stores.generations import is_generation
+from foresift.stores.generations import is_generation, read_generation
 
 try:
     from foresift.models import build, canonical, save_generation, weights
@@ -49,7 +49,10 @@ def served_model(
     path = base / Path(given).expanduser()
     if path.is_file():
         return _from_file(workspace, name, path, image_size=image_size, classes=classes)
-    return workspace.generation_folder(path if is_generation(path) else given)
+    if is_generation(path):
+        workspace.note_generation(read_generation(path), path)
+        return path
+    return workspace.generation_folder(given)
 
 
 def _published(workspace: Workspace, name: str, *, image_size: int | None) -> Path:
