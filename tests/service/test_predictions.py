@@ -84,6 +84,16 @@ def test_equal_bytes_and_broken_files_are_told_apart(client: Client, images: Pat
     assert "no such file" in four.reason
 
 
+def test_a_file_that_was_mended_is_seen_with_the_next_look(client: Client, images: Path, configured: Path) -> None:
+    torn = configured.parent / "mended.png"
+    torn.write_bytes(b"no image yet")
+    client.push_data([all_of(images)[0], torn])
+    assert [one.state for one in client.predictions()] == ["ready", "broken"]
+    torn.write_bytes(Path(all_of(images)[1]).read_bytes())
+    assert client.predict().wait()["usable"] == 2
+    assert [one.state for one in client.predictions()] == ["ready", "ready"]
+
+
 def test_reading_infers_nothing(server: Server, client: Client, images: Path) -> None:
     some = all_of(images)[::8]
     client.push_data(some)
@@ -100,6 +110,23 @@ def test_reading_infers_nothing(server: Server, client: Client, images: Path) ->
     right = sum(one.predicted == Path(one.uri).parent.name for one in seen)
     assert measured["generation"] == made
     assert measured["metrics"]["top1"] == pytest.approx(right / 5)
+
+
+def test_a_promotion_between_pages_does_not_change_the_list(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = all_of(images)[::8]
+    with Server(config_path=written(tmp_path, images)) as server, Client(server.http_urls[0]) as client:
+        client.push_data(some)
+        client.label({uri: Path(uri).parent.name for uri in some})
+        made = client.train("mlp:8", recipe={"epochs": 1}).wait()["generation"]
+        whole = list(client.predictions())
+        monkeypatch.setattr("foresift.client.client.MOST_A_PAGE", 2)
+        pages = client.predictions()
+        first = next(pages)
+        assert client.promote(made).in_use
+        assert [first, *pages] == whole
+        assert {one.state for one in client.predictions()} == {"waiting"}
 
 
 def test_what_was_never_looked_at_waits(server: Server, client: Client, images: Path) -> None:

@@ -158,6 +158,7 @@ class Application:
             began = time.monotonic()
             seen = predict(self.workspace, pool.manifest, model, options=self._options(work)).result
             self._count_pass(seen, time.monotonic() - began)
+        self.opened.forget(pool.name)
         self.said.note(pool.name, model, seen.predictions)
         broken = [{"uri": pool.given(one.uri), "reason": one.reason} for one in seen.quarantined]
         told = {"samples": len(pool), "usable": len(seen.predictions), "quarantined": broken}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -47,12 +47,14 @@ class Opened:
 
 
 class OpenedPools:
-    """Each pool is opened once, and again when something was pushed to it."""
+    """Each pool is opened once, and again when something was pushed to it or somebody looked at all of it."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._lock = threading.Lock()
-        self._opened: OrderedDict[tuple[str, str], Opened] = OrderedDict()
+        self._guard = threading.Lock()
+        self._opening: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._opened: OrderedDict[str, tuple[str, Opened]] = OrderedDict()
+        """By name, with the version that it was opened at."""
 
     def of(self, samples: Samples) -> Opened:
         """The samples with their ids; reads what nobody looked at yet.
@@ -61,13 +63,37 @@ class OpenedPools:
             EmptyPoolError: not one image.
             UnreachableError: a host gives nothing at all.
         """
-        key = (samples.name, samples.version)
-        with self._lock:
-            if key not in self._opened:
+        with self._alone(samples.name):
+            version = samples.version
+            found = self._kept(samples.name, version)
+            if found is None:
                 pool = open_pool(self._workspace, samples.manifest)
                 broken = {one.uri: one.reason for one in pool.quarantined}
-                self._opened[key] = Opened(pool=pool, rows=dict(pool_addresses(pool)), broken=broken)
-                while len(self._opened) > KEPT:
-                    self._opened.popitem(last=False)
-            self._opened.move_to_end(key)
-            return self._opened[key]
+                found = Opened(pool=pool, rows=dict(pool_addresses(pool)), broken=broken)
+                self._keep(samples.name, version, found)
+            return found
+
+    def forget(self, name: str) -> None:
+        """Its files were looked at afresh."""
+        with self._alone(name), self._guard:
+            self._opened.pop(name, None)
+
+    def _alone(self, name: str) -> threading.Lock:
+        """Held by whoever opens this pool; others go on meanwhile."""
+        with self._guard:
+            return self._opening[name]
+
+    def _kept(self, name: str, version: str) -> Opened | None:
+        with self._guard:
+            at, opened = self._opened.get(name, ("", None))
+            if opened is None or at != version:
+                return None
+            self._opened.move_to_end(name)
+            return opened
+
+    def _keep(self, name: str, version: str, opened: Opened) -> None:
+        with self._guard:
+            self._opened[name] = version, opened
+            self._opened.move_to_end(name)
+            while len(self._opened) > KEPT:
+                self._opened.popitem(last=False)
