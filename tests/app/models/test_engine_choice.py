@@ -58,7 +58,7 @@ class Case:
     def _sample(self, digests: np.ndarray, count: int) -> tuple[np.ndarray, Pixels]:
         kept = digests[:count][: self.readable]
         pixels = np.zeros((len(kept), 4, 4, 3), dtype=np.uint8)
-        pixels[:, 0, 0, 0] = [int(one, 16) for one in kept]
+        pixels[:, 0, 0, 0] = [int(one, 16) % 256 for one in kept]
         return kept, pixels
 
 
@@ -155,4 +155,33 @@ def test_without_a_ranking_a_local_engine_is_taken_at_its_word_and_a_server_is_n
     assert choose_unranked("auto", case.bench()).engine == REFERENCE
     with pytest.raises(ModelError, match="embeddings alone"):
         choose_unranked(ADDRESS, case.bench())
+    assert case.asked == []
+
+
+@BOTH
+def test_a_check_on_few_images_is_made_again_when_the_pool_has_grown(tmp_path: Path, engine: str) -> None:
+    case = Case(tmp_path)
+    case.digests = case.digests[:5]
+    assert case.choose(engine).checks[engine].overlap == 1.0  # five of five
+    case.digests, case.slope = Case(tmp_path).digests, 0.0
+    with pytest.raises(ModelError, match="ranks 100 images"):
+        case.choose(engine)
+    assert {REFERENCE, engine} == set(case.asked)
+
+
+@BOTH
+def test_it_stays_when_the_sample_is_as_large_as_it_gets(tmp_path: Path, engine: str) -> None:
+    case = Case(tmp_path)
+    case.readable, case.digests = 512, np.array([f"{row:040x}" for row in range(512)])
+    case.choose(engine)
+    case.left, case.digests = 0, np.array([f"{row:040x}" for row in range(600)])
+    assert case.choose(engine).checks[engine].n == 512
+    assert case.asked == []
+
+
+def test_broken_images_do_not_make_it_be_checked_every_time(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    case.readable = 90
+    case.choose(LOCAL)
+    assert case.choose(LOCAL).checks[LOCAL].n == 90
     assert case.asked == []

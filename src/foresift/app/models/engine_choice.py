@@ -147,6 +147,17 @@ class _Known:
     trials: Mapping[str, Trial]
     sample: npt.NDArray[np.str_]
     """Digests of the images whose logits are kept."""
+    pool: int = 0
+    """So many images the pool held when they were drawn."""
+
+    def forgetting(self) -> _Known:
+        """Without the sample and what was said of it; rates and batch sizes stay."""
+        trials = {name: replace(trial, logits=None) for name, trial in self.trials.items()}
+        return replace(self, trials=trials, sample=_NONE, pool=0)
+
+    def outgrown(self, pool: int) -> bool:
+        """Whether a pool of so many images now gives a larger sample."""
+        return len(self.sample) < SAMPLE and pool > self.pool
 
     def plus(self, trials: Mapping[str, Trial]) -> _Known:
         return replace(self, trials={**self.trials, **trials})
@@ -164,6 +175,8 @@ class _Known:
     def compared(self) -> bool:
         """Whether engines were measured against the reference; int8 takes part only where that job was long."""
         reference = self.trials.get(REFERENCE)
+        if self.pool <= FEW:  # no comparison, but an engine that was named for a small pool
+            return False
         return reference is not None and reference.logits is not None and set(candidates()) - {INT8} <= set(self.trials)
 
 
@@ -181,7 +194,7 @@ def _choose_checked(
     try:
         known = _both(name, bench, known, size)
     except _SampleGoneError:
-        known = _both(name, bench, _Known(known.before, {}, _NONE), size)
+        known = _both(name, bench, known.forgetting(), size)
     expected, got = (known.trials[engine].logits for engine in (REFERENCE, name))
     assert expected is not None  # noqa: S101 - both have just been run
     assert got is not None  # noqa: S101 - both have just been run
@@ -206,6 +219,8 @@ def _ranks_otherwise(name: str, check: RankCheck) -> str:
 
 def _both(name: str, bench: Bench, known: _Known, batch: int) -> _Known:
     """Logits of the reference and of another engine for the same sample; a server's as it answers now."""
+    if known.outgrown(len(bench.digests)):
+        known = known.forgetting()
     reference, trial = known.trials.get(REFERENCE), known.trials.get(name)
     compared = reference is not None and reference.logits is not None
     asked = trial is not None and trial.batch == batch and trial.logits is not None
@@ -219,7 +234,7 @@ def _both(name: str, bench: Bench, known: _Known, batch: int) -> _Known:
     if not compared:
         usual = known.batch(REFERENCE, bench.size)
         first = _measure(REFERENCE, bench, pixels, whole=True, batch=usual, trial_s=0.0)
-        known = _Known(known.before, {REFERENCE: first}, kept)
+        known = replace(known.forgetting(), sample=kept, pool=len(bench.digests)).plus({REFERENCE: first})
     return known.plus({name: _measure(name, bench, pixels, whole=True, batch=batch, trial_s=0.0)})
 
 
@@ -277,7 +292,7 @@ def _compare(bench: Bench, known: _Known, digests: npt.NDArray[np.str_]) -> _Kno
             trials[name] = _measure(name, bench, pixels, whole=False)
         except ModelError:  # an engine that can't run this network is not in play
             trials[name] = Trial(engine=name, batch=default_batch(bench.size), rate=0.0)
-    return _Known(known.before, trials, kept)
+    return _Known(known.before, trials, kept, len(bench.digests))
 
 
 def _fastest(bench: Bench, known: _Known, score: ScoreInUse) -> tuple[Choice, _Known]:
@@ -362,7 +377,7 @@ def _read(bench: Bench) -> _Known:
         for name, plain in record.get("trials", {}).items()
         if plain["identity"] == versions.get(name)
     }
-    return _Known(trials, trials, arrays.get(_SAMPLE_KEY, _NONE))
+    return _Known(trials, trials, arrays.get(_SAMPLE_KEY, _NONE), int(record.get("pool", 0)))
 
 
 def _write(bench: Bench, known: _Known) -> None:
@@ -370,7 +385,8 @@ def _write(bench: Bench, known: _Known) -> None:
         "trials": {
             name: {"batch": trial.batch, "rate": trial.rate, "identity": list(bench.identity(name))}
             for name, trial in known.trials.items()
-        }
+        },
+        "pool": known.pool,
     }
     logits = {name: trial.logits for name, trial in known.trials.items() if trial.logits is not None}
     write_choice(bench.record, record, {_SAMPLE_KEY: known.sample, **logits})
