@@ -83,3 +83,16 @@ def test_what_can_not_be_listed_says_what_to_give(
     (folder / "notes.md").touch()
     with pytest.raises(DataError, match=says):
         open_source(spec)
+
+
+def test_lists_on_standard_input_have_names_of_their_own(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.png", "b.png")]
+    for number, file in enumerate(files):
+        file.write_bytes(bytes([number + 1]))
+    names = [named(lines) for lines in (files, files[::-1], files[:1])]
+    assert names[0] == names[1] != names[2]
+    assert all(name.startswith("stdin-") for name in names)
+
+
+def named(files: list[Path]) -> str:
+    return UriListSource(map(str, files)).pool(DictDigestMemory(), need_digests=True).name

@@ -20,11 +20,12 @@ from foresift.app.models.opening import open_model
 from foresift.app.passes.predicting import predict
 from foresift.app.passes.stored import PassOptions
 from foresift.app.selecting.pool_selection import Request, Selected, select_from_pool, select_from_predictions
+from foresift.app.selecting.receipts import replay
 from foresift.app.training.evaluating import evaluate
 from foresift.app.training.request import TrainRequest
 from foresift.app.training.train import train
 from foresift.app.workspace import Workspace
-from foresift.core.errors import BudgetError, EmptyPoolError, LabelError, ModelError, UsageError
+from foresift.core.errors import BudgetError, EmptyPoolError, LabelError, ModelError, ReplayError, UsageError
 from foresift.stores.tables import read_predictions, write_rows
 from images import png
 
@@ -346,6 +347,9 @@ def test_addresses_may_come_on_standard_input(workspace: Workspace, pool: Path, 
     request = Request(strategy="margin", budget=3)
     chosen = select_from_pool(workspace, "-", request, model=generation, stdin=lines)
     assert chosen.selection.receipt.n_candidates == 10
+    shutil.rmtree(workspace.cache)
+    with pytest.raises(ReplayError, match=r"foresift predict - --model"):
+        replay(workspace, chosen.selection.receipt.id)
 
 
 def test_a_pool_without_a_usable_image_is_an_error(workspace: Workspace, generation: Path, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from foresift.engines import REFERENCE
 from foresift.selection.candidates import POOL_COLUMNS
 from foresift.selection.guards import Guards
 from foresift.sources.read import fetch
+from foresift.sources.uris import STDIN
 from foresift.stores.files import read_json, write_json
 from foresift.stores.generations import is_generation
 from foresift.stores.pools import Snapshot, read_snapshot
@@ -365,5 +366,5 @@ def _asked(receipt: Receipt, producer: Producer) -> tuple[object, ...]:
 
 def _pool_argument(receipt: Receipt) -> object:
     """The pool as a command takes it; addresses that came on standard input must come so again."""
-    name = receipt.pool.get("name")
-    return "-" if name == "stdin" else name
+    name = str(receipt.pool.get("name"))
+    return "-" if name == STDIN or name.startswith(f"{STDIN}-") else name
