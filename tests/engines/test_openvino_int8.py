@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -157,3 +158,17 @@ def test_nothing_is_reported_to_anybody_and_nothing_is_printed(tmp_path: Path) -
     told = subprocess.run(program, capture_output=True, text=True, check=True, timeout=600)
     assert told.stdout == "telemetry None []\n"
     assert told.stderr == ""
+
+
+def test_others_go_on_logging_while_it_is_silent() -> None:
+    installed_library("nncf", extra="int8")
+    from foresift.engines.openvino_int8 import _silence
+
+    names = ("server.requests", "torch.utils", "nncf", "openvino.tools")
+    loggers = [logging.getLogger(name) for name in names]
+    loggers[0].setLevel(logging.INFO)
+    levels = {name: logging.getLogger(name).level for name in ("torch", "nncf", "openvino")}
+    with _silence():
+        assert [one.isEnabledFor(logging.WARNING) for one in loggers] == [True, False, False, False]
+        assert loggers[0].isEnabledFor(logging.INFO)
+    assert {name: logging.getLogger(name).level for name in levels} == levels

@@ -19,6 +19,9 @@ from foresift.core.arrays import Pixels
 from foresift.core.errors import DataError
 from foresift.engines.openvino import convert, refusal, write_graph
 
+_CHATTY = ("nncf", "openvino", "torch")
+"""Loggers of libraries that advise where nobody asked."""
+
 
 def write_int8(network: nn.Module, pixels: Pixels, *, size: int, path: Path) -> None:
     """Write a network's graph in int8 to ``path`` (.xml) and the file of its weights beside it (.bin).
@@ -55,12 +58,26 @@ def write_int8(network: nn.Module, pixels: Pixels, *, size: int, path: Path) -> 
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """No progress bars and no advice on standard output, which belongs to commands; loggers stay of their class."""
-    kind, level = logging.getLoggerClass(), logging.root.manager.disable
-    logging.disable(logging.WARNING)  # torch complains of a missing CUDA where NNCF looks for a compiler
-    with redirect_stdout(io.StringIO()):
+    """No progress bars and no advice on standard output, which belongs to commands; others go on logging."""
+    kind = logging.getLoggerClass()
+    with redirect_stdout(io.StringIO()), _only_errors():
         try:
-            yield
+            import nncf  # noqa: F401 - it sets a level of its own, which is raised next
+
+            with _only_errors():
+                yield
         finally:
-            logging.disable(level)
             logging.setLoggerClass(kind)  # NNCF puts its own in place for every library
+
+
+@contextmanager
+def _only_errors() -> Iterator[None]:
+    """Warnings of these libraries are left out: torch's of a missing CUDA where NNCF looks for a compiler."""
+    levels = {name: logging.getLogger(name).level for name in _CHATTY}
+    try:
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
