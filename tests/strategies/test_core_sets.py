@@ -65,6 +65,20 @@ def test_the_receipt_says_what_was_approximated() -> None:
     assert parse("core-sets:shards=4").select(data, budget=40).receipt.approx == ""
 
 
+@pytest.mark.parametrize(
+    ("n", "k", "shards"), [(60, 20, 2), (62, 20, 2), (63, 20, 3), (41, 20, 1), (8, 1, 4), (1, 1, 1)]
+)
+def test_every_shard_leaves_something_out(n: int, k: int, shards: int) -> None:
+    data = pool(np.random.default_rng(0).standard_normal((n, 2)))
+    receipt = parse("core-sets:shards=4").select(data, budget=k).receipt
+    assert receipt.details["shards"] == shards
+    if shards == 1:
+        assert receipt.approx == ""
+        return
+    assert receipt.details["in_core_sets"] == shards * k < n
+    assert receipt.approx.startswith(f"core-sets of {shards} shards")
+
+
 @pytest.mark.parametrize("spec", ["core-sets:of=typiclust,shards=3", "core-sets:of=random,shards=2"])
 def test_other_inner_strategies_obey_every_law_too(spec: str) -> None:
     check_strategy(spec)

@@ -28,8 +28,9 @@ class CoreSets(Strategy):
     Shards are stretches of the candidates in order of id, which for content digests is a fixed random order. Labeled
     rows condition every shard and the last step. Unlike top-k and sums, this is no exact merge: the receipt says
     ``approx``. For k-center the covering radius is at most 4 times the smallest possible one: each shard's greedy
-    radius is at most 2 times it, and so is that of the last step over the core-sets. With one shard, or where shards
-    would hold no more than k candidates, the inner strategy sees all of the pool and nothing is approximated.
+    radius is at most 2 times it, and so is that of the last step over the core-sets. There are no more
+    shards than leave each with more than k candidates; with one, the inner strategy sees all of the pool and nothing
+    is approximated.
 
     Cost: the inner strategy's on n / shards candidates, shards times, and once on shards x k.
     Source: Indyk et al. 2014, composable core-sets; Malkomes et al. 2015, theorem 1 (k-center).
@@ -67,7 +68,7 @@ class CoreSets(Strategy):
     def pick(self, query: Query, rng: np.random.Generator) -> Picks:
         """k rows in the inner strategy's order; ``details`` say how many candidates the core-sets held."""
         inner, word = self.inner, int(rng.bit_generator.random_raw())
-        parts = _stretches(len(query), min(self.shards, max(1, len(query) // query.budget)))
+        parts = _stretches(len(query), min(self.shards, max(1, len(query) // (query.budget + 1))))
         answers: list[Picks] = []
         union = np.arange(len(query), dtype=np.intp)
         if len(parts) > 1:
