@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -219,6 +220,26 @@ def test_an_image_that_left_the_pool_puts_whole_numbers_out_of_play(
     with pytest.raises(ModelError, match=r"1 of the 256 images .* are no longer in the pool.*calibration\.json"):
         graph()
     assert automatic(tmp_path, 1.0, monkeypatch, graph).engine == REFERENCE
+
+
+def test_two_at_once_make_one_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+
+    def write(_network: nn.Module, _pixels: Pixels, *, size: int, path: Path) -> None:
+        assert size == 4
+        made.append(path)
+        time.sleep(0.3)  # the other one comes meanwhile
+        path.write_bytes(b"graph")
+        path.with_suffix(".bin").write_bytes(b"weights")
+
+    installed_library("openvino", extra="openvino")
+    monkeypatch.setattr("foresift.engines.openvino_int8.write_int8", write)
+    whole = Int8(workspace=Workspace.open(tmp_path), place="p", key=("k",), digests=DIGESTS, draw=drawn, size=4)
+    with ThreadPoolExecutor(2) as both:
+        paths = list(both.map(whole.graph, [nn.Identity(), nn.Identity()]))
+    assert paths[0] == paths[1]
+    assert paths[0].read_bytes() == b"graph"
+    assert len(made) == 1
 
 
 def never() -> None:

@@ -21,7 +21,7 @@ from foresift.core.arrays import Pixels
 from foresift.core.digests import digest_bytes, digest_value
 from foresift.core.errors import EmptyPoolError, ModelError, StoreError
 from foresift.engines import INT8, engine_identity
-from foresift.stores.files import disk_errors, read_json, write_json
+from foresift.stores.files import disk_errors, locked, read_json, write_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -89,6 +89,10 @@ class Int8:
         record = self.workspace.calibration(self.place)
         if (known := read_calibration(record)) is not None:
             return known
+        with locked(record.with_suffix(".lock")):
+            return read_calibration(record) or self._drawn(record)
+
+    def _drawn(self, record: Path) -> Calibration:
         kept = self.draw(_shuffled(self.digests), IMAGES)[0]
         if not len(kept):
             raise EmptyPoolError("not one image of the pool can be decoded; see the quarantine reasons with --json")
@@ -110,11 +114,17 @@ class Int8:
         what = {"key": list(self.key), "engine": list(engine_identity(INT8)), "calibration": calibration.digest}
         folder = self.workspace.quantised / digest_value(what)
         if not _whole(folder):
-            pixels = self._pixels(calibration)
-            said = {**what, **calibration.to_dict(), "images": list(calibration.images)}
-            with disk_errors(folder):
-                _make(folder, pixels, network, self.size, said)
+            # A second process waits for the first one's graph instead of making its own over it.
+            with locked(folder.with_suffix(".lock")):
+                if not _whole(folder):
+                    said = {**what, **calibration.to_dict(), "images": list(calibration.images)}
+                    self._make(folder, calibration, network, said)
         return folder / GRAPH
+
+    def _make(self, folder: Path, calibration: Calibration, network: nn.Module, said: Mapping[str, Any]) -> None:
+        pixels = self._pixels(calibration)
+        with disk_errors(folder):
+            _make(folder, pixels, network, self.size, said)
 
     def _pixels(self, calibration: Calibration) -> Pixels:
         wanted = np.array(calibration.images, dtype="<U40")
