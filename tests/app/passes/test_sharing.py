@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,9 @@ from foresift.app.passes.sharing import piece_rows
 from foresift.app.passes.stored import PassOptions
 from foresift.app.workspace import Workspace
 from foresift.core.errors import ModelError
-from foresift.executors import Crew
+from foresift.core.protocols import Progress, Silent
+from foresift.executors import Crew, LocalCrew
+from foresift.executors.crew import Answer
 from foresift.inference.pipeline import ForwardRunner
 from foresift.sources import remote
 from foresift.sources.remote import Limits, Remote
@@ -53,10 +57,17 @@ def two() -> Iterator[Crew]:
         yield crew
 
 
-def seen(pool: Path, home: Path, crew: Crew | None, *, model: str = "mlp:8", size: int = 16) -> Predicted:
+def seen(
+    pool: Path, home: Path, crew: Crew | None, *, model: str = "mlp:8", size: int = 16, progress: Progress | None = None
+) -> Predicted:
     workspace = Workspace.open(home)
     scored_by = served_model(workspace, model, "random", base=home, image_size=size, classes=("a", "b", "c"))
-    return predict(workspace, pool, scored_by, options=PassOptions(engine="torch-f32", batch=8, crew=crew))
+    return predict(
+        workspace,
+        pool,
+        scored_by,
+        options=PassOptions(engine="torch-f32", batch=8, crew=crew, progress=progress or Silent()),
+    )
 
 
 def same(first: Predicted, second: Predicted) -> bool:
@@ -142,6 +153,34 @@ def test_a_worker_of_another_kind_is_refused(
     monkeypatch.setattr(sharing, "decoder_version", lambda: "another")
     with pytest.raises(ModelError, match="would give other rows"):
         seen(folder, tmp_path / "shared", two)
+
+
+class Cancelled(BaseException):
+    pass
+
+
+class Stopping(Silent):
+    """Raises when it is asked a second time in a stage, as the progress of a cancelled job does."""
+
+    def start(self, task: str, total: int) -> None:
+        self.task, self.asked = task, 0
+
+    def advance(self, units: int) -> None:
+        self.asked += self.task == "inferring"
+        if self.asked > 1:
+            raise Cancelled
+
+
+def test_a_cancel_does_not_wait_for_a_piece(folder: Path, tmp_path: Path) -> None:
+    class Never(LocalCrew):
+        """Its workers sleep."""
+
+        def share(self, task: str, items: Iterable[Mapping[str, Any]], **more: Any) -> Iterator[Answer]:
+            return super().share("square", ({"value": 1, "for_s": 30} for _ in items), **more)
+
+    tasks = Path(__file__).parents[2] / "executors" / "crew_tasks.py"
+    with Never([sys.executable, str(tasks)], 2) as crew, pytest.raises(Cancelled):
+        seen(folder, tmp_path, crew, progress=Stopping())
 
 
 @pytest.fixture

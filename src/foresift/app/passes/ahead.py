@@ -54,7 +54,7 @@ class Ahead:
         self._workspace = workspace
         self._model = model
         # The downloads are what a person sees the progress of: they wait for the network where that is slower.
-        self._options = replace(options, progress=Silent())
+        self._options, self._progress = replace(options, progress=Silent()), options.progress
         self._budget = budget
         self._name = ""
         self._expected = 0
@@ -93,7 +93,8 @@ class Ahead:
         crew = self._crew
         assert crew is not None and self._chosen is not None  # noqa: S101, PT018 - or they would be our own
         job, choice = self._chosen
-        return share_arrivals(job, crew, choice, job.producer(choice.engine, choice.batch), wanted, self._shared)
+        producer = job.producer(choice.engine, choice.batch)
+        return share_arrivals(job, crew, choice, producer, wanted, self._shared, progress=self._progress)
 
     def counted(self, result: PassResult) -> PassResult:
         """The result of the pool's own pass, with what was inferred ahead of it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from foresift.app.models.opening import Model
 from foresift.core.generations import CHECKPOINTS
 from foresift.core.predictions import Producer
-from foresift.core.protocols import Brought, PredictionStore, ShardClaims, StoredRows, Wanted
+from foresift.core.protocols import Brought, PredictionStore, Progress, ShardClaims, StoredRows, Wanted
 from foresift.executors import Crew
 from foresift.inference.decode import decoder_version
 from foresift.inference.pipeline import ForwardPass, Tools
@@ -75,7 +76,7 @@ def share_pass(job: SharedJob, crew: Crew, choice: Choice, producer: Producer) -
     with tools.claims(forward.identity, -(-len(job.digests) // forward.shard_rows)) as claims:
         size = piece_rows(int(missing.sum()), crew.room(), choice.batch)
         pieces = _Pieces(job, forward, missing, claims, common, size)
-        for number, values in crew.share("score", pieces.items()):
+        for number, values in crew.share("score", pieces.items(), should_stop=partial(_asked, tools.progress)):
             _keep(job, producer, values, report)
             report.shards += pieces.done(number)
             tools.progress.advance(len(pieces.cut[number][1]))
@@ -84,10 +85,19 @@ def share_pass(job: SharedJob, crew: Crew, choice: Choice, producer: Producer) -
 
 
 def share_arrivals(
-    job: SharedJob, crew: Crew, choice: Choice, producer: Producer, wanted: Sequence[Wanted], report: PassReport
+    job: SharedJob,
+    crew: Crew,
+    choice: Choice,
+    producer: Producer,
+    wanted: Sequence[Wanted],
+    report: PassReport,
+    *,
+    progress: Progress,
 ) -> Iterator[Brought]:
     """What becomes of remote objects that a crew downloads and infers, in order; their rows are stored.
 
+    Args:
+        progress: asked whether they are still wanted; whoever takes them counts.
     Raises:
         ForesiftError: as :func:`share_pass`.
     """
@@ -98,7 +108,7 @@ def share_arrivals(
     items = ({**common, **_arrivals(part, known)} for part in parts)
     early: dict[int, list[Brought]] = {}
     following = 0
-    for number, values in crew.share("bring", items):
+    for number, values in crew.share("bring", items, should_stop=partial(_asked, progress)):
         _keep(job, producer, values, report)
         report.shards += 1
         early[number] = [_brought(one) for one in values["brought"]]
@@ -195,6 +205,12 @@ def _arrivals(part: Sequence[Wanted], known: frozenset[str]) -> dict[str, Any]:
 def _brought(plain: Sequence[Any]) -> Brought:
     stamp, digest, reason = plain
     return Brought(None if stamp is None else (stamp[0], stamp[1]), digest, reason)
+
+
+def _asked(progress: Progress) -> bool:
+    """Whether the work is wanted no longer: the progress raises then, whatever its owner stops with."""
+    progress.advance(0)
+    return False
 
 
 def _keep(job: SharedJob, producer: Producer, values: Mapping[str, Any], report: PassReport) -> None:
