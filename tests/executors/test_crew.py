@@ -106,6 +106,9 @@ class Thread:
     def call(self, task: str, values: Mapping[str, Any], *, should_stop: Callable[[], bool]) -> dict[str, Any]:
         return {"by": id(self)}
 
+    def alive(self) -> bool:
+        return True
+
     def kill(self) -> None:
         """Nothing."""
 
@@ -139,3 +142,48 @@ def test_a_crew_grows_while_it_works() -> None:
         time.sleep(0.001)
     assert crew.hired == 2
     assert by
+
+
+class Dying(Thread):
+    """Dies while it starts, or while it rests."""
+
+    def __init__(self, *, starts: bool) -> None:
+        super().__init__()
+        self.starts = starts
+
+    def ready(self, timeout_s: float) -> bool:
+        if not self.starts:
+            raise ChildDiedError("lost in starting")
+        return True
+
+    def alive(self) -> bool:
+        return False
+
+    def call(self, task: str, values: Mapping[str, Any], *, should_stop: Callable[[], bool]) -> dict[str, Any]:
+        raise ChildDiedError("lost")
+
+
+class Unlucky(Growing):
+    """Its first workers die while they start."""
+
+    def __init__(self, dying: int) -> None:
+        super().__init__(1)
+        self.dying = dying
+        self.comes.set()
+
+    def hire(self) -> Thread:
+        self.dying -= 1
+        return Dying(starts=False) if self.dying >= 0 else super().hire()
+
+
+def test_a_worker_that_dies_while_it_starts_is_replaced() -> None:
+    assert len(list(Unlucky(2).share("any", [{}] * 5))) == 5
+    with pytest.raises(ChildDiedError, match="3 workers were lost"):
+        list(Unlucky(3).share("any", [{}] * 5))
+
+
+def test_workers_that_died_while_they_rested_cost_an_item_nothing() -> None:
+    crew = Growing(1)
+    for _ in range(5):
+        crew.rest(Dying(starts=True))
+    assert len(list(crew.share("any", [{}] * 5))) == 5

@@ -42,6 +42,10 @@ class Worker(Protocol):
         """
         ...
 
+    def alive(self) -> bool:
+        """Whether it can be asked again after a rest; soon answered."""
+        ...
+
     def kill(self) -> None:
         """End it at once."""
         ...
@@ -96,9 +100,8 @@ class Crew(ABC):
         pending: Worker | None = None
         try:
             while not given_up():
-                with self._guard:
-                    if self._idle:
-                        return self._idle.pop()
+                if (rested := self._rested()) is not None:
+                    return rested
                 pending = pending or self.hire()
                 if pending.ready(LOOK_EVERY_S):
                     found, pending = pending, None
@@ -107,6 +110,17 @@ class Crew(ABC):
         finally:
             if pending is not None:
                 pending.kill()
+
+    def _rested(self) -> Worker | None:
+        """An idle worker; those that died while they rested are let go."""
+        while True:
+            with self._guard:
+                if not self._idle:
+                    return None
+                worker = self._idle.pop()
+            if worker.alive():
+                return worker
+            worker.kill()
 
     def rest(self, worker: Worker) -> None:
         """Keep a worker for the next item."""
@@ -206,22 +220,25 @@ class _Shift:
     def _done(self, item: _Item, worker: Worker | None) -> Worker | None:
         """Do an item, by as many workers as it takes; the last of them, or None if the job is over."""
         while True:
-            worker = worker or self._crew.find(given_up=self._is_over)
-            if worker is None:
-                return None
             try:
+                worker = worker or self._crew.find(given_up=self._is_over)
+                if worker is None:
+                    return None
                 values = worker.call(self._task, item.values, should_stop=self._is_over)
             except ChildDiedError as death:
-                worker.kill()
+                if worker is not None:
+                    worker.kill()
                 worker, item = None, replace(item, cost=item.cost + 1)
                 if item.cost == TRIES:
                     raise ChildDiedError(f"{death}; {TRIES} workers were lost with the same piece of work") from None
                 continue
             except StoppedError:
-                worker.kill()
+                if worker is not None:
+                    worker.kill()
                 return None
             except BaseException:
-                self._crew.rest(worker)
+                if worker is not None:
+                    self._crew.rest(worker)
                 raise
             with self._changed:
                 self._answers.append(Answer(item.number, values))

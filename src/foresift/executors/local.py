@@ -46,5 +46,8 @@ class _LocalWorker:
     def call(self, task: str, values: Mapping[str, Any], *, should_stop: Callable[[], bool]) -> dict[str, Any]:
         return self._child.call(task, values, should_stop=should_stop)
 
+    def alive(self) -> bool:
+        return True  # a child that died is started again with its next task
+
     def kill(self) -> None:
         self._child.kill()

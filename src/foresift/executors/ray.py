@@ -127,6 +127,16 @@ class _RayWorker:
         answer: dict[str, Any] = reply["answer"]
         return answer
 
+    def alive(self) -> bool:
+        asked = self._actor.hello.remote()
+        if not self._ray.wait([asked], timeout=LOOK_EVERY_S)[0]:
+            return True  # slow, as far as anybody knows
+        try:
+            self._ray.get(asked)
+        except self._ray.exceptions.RayError:
+            return False
+        return True
+
     def kill(self) -> None:
         self._ray.kill(self._actor)
 
