@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from foresift.executors.ray import forks_that_become_programs
+
 
 @contextmanager
 def cluster(*, cpus: int = 2) -> Iterator[Any]:
@@ -33,15 +35,16 @@ def _start(ray: Any, cpus: int, *, tries: int = 3) -> None:
     """Ray itself gives a start half a minute, which a busy machine may not have."""
     for left in reversed(range(tries)):
         try:
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                object_store_memory=100 * 2**20,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _node_ip_address="127.0.0.1",
-            )
+            with forks_that_become_programs():
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    object_store_memory=100 * 2**20,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _node_ip_address="127.0.0.1",
+                )
         except Exception:  # it says in several ways that it took too long
             if not left:
                 raise

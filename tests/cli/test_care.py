@@ -82,11 +82,11 @@ def test_an_interrupted_command_says_what_became_of_it(home: Path) -> None:
 
     with start("select", "-", "--strategy", "random", "--budget", 1, home=home, stdin=subprocess.PIPE) as running:
         assert running.stdin is not None
-        running.stdin.write("x" * 200_000 + "\n")  # more than a pipe holds: it reads, hence it has begun
+        running.stdin.write("x" * 200_000)  # more than a pipe holds: it reads, hence it has begun; the line has no end
         running.stdin.flush()
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=280)
-    assert running.returncode == 130
+    assert running.returncode == 130, err
     assert out == ""
     assert err.startswith("interrupted;")
     assert len(err.splitlines()) == 1

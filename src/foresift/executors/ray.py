@@ -10,7 +10,9 @@ import importlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -175,12 +177,21 @@ def _join(ray: Any, address: str) -> bool:
         quiet |= {"include_dashboard": False, "_node_ip_address": _LOOPBACK, "object_store_memory": _HELD_BYTES}
     knock(address)
     try:
-        ray.init(address=address, **quiet)
+        with forks_that_become_programs():
+            ray.init(address=address, **quiet)
     except ValueError as error:
         raise UsageError(f"--ray {address}: expected local, auto, HOST:PORT or ray://HOST:PORT ({error})") from None
     except Exception as error:  # noqa: BLE001 - it raises bare ones too, such as for a start that takes too long
         raise UnreachableError(f"no Ray cluster answers at {address}: {_first_line(error)}") from None
     return True
+
+
+@contextmanager
+def forks_that_become_programs() -> Iterator[None]:
+    """Lance warns of forks; those of Ray's start touch nothing before they become other programs."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="lance is not fork-safe", category=UserWarning)
+        yield
 
 
 def knock(address: str) -> None:
