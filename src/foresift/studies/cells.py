@@ -45,3 +45,8 @@ def write_cell(path: Path, plain: dict[str, Any]) -> None:
     """Write a cell's plain values, whole or not at all; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, plain)
+
+
+def with_tuples(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as a cell holds them: what JSON made lists of is tuples again."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}

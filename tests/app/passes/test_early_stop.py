@@ -14,7 +14,6 @@ import pytest
 
 import foresift
 from commands import Answer, command
-from conftest import copy_digits
 from foresift.app.passes.early_stop import in_turn, parse_rule
 from foresift.app.passes.ensembles import open_members
 from foresift.app.workspace import Workspace
@@ -25,23 +24,6 @@ pytestmark = pytest.mark.timeout(600)
 EASY = "stable:overlap=0.1,correlation=0.01,patience=1"
 """Holds as soon as it may: three members."""
 NEVER = "stable:overlap=1,correlation=1,patience=99"
-
-
-@pytest.fixture(scope="module")
-def runs(digit_files: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two runs that kept their last three of four epochs; not to be changed."""
-    folder = tmp_path_factory.mktemp("runs")
-    for seed in range(2):
-        given = ("--model", "mlp:4", "--epochs", 4, "--keep-checkpoints", 3, "--seed", seed)
-        answer = command("train", digit_files / "test", *given, "--out", folder / f"run{seed}", home=folder / "home")
-        assert answer.code == 0, answer.err
-    return [folder / "run0", folder / "run1"]
-
-
-@pytest.fixture(scope="module")
-def small(digit_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pool of 40 digits; not to be changed."""
-    return copy_digits(digit_files / "train", tmp_path_factory.mktemp("small"), each=4)
 
 
 def asked(pool: Path, runs: list[Path], *options: object) -> list[object]:

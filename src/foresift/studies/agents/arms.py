@@ -22,6 +22,7 @@ from foresift.cycle.stopping import StopRules
 from foresift.cycle.trials import Id, Outcome, run
 from foresift.kernels.softmax_head import stratified_folds
 from foresift.strategies import Strategy, parse
+from foresift.studies.cells import with_tuples
 from foresift.studies.learners import STUDY
 from foresift.studies.surrogates.benches import LABEL_NEEDS, Classifying, HeadBench, PixelBench, Taught
 
@@ -79,7 +80,7 @@ class Arm:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Arm:
         """Inverse of ``dataclasses.asdict``, lists back to tuples."""
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+        values = with_tuples(plain)
         return cls(**values | {"purchases": tuple(tuple(bought) for bought in values["purchases"])})
 
 

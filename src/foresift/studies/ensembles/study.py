@@ -27,7 +27,7 @@ from foresift.core.protocols import Progress, Silent
 from foresift.cycle.search import counts_of, random_rows, start_count
 from foresift.kernels.consensus import Consensus
 from foresift.strategies import parse
-from foresift.studies.cells import kept_cell
+from foresift.studies.cells import kept_cell, with_tuples
 from foresift.studies.ensembles.presets import PRESETS, Preset, Setting
 from foresift.studies.image_sets import DIGITS, ImageSet, data_folder, image_set
 from foresift.studies.parts import WHOLE, Part
@@ -61,8 +61,7 @@ class Cell:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Cell:
         """Inverse of ``dataclasses.asdict``, lists back to tuples."""
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
-        return cls(**values)
+        return cls(**with_tuples(plain))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

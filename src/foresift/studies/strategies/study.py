@@ -27,7 +27,7 @@ from foresift.core.errors import ForesiftError, UsageError
 from foresift.core.predictions import Column, Predictions
 from foresift.core.protocols import Progress, Silent
 from foresift.strategies import STRATEGIES, Strategy, parse, spelling
-from foresift.studies.cells import kept_cell
+from foresift.studies.cells import kept_cell, with_tuples
 from foresift.studies.embeddings import cached_embeddings
 from foresift.studies.image_sets import ImageSet, data_folder, image_set, scaled
 from foresift.studies.learners import STUDY, CnnLearner, HeadLearner, Learned, Learner
@@ -111,8 +111,7 @@ class Cell:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Cell:
         """Inverse of ``dataclasses.asdict``, lists back to tuples."""
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
-        return cls(**values)
+        return cls(**with_tuples(plain))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
