@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,11 +39,18 @@ def full(values, progress):
 def hang(values, progress):
     time.sleep(600)
 
+def chatter(values, progress):
+    began = time.monotonic()
+    while time.monotonic() - began < 10:
+        progress.start("talking", 1)
+        time.sleep(0.02)
+    return {}
+
 def die(values, progress):
     print("last words", file=sys.stderr, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 
-serve({f.__name__: f for f in (double, fail, unknown, full, hang, die)})
+serve({f.__name__: f for f in (double, fail, unknown, full, hang, chatter, die)})
 """
 COMMAND = [sys.executable, "-c", TASKS]
 
@@ -99,6 +107,13 @@ def test_a_task_that_is_wanted_no_longer_is_killed(child: Child) -> None:
         child.call("hang", {}, should_stop=lambda: True)
     assert not psutil.pid_exists(pid)
     assert child.call("double", {"value": 1})["value"] == 2
+
+
+def test_a_task_that_tells_how_far_it_is_without_a_pause_is_killed_too(child: Child) -> None:
+    began = time.monotonic()
+    with pytest.raises(StoppedError):
+        child.call("chatter", {}, should_stop=lambda: time.monotonic() - began > 1)
+    assert child.pid is None
 
 
 def test_a_death_is_told_with_its_cause_and_another_process_takes_over(child: Child) -> None:

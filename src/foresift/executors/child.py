@@ -23,7 +23,7 @@ from foresift.core.protocols import Progress, Silent
 from foresift.executors.arrays import packed, unpacked
 
 LOOK_EVERY_S = 0.2
-"""How often a wait for the child looks whether it should stop."""
+"""A wait for the child looks at least so often whether it should stop."""
 _LAST_WORDS = 20
 
 
@@ -82,12 +82,12 @@ class Child:
         self._send(json.dumps({"task": task, "values": values}, default=packed))
         watched = progress or Silent()
         while True:
+            if should_stop():  # also between lines that come without a pause
+                self.kill()
+                raise StoppedError(f"{task} was stopped")
             try:
                 line = self._lines.get(timeout=LOOK_EVERY_S)
             except queue.Empty:
-                if should_stop():
-                    self.kill()
-                    raise StoppedError(f"{task} was stopped") from None
                 continue
             if line is None or not line.endswith("\n"):  # it may die in the middle of an answer
                 raise ChildDiedError(self._obituary(task))
