@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from foresift.app.runs.lifecycle import carry_on, run_folder, start_run
-from foresift.app.runs.pools import CANDIDATES, table_rows
+from foresift.app.runs.pool_files import CANDIDATES, table_rows
 from foresift.app.runs.reports import report
 from foresift.app.workspace import Workspace
 from run_files import InProcess, write_run

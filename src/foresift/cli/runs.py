@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 RunId: Any = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or its beginning.")]
 COLUMNS = ("run", "state", "rounds", "asked", "labels", "accuracy", "strategy", "pool", "reason")
 ROUND_COLUMNS = ("round", "state", "strategy", "selected", "labels", "accuracy", "generation")
+METRICS = {"top1": "top-1", "miou": "mIoU"}
+"""What a round is judged by, the first that there is, and its name in a line."""
 
 app = typer.Typer(help="Runs of this workspace: list, show, cancel, resume, delete, prune.", no_args_is_help=True)
 
@@ -184,7 +186,7 @@ def _row(one: dict[str, Any]) -> dict[str, Any]:
     return {
         **one,
         "selected": len(one["selected"]),
-        "accuracy": percent(one["metrics"].get("top1")),
+        "accuracy": percent(next((one["metrics"][name] for name in METRICS if name in one["metrics"]), None)),
         "generation": (one["generation"] or "")[:12],
     }
 
@@ -230,12 +232,12 @@ class _Lines:
         last = done[-1]
         each = (time.monotonic() - self._started) / max(1, len(done) - before)
         left = f"; {each:.1f} s a round" + ("" if self.file.tries else f", {each * self._left(done):.0f} s left")
-        accuracy = f", top-1 {percent(last.metrics['top1'])}" if "top1" in last.metrics else ""
+        known = [f", {told} {percent(last.metrics[name])}" for name, told in METRICS.items() if name in last.metrics]
         why = f" ({last.details['ran']})" if "ran" in last.details else ""
         number = last.details.get("turn", last.number - 1) + 1
         note(
             f"round {number} of {self.file.rounds}: {len(last.selected)} by {last.strategy}{why}, "
-            f"{last.details.get('trained_on', 0):,} labels{accuracy}{left}"
+            f"{last.details.get('trained_on', 0):,} labels{''.join(known)}{left}"
         )
 
     def _left(self, done: Sequence[Round]) -> int:

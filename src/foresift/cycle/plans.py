@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from foresift.core.errors import ForesiftError
 from foresift.core.rounds import Round, Run
@@ -12,8 +12,8 @@ from foresift.cycle.forecast import Point
 from foresift.cycle.stopping import StopRules
 from foresift.cycle.trials import STOPS, Agent, Id, Outcome, Trial
 
-ACCURACY = "top1"
-"""The metric that decisions are made by."""
+TOP1, MIOU = "top1", "miou"
+"""The metrics that decisions are made by: the share of images whose class is right; the mean overlap of masks."""
 REASONS = {
     **STOPS,
     "rounds": "all rounds are played",
@@ -177,7 +177,7 @@ class _Recorded:
             raise _NotSelectedError
         if found.state != "done":
             self.unfinished = True
-        return Outcome(float(found.metrics.get(ACCURACY, 0.0)), found.selected)
+        return Outcome(accuracy(found.metrics) or 0.0, found.selected)
 
 
 class _NotOpenedError(ForesiftError):
@@ -195,13 +195,19 @@ def bought(rounds: Sequence[Round]) -> int:
     return len({sample for one in rounds for sample in one.selected})
 
 
+def accuracy(metrics: Mapping[str, Any]) -> float | None:
+    """How good a model is, as far as it was measured: by classes, else by masks."""
+    return next((float(metrics[name]) for name in (TOP1, MIOU) if name in metrics), None)
+
+
 def points(rounds: Sequence[Round]) -> list[Point]:
     """Evaluations of rounds that are done, those that brought new labels only."""
     found: list[Point] = []
     for one in rounds:
         labels = int(one.details.get("trained_on", 0))
-        if ACCURACY in one.metrics and (not found or labels > found[-1].labels):
-            found.append(Point(labels, float(one.metrics[ACCURACY])))
+        value = accuracy(one.metrics)
+        if value is not None and (not found or labels > found[-1].labels):
+            found.append(Point(labels, value))
     return found
 
 

@@ -34,6 +34,11 @@ class DrawnMask:
     annotations: tuple[Mapping[str, Any], ...]
     background: int
 
+    @property
+    def path(self) -> str:
+        """It has no file of its own."""
+        return ""
+
     def read(self, decode: DecodeMask) -> tuple[MaskValues, str]:  # noqa: ARG002 -- there is no file to decode
         """The category id of each pixel; crowds count as their category."""
         # Drawn twice, because all shapes of a large image at once may not fit the memory.

@@ -26,6 +26,11 @@ DecodeMask = Callable[[bytes], MaskValues]
 class MaskReference(Protocol):
     """Where the mask of one image comes from."""
 
+    @property
+    def path(self) -> str:
+        """The file that holds it and nothing else; "" where it is drawn from something else."""
+        ...
+
     def read(self, decode: DecodeMask) -> tuple[MaskValues, str]:
         """(h, w) values, and a digest of what they were made from.
 
@@ -120,6 +125,23 @@ def images_beside_masks(root: Path) -> Path | None:
         given = ", ".join(str(folder / split) for split in splits)
         raise UsageError(f"{root} holds images with masks in {len(splits)} splits; give one of {given}")
     return folder
+
+
+def holds_masks(root: Path) -> bool:
+    """Whether a folder is laid out as one of images with masks."""
+    return root.is_dir() and any(layout.marks(root) for layout in layouts())
+
+
+def images_part(root: Path, split: str) -> Path:
+    """The folder that holds the images of a split and no masks; ``root`` itself where it holds no mask files.
+
+    Where a split is no folder but a list of names, the images of other splits lie there too.
+    """
+    layout = next((one for one in layouts() if one.images and one.marks(root)), None)
+    if layout is None:
+        return root
+    folder = root / layout.images
+    return folder / split if split and (folder / split).is_dir() else folder
 
 
 def layouts() -> tuple[Layout, ...]:

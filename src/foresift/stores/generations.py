@@ -40,6 +40,11 @@ def read_segmentation(folder: Path) -> SegmentationGeneration:
     return _read_record(_record_of(folder), SegmentationGeneration.from_dict)
 
 
+def generation_id(folder: Path) -> str:
+    """The id of a generation of any kind, from its record; raises as :func:`read_generation`."""
+    return read_segmentation(folder).id if is_segmentation(folder) else read_generation(folder).id
+
+
 def is_segmentation(folder: Path) -> bool:
     """Whether a generation folder holds a segmentation model."""
     if not is_generation(folder):

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from foresift.app.runs.files import RunFile, read_run_file
-from foresift.app.runs.pools import CANDIDATES, EVALUATION, TRUTH, RunPool, fifth, run_pool, table_rows
+from foresift.app.runs.pool_files import CANDIDATES, EVALUATION, TRUTH, RunPool, table_rows
+from foresift.app.runs.pools import fifth, run_pool
 from foresift.app.workspace import Workspace
 from foresift.core.errors import BudgetError, LabelError
 from foresift.core.samples import Pool

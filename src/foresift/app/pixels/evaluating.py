@@ -12,7 +12,7 @@ from foresift.app.workspace import Workspace
 from foresift.core.errors import QuarantineError
 from foresift.core.protocols import Progress, Silent
 from foresift.core.samples import Quarantined
-from foresift.sources.segmentation import masked_images
+from foresift.sources.segmentation import MaskedListing, masked_images
 from foresift.stores.ensembles import ensemble_file
 from foresift.stores.generations import is_generation, is_segmentation, read_segmentation
 
@@ -53,9 +53,21 @@ def evaluate_segmentation(
         DataError: no images with masks, or none that can be used.
         ModelError: no such model.
     """
+    listing = masked_images(root, split, layout=layout)
+    return evaluate_listing(workspace, listing, model, strict=strict, progress=progress)
+
+
+def evaluate_listing(
+    workspace: Workspace,
+    listing: MaskedListing,
+    model: str | Path,
+    *,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> SegmentationEvaluated:
+    """The same on images and masks that are listed already; raises as :func:`evaluate_segmentation`."""
     folder = workspace.generation_folder(model)
     generation = read_segmentation(folder)
-    listing = masked_images(root, split, layout=layout)
     refuse_other_classes(listing.classes, generation.mask_classes, str(model))
     images = usable_images(listing, generation.mask_classes, generation.transform, progress=progress or Silent())
     if strict and images.quarantined:

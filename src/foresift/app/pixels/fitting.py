@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foresift.app.pixels.classes import classes_asked_for, labeled_regions
-from foresift.app.pixels.images import UsableImages, usable_images
-from foresift.app.pixels.training_request import SegmentationRequest, SegmentationTrained, dense_transform
+from foresift.app.pixels.images import Regions, UsableImages, usable_images
+from foresift.app.pixels.training_request import (
+    SegmentationRequest,
+    SegmentationTrained,
+    dense_transform,
+    names_generation,
+)
 from foresift.app.training.fitting import COMPLETE
 from foresift.app.training.request import looks_like_id, taken, work_folder
 from foresift.app.workspace import Workspace
@@ -22,7 +27,7 @@ from foresift.core.errors import MissingExtraError, QuarantineError, UsageError
 from foresift.core.masks import MaskClasses
 from foresift.core.samples import Quarantined
 from foresift.core.segmentation import DenseTransform, SegmentationGeneration
-from foresift.sources.segmentation import masked_images
+from foresift.sources.segmentation import MaskedListing, masked_images
 from foresift.stores.files import disk_errors
 from foresift.stores.generations import is_generation, read_segmentation
 from foresift.training.segmentation_recipe import SegmentationRecipe
@@ -55,13 +60,57 @@ class _Start:
 
 def fit_segmentation(workspace: Workspace, root: str | Path, request: SegmentationRequest) -> SegmentationTrained:
     """The generation of a request; see :func:`foresift.app.pixels.train.train_segmentation`."""
+    listing = masked_images(root, request.split, layout=request.layout)
+    regions = None if request.labels is None else labeled_regions(request.labels, listing.images)
+    val = masked_images(root, request.val_split, layout=request.layout) if request.val_split else None
+    return fit_listing(workspace, listing, request, regions=regions, val=val)
+
+
+def fit_listing(
+    workspace: Workspace,
+    listing: MaskedListing,
+    request: SegmentationRequest,
+    *,
+    regions: Regions | None = None,
+    val: MaskedListing | None = None,
+) -> SegmentationTrained:
+    """The generation of a request on images and masks that are listed already.
+
+    Args:
+        regions: what of the images is labeled; None = all of all.
+        val: to measure on.
+    Raises:
+        as :func:`foresift.app.pixels.train.train_segmentation`.
+    """
     recipe = SegmentationRecipe.from_dict(request.recipe)
     start = _start(workspace, request)
-    listing = masked_images(root, request.split, layout=request.layout)
     asked = classes_asked_for(listing, request, held=start.held)
-    regions = None if request.labels is None else labeled_regions(request.labels, listing.images)
     images = usable_images(listing, asked, start.transform, regions=regions, progress=request.progress)
-    val = _validation(root, request, asked, start)
+    measured_on = None if val is None else usable_images(val, asked, start.transform, progress=request.progress)
+    return _fit(workspace, request, recipe, start, images, measured_on)
+
+
+def check_segmenter(workspace: Workspace, model: str) -> None:
+    """Refuse what names neither an architecture nor a segmentation model, before anything is asked or trained.
+
+    Raises:
+        UsageError: no such architecture; the nearest one is named.
+        ModelError: no such generation, or a classifier.
+    """
+    if names_generation(model):
+        read_segmentation(workspace.generation_folder(model))
+    else:
+        canonical_segmenter(model)
+
+
+def _fit(
+    workspace: Workspace,
+    request: SegmentationRequest,
+    recipe: SegmentationRecipe,
+    start: _Start,
+    images: UsableImages,
+    val: UsableImages | None,
+) -> SegmentationTrained:
     quarantined = _distinct(images, val)
     if request.strict and quarantined:
         raise QuarantineError(f"--strict: {quarantined[0].uri}: {quarantined[0].reason}")
@@ -69,7 +118,7 @@ def fit_segmentation(workspace: Workspace, root: str | Path, request: Segmentati
     if (held := _held(workspace, request.out, record)) is not None:
         notes = (*images.notes, COMPLETE)
         return SegmentationTrained(generation=held, folder=request.out, quarantined=quarantined, notes=notes)
-    network = _network(start, asked, request)
+    network = _network(start, images.classes, request)
     work = work_folder(request.out)
     with disk_errors(work):
         result = train_segmenter(
@@ -102,7 +151,7 @@ def measured(network: Segmenter, images: UsableImages) -> dict[str, Any]:
 
 
 def _start(workspace: Workspace, request: SegmentationRequest) -> _Start:
-    if not (os.sep in request.model or looks_like_id(request.model) or is_generation(Path(request.model))):
+    if not names_generation(request.model):
         return _Start(canonical_segmenter(request.model), dense_transform(request.image_size), None, None)
     if request.weights is not None:
         raise UsageError("--weights fills the encoder of an architecture, not of a generation")
@@ -120,15 +169,6 @@ def _network(start: _Start, classes: MaskClasses, request: SegmentationRequest) 
     if request.weights is not None:
         load_encoder(network, request.weights)
     return network
-
-
-def _validation(
-    root: str | Path, request: SegmentationRequest, classes: MaskClasses, start: _Start
-) -> UsableImages | None:
-    if not request.val_split:
-        return None
-    listing = masked_images(root, request.val_split, layout=request.layout)
-    return usable_images(listing, classes, start.transform, progress=request.progress)
 
 
 def _as_training(images: UsableImages) -> MaskedImages:

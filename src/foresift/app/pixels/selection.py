@@ -31,7 +31,7 @@ from foresift.inference.dense_columns import LowLevelEmbeddings, PatchEmbeddings
 from foresift.inference.tuning import Choice
 from foresift.scores.dense import PIXEL_SCORES
 from foresift.selection.candidates import LABEL_NEEDS, model_columns
-from foresift.strategies import Strategy
+from foresift.strategies import Strategy, parse
 
 MADE = ("patch-grid", "embeddings")
 """Columns that a segmentation model gives."""
@@ -124,6 +124,17 @@ def select_dense(
         predictions=predictions, quarantined=grid.quarantined, report=_merged(results), choice=choice, notes=grid.notes
     )
     return replace(selected, result=result)
+
+
+def check_strategy(spec: str) -> None:
+    """Refuse a strategy that needs what no segmentation model gives.
+
+    Raises:
+        MissingColumnError: names it.
+    """
+    if not is_auto(spec):
+        strategy = parse(by_pixels(spec, None))
+        _check_needs(strategy, model_columns(strategy.needs))
 
 
 def _select_patches(

@@ -33,6 +33,11 @@ def by_pixels(spec: str, aggregate: str | None, *, classes: int = 0) -> str:
     return "+".join(stages)
 
 
+def reads_pixels(spec: str) -> bool:
+    """Whether anything in a strategy reads scores of pixels, which an aggregate is for."""
+    return "+".join(_stage_by_pixels(stage, "mean", 0) for stage in split_stages(spec)) != spec
+
+
 def _stage_by_pixels(stage: str, aggregate: str, classes: int) -> str:
     name, _, pairs = stage.partition(":")
     rest = f",{pairs}" if pairs else ""

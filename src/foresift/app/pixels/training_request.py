@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foresift.app.training.request import looks_like_id
 from foresift.core.errors import ModelError, UsageError
 from foresift.core.protocols import Progress, Silent
 from foresift.core.samples import Quarantined
 from foresift.core.segmentation import DenseTransform, SegmentationGeneration
+from foresift.stores.generations import is_generation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,11 @@ class SegmentationTrained:
     """Epochs that an earlier, interrupted call had done."""
     images_per_s: float | None = None
     """Of the training steps; None if nothing was trained."""
+
+
+def names_generation(model: str) -> bool:
+    """Whether a model's name is the folder or id of a generation, and none of an architecture."""
+    return os.sep in model or looks_like_id(model) or is_generation(Path(model))
 
 
 def dense_transform(image_size: str) -> DenseTransform:

@@ -9,9 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from foresift.app.runs.files import FOLDERS, RunFile
+from foresift.app.runs.file_tasks import FILES
+from foresift.app.runs.file_values import FOLDERS
+from foresift.app.runs.files import RunFile
+from foresift.app.runs.mask_answers import MaskReader
+from foresift.app.runs.mask_listings import true_masks
 from foresift.app.runs.oracles import gather, inbox, open_oracle
-from foresift.app.runs.pools import CANDIDATES, TRUTH, RunPool, table_columns, table_values
+from foresift.app.runs.pool_files import CANDIDATES, TRUTH, RunPool, image_values, table_columns, table_values
 from foresift.app.workspace import Workspace
 from foresift.core.errors import OracleError
 from foresift.core.labels import LabelRecord
@@ -70,12 +74,18 @@ class RunAnswers:
         open_ = {sample for one in waiting for sample in one.selected} - set(found)
         number = waiting[0].number if waiting else len(rounds)
         which = f"round {number}" if len(waiting) < 2 else f"rounds {', '.join(str(one.number) for one in waiting)}"
-        return f"{which} waits for {len(open_):,} labels: {self._how(number)}"
+        what = "masks" if self.pool.has_masks else "labels"
+        return f"{which} waits for {len(open_):,} {what}: {self._how(number)}"
 
     def _how(self, number: int) -> str:
         again = f"then foresift runs resume {self.run.id}"
-        if self.file.oracle.partition(":")[0] == "files":
-            folder = inbox(self.workspace, self.run.id)
+        folder = inbox(self.workspace, self.run.id)
+        if self.pool.has_masks:
+            sheet = folder / f"round-{number}.csv"
+            crops = f"crops that foresift export {sheet} --format crops --out DIR writes"
+            names = crops if self.file.unit == "patch" else f"images of {sheet}"
+            return f"drop PNG files named like the {names} into {sheet.with_suffix('')}, {again}"
+        if self.file.oracle.partition(":")[0] == FILES:
             return f"fill in column label of {folder / f'round-{number}.csv'} or drop files beside it, {again}"
         return f"foresift label {self.run.id}/{number}, or foresift labels import FILE --run {self.run.id}; {again}"
 
@@ -107,7 +117,8 @@ class RunAnswers:
             for sample in one.selected:
                 asked.setdefault(sample, one.number)
         closed = {one.number for one in rounds if one.state in ("training", "done")}
-        return Terms(asked=asked, closed=closed, classes=tuple(self.pool.classes), price=self.file.label_price)
+        classes = () if self.pool.has_masks else tuple(self.pool.classes)  # a mask is none of them
+        return Terms(asked=asked, closed=closed, classes=classes, price=self.file.label_price)
 
     def _verdicts(self, samples: Sequence[SampleId]) -> dict[SampleId, Verdict]:
         return verdicts(self.records.labels(run=self.run.id, samples=samples))
@@ -122,21 +133,31 @@ class RunAnswers:
     def _brought_along(self, current: Sequence[LabelRecord]) -> Iterable[SampleId]:
         """Samples of the pool that nobody asked about and that were labeled all the same."""
         given = [one.sample_id for one in current if one.round is None]
-        return table_values(self.folder / CANDIDATES, given, "uri") if given else ()
+        return self._uris(given) if given else ()
 
     def _inquiry(self, round: Round) -> Inquiry:
-        uris = table_values(self.folder / CANDIDATES, round.selected, "uri")
-        questions = tuple(
-            Question(sample_id=sample, uri=uris[sample], rank=rank)
-            for rank, sample in enumerate(round.selected, start=1)
-        )
         return Inquiry(
             run=self.run.id,
             pool=self.run.pool,
             round=round.number,
-            questions=questions,
+            questions=self._questions(round.selected),
             classes=tuple(self.pool.classes),
+            task=self.pool.task,
         )
+
+    def _questions(self, samples: Sequence[SampleId]) -> tuple[Question, ...]:
+        uris = self._uris(samples)
+        ranked = enumerate(samples, start=1)
+        return tuple(Question(sample_id=sample, uri=uris[sample], rank=rank) for rank, sample in ranked)
+
+    def _uris(self, samples: Sequence[SampleId]) -> dict[SampleId, str]:
+        """Where the images of samples lie, as far as they may be chosen."""
+        values = image_values if self.file.unit == "patch" else table_values
+        return values(self.folder / CANDIDATES, samples, "uri")
+
+    def _ever_asked(self) -> tuple[Question, ...]:
+        """The questions of all rounds."""
+        return self._questions([sample for one in self.records.rounds(self.run.id) for sample in one.selected])
 
     @cached_property
     def _oracle(self) -> Oracle:
@@ -146,7 +167,8 @@ class RunAnswers:
             self.file.oracle,
             run=self.run,
             open_pool=self._open_pool,
-            truth=self._truth,
+            truth=self._true_masks if self.pool.has_masks else self._truth,
+            masks=MaskReader(workspace=self.workspace, classes=self.pool.mask_classes, earlier=self._ever_asked),
         )
 
     def _truth(self, samples: Sequence[SampleId]) -> list[str]:
@@ -154,6 +176,11 @@ class RunAnswers:
         truth = self.folder / TRUTH
         known = table_values(truth, samples, "label") if truth.is_file() else {}
         return [known.get(sample, "") for sample in samples]
+
+    def _true_masks(self, samples: Sequence[SampleId]) -> list[str]:
+        """The pool's own masks, kept under their contents from now on."""
+        classes = self.pool.mask_classes
+        return [] if classes is None else true_masks(self.workspace, self.folder / TRUTH, samples, classes)
 
     def _open_pool(self) -> Pool:
         """What may be chosen."""

@@ -11,7 +11,7 @@ from typing import Any
 from foresift.app.generations.descent import find, known, require_line
 from foresift.app.pools import open_pool
 from foresift.app.runs.files import RunFile
-from foresift.app.runs.pools import CANDIDATES, table_rows
+from foresift.app.runs.pool_files import CANDIDATES, table_rows
 from foresift.app.training.request import Trained, TrainRequest
 from foresift.app.training.train import train
 from foresift.app.workspace import Workspace
@@ -140,7 +140,8 @@ def bequeathed(workspace: Workspace, file: RunFile, run: Run, folder: Path) -> l
     Raises:
         as :func:`inheritance`.
     """
-    found = inheritance(workspace, file.inherit, data=file.pool, image_size=file.image_size)
+    side = file.image_size if isinstance(file.image_size, int) else None  # labels that are masks are not inherited
+    found = inheritance(workspace, file.inherit, data=file.pool, image_size=side)
     ids = {str(row["id"]): row["id"] for row in table_rows(folder / CANDIDATES)}
     table = read_table(str(found.labels.absolute()), wanted=LABEL_COLUMNS)
     columns = [table.texts(name) or [""] * len(table) for name in LABEL_COLUMNS[1:]]

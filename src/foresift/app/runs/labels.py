@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from foresift.app.pools import open_pool
-from foresift.app.runs.answers import MASK_SUFFIX, SUFFIXES, AnswerReader
+from foresift.app.runs.answers import SUFFIXES, AnswerReader
 from foresift.app.runs.lifecycle import run_folder
-from foresift.app.runs.pools import kept_pool
+from foresift.app.runs.mask_answers import MASK_SUFFIX, MaskReader
+from foresift.app.runs.pool_files import image_of, kept_pool
 from foresift.app.sample_names import SampleNames
 from foresift.app.workspace import Workspace
 from foresift.core.errors import LabelError, MissingPathError, UsageError
 from foresift.core.labels import LabelRecord
-from foresift.core.oracles import FileAnswers, Inquiry, Question, Refusal
+from foresift.core.oracles import CLASSIFICATION, FileAnswers, Inquiry, Question, Refusal
 from foresift.core.records import Records
 from foresift.core.rounds import Round, Run, SampleId
 from foresift.cycle.labels import (
@@ -166,14 +167,17 @@ def _inquiry(
         round=number or len(rounds),
         questions=_questions(records, run, rounds) if drawn else (),
         classes=_classes(workspace, run),
+        task=str(run.config.get("task", CLASSIFICATION)),
     )
 
 
 def _questions(records: Records, run: Run, rounds: Sequence[Round]) -> tuple[Question, ...]:
     """Everything that was asked, as far as the records know the samples."""
     asked = list(_asked(rounds))
-    uris = {one.id: one.uri for one in records.samples(run.pool, ids=asked)}
-    return tuple(Question(sample_id=one, uri=uris.get(one, ""), rank=rank) for rank, one in enumerate(asked, start=1))
+    known = records.samples(run.pool, ids=list(dict.fromkeys([*asked, *map(image_of, asked)])))
+    uris = {one.id: one.uri for one in known}
+    found = ((one, uris.get(one) or uris.get(image_of(one), "")) for one in asked)
+    return tuple(Question(sample_id=one, uri=uri, rank=rank) for rank, (one, uri) in enumerate(found, start=1))
 
 
 def _classes(workspace: Workspace, run: Run) -> tuple[str, ...]:
@@ -189,7 +193,9 @@ def _read(
 ) -> FileAnswers:
     """What all files say together; with several, each refusal names its file."""
     names = SampleNames(records, run.pool, open_pool=lambda: open_pool(workspace, run.pool))
-    reader = AnswerReader(workspace=workspace, names=names, annotator=annotator)
+    pool = kept_pool(run_folder(workspace, run.id))
+    masks = MaskReader(workspace=workspace, classes=None if pool is None else pool.mask_classes)
+    reader = AnswerReader(workspace=workspace, names=names, annotator=annotator, masks=masks)
     found = [(path, reader(path, inquiry)) for path in files]
     labels = tuple(label for _, answers in found for label in answers.labels)
     refused = tuple(one if len(files) == 1 else one.of(path.name) for path, answers in found for one in answers.refused)

@@ -16,9 +16,10 @@ from foresift.app.runs.inheriting import ancestor_of, bequeathed
 from foresift.app.runs.leases import Held
 from foresift.app.runs.outcomes import outcome_line, record_outcomes
 from foresift.app.runs.plans import make_plan
-from foresift.app.runs.pools import CANDIDATES, RunPool, kept_pool, run_pool, table_columns
+from foresift.app.runs.pool_files import CANDIDATES, RunPool, kept_pool, table_columns
+from foresift.app.runs.pools import images_of, run_pool
 from foresift.app.runs.tasks import command
-from foresift.app.runs.work import Effects
+from foresift.app.runs.work import Effects, check_file
 from foresift.app.workspace import Workspace
 from foresift.core.errors import ForesiftError, StaleError, StoreError, UnknownRecordError, UsageError
 from foresift.core.jobs import Event
@@ -57,10 +58,11 @@ def start_run(workspace: Workspace, file: str | Path | RunFile, *, watch: Watch 
         ForesiftError: as :func:`foresift.app.runs.pools.run_pool`.
     """
     asked = _settled(workspace, file if isinstance(file, RunFile) else read_run_file(file))
-    name = open_source(asked.pool).name
+    name = open_source(images_of(asked)).name
     run = asked.identity(name)
     if kept_pool(run_folder(workspace, run)) is None:
-        _check_model(workspace, asked.model)
+        with Child(command()) as child:
+            check_file(child, workspace, asked)
     pool = run_pool(workspace, run_folder(workspace, run), asked, progress=(watch or Watch()).progress)
     make_plan(asked, pool)
     config = {**asked.to_dict(), "classes": pool.classes}  # as far as anybody knows them
@@ -77,12 +79,6 @@ def start_run(workspace: Workspace, file: str | Path | RunFile, *, watch: Watch 
         return stored
     except StaleError:  # added by an earlier version, whose configuration has other keys
         return records.run(run)
-
-
-def _check_model(workspace: Workspace, model: str) -> None:
-    """Refuse a model that can't be; only a process that has loaded the networks' library can tell."""
-    with Child(command()) as child:
-        child.call("check", {"home": str(workspace.home), "model": model})
 
 
 def _settled(workspace: Workspace, file: RunFile) -> RunFile:

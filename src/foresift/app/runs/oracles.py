@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from foresift.app.runs.answers import AnswerReader, keep_mask
+from foresift.app.runs.answers import AnswerReader
+from foresift.app.runs.kept_masks import keep_mask
+from foresift.app.runs.mask_answers import MaskReader
 from foresift.app.sample_names import SampleNames
 from foresift.app.workspace import Workspace
 from foresift.core.oracles import Desk, Inquiry, Oracle, Refusal
@@ -48,12 +50,14 @@ def open_oracle(
     run: Run,
     open_pool: Callable[[], Pool],
     truth: Callable[[Sequence[SampleId]], Sequence[str]],
+    masks: MaskReader | None = None,
 ) -> Oracle:
     """The oracle that ``NAME`` or ``NAME:key=value,...`` spells, for one run.
 
     Args:
         open_pool: opens the pool; called only where the records do not know the samples that files name.
         truth: the true label of each sample; "" where nobody knows it.
+        masks: reads masks that are delivered as files; None = by their names and sizes alone.
     Raises:
         UnknownNameError: no oracle of that name; suggests the nearest.
         UsageError: a setting that does not fit.
@@ -64,7 +68,7 @@ def open_oracle(
         pool=run.pool,
         folder=inbox(workspace, run.id),
         truth=truth,
-        read=AnswerReader(workspace=workspace, names=names),
+        read=AnswerReader(workspace=workspace, names=names, masks=masks),
         report=write_text,
         fetch=fetch,
         keep=lambda data: keep_mask(workspace, data),

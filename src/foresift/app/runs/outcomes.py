@@ -9,7 +9,7 @@ from foresift.app.generations.calibrating import forecasts, record_round
 from foresift.app.runs.files import RunFile
 from foresift.app.workspace import Workspace
 from foresift.core.rounds import Round
-from foresift.cycle.plans import ACCURACY
+from foresift.cycle.plans import TOP1
 from foresift.lineage.calibration import Forecast, prediction
 from foresift.stores.generations import read_generation
 from foresift.strategies import parse
@@ -62,7 +62,7 @@ def outcome_line(one: Forecast) -> str:
 
 def gains(rounds: Sequence[Round]) -> Iterator[Gain]:
     """What finished rounds brought over the random arm of the same turn, where both asked for as many labels."""
-    done = [one for one in rounds if one.state == "done" and ACCURACY in one.metrics and one.generation]
+    done = [one for one in rounds if one.state == "done" and TOP1 in one.metrics and one.generation]
     drawn = {one.details["turn"]: one for one in done if one.strategy == CONTROL and one.details["turn"]}
     for one in done:
         control = drawn.get(one.details["turn"])
@@ -74,7 +74,7 @@ def gains(rounds: Sequence[Round]) -> Iterator[Gain]:
             if earlier.number < one.number and (earlier.details["turn"] == 0 or earlier.strategy == one.strategy)
         ]
         if before:
-            points = float(one.metrics[ACCURACY]) - float(control.metrics[ACCURACY])
+            points = float(one.metrics[TOP1]) - float(control.metrics[TOP1])
             yield Gain(one, str(before[-1].generation), points)
 
 

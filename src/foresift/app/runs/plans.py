@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from foresift.app.runs.files import NONE, RunFile
-from foresift.app.runs.pools import RunPool
+from foresift.app.runs.file_values import NONE
+from foresift.app.runs.files import RunFile
+from foresift.app.runs.pool_files import RunPool
 from foresift.cycle.agents import AgentRequest, make_agent
 from foresift.cycle.plans import ByAgent, First, OneStrategy, Plan
 from foresift.cycle.stopping import StopRules

@@ -11,7 +11,7 @@ from foresift.app.runs.files import RunFile
 from foresift.app.runs.lifecycle import pool_of, run_file_of
 from foresift.app.runs.outcomes import outcome_line
 from foresift.app.runs.plans import make_trial_agent, tries
-from foresift.app.runs.pools import RunPool
+from foresift.app.runs.pool_files import RunPool
 from foresift.app.workspace import Workspace
 from foresift.core.records import Records
 from foresift.core.rounds import RUN_STATES, Round, Run, check_one_of
@@ -118,7 +118,9 @@ def _answer(answer: Answer) -> dict[str, Any]:
 def pool_line(file: RunFile, pool: RunPool) -> str:
     """What a run has to choose from."""
     held = f", measured on {pool.evaluation_size:,}" if pool.evaluation_size else ", not measured"
-    return f"{pool.size:,} images to choose from{held}; {file.most_labels:,} labels at most"
+    units = "images" if file.unit == "image" else "patches"
+    what = "masks" if pool.has_masks else "labels"
+    return f"{pool.size:,} {units} to choose from{held}; {file.most_labels:,} {what} at most"
 
 
 def overview(workspace: Workspace, *, state: str | None = None) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from foresift.app.models.opening import FORWARD, Model
+from foresift.app.pixels.models import DenseModel
 from foresift.app.runs.leases import Held, TakenError
 from foresift.app.runs.lifecycle import cancel_run, find_run, run_folder
 from foresift.app.workspace import Workspace
@@ -24,7 +25,13 @@ from foresift.core.lineage import ALIASES
 from foresift.core.ranges import check_at_least
 from foresift.core.rounds import Round, Run
 from foresift.stores.files import disk_errors, read_json
-from foresift.stores.generations import is_generation, read_generation
+from foresift.stores.generations import (
+    generation_id,
+    is_generation,
+    is_segmentation,
+    read_generation,
+    read_segmentation,
+)
 
 _LOOK_EVERY_S, _RELEASE_S = 0.2, 10.0
 """How long a worker that was told to stop may take to let go."""
@@ -173,7 +180,7 @@ def _leftovers(workspace: Workspace, run: Run, generations: Mapping[str, Path], 
 def _generations(folder: Path) -> dict[str, Path]:
     """The generations that a run has trained, by id."""
     found = sorted(path for path in (folder / "generations").glob("*") if is_generation(path))
-    return {read_generation(path).id: path for path in found}
+    return {generation_id(path): path for path in found}
 
 
 def _last(rounds: Sequence[Round]) -> set[str]:
@@ -194,11 +201,18 @@ def _predictions(workspace: Workspace, generations: Iterable[Path]) -> list[Path
 
     What several models share, the embeddings of a backbone, is left.
     """
-    models = [Model(folder=folder, generation=read_generation(folder)) for folder in generations]
-    keys = {model.key for model in models if model.stage == FORWARD}
-    records = sorted((workspace.cache / "predictions").glob("*.json"))
+    keys = {key for folder in generations if (key := _own_key(folder))}
+    records = sorted(path for part in ("predictions", "grids") for path in (workspace.cache / part).glob("*.json"))
     found = [path for path in records if read_json(path).get("model") in keys]
     return [part for path in found for part in (path, path.with_suffix(".lance")) if part.exists()]
+
+
+def _own_key(folder: Path) -> str:
+    """The key of what a model alone predicts; "" where its backbone may be others' too."""
+    if is_segmentation(folder):
+        return DenseModel(folder=folder, generation=read_segmentation(folder)).key
+    model = Model(folder=folder, generation=read_generation(folder))
+    return model.key if model.stage == FORWARD else ""
 
 
 def _remove(files: Sequence[Path]) -> None:

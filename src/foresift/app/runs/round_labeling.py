@@ -13,6 +13,7 @@ from foresift.app.runs.labels import chosen_run
 from foresift.app.workspace import Workspace
 from foresift.core.errors import UsageError
 from foresift.core.labels import CANNOT_TELL, LabelRecord
+from foresift.core.oracles import SEGMENTATION
 from foresift.core.records import Records
 from foresift.core.rounds import Round, Run, SampleId
 from foresift.core.times import utc_now
@@ -86,6 +87,8 @@ def label_round(
     """
     records = workspace.records()
     run, number = _found(records, spec)
+    if run.config.get("task") == SEGMENTATION:
+        raise UsageError(f"run {run.id} takes masks, which this page can't draw; foresift runs show {run.id} says how")
     rounds = records.rounds(run.id)
     current = _round(run, rounds, number)
     board = RoundBoard(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from foresift.app.runs import mask_tasks
 from foresift.app.workspace import Workspace
 from foresift.core.lineage import Heritage
 from foresift.core.protocols import Progress
@@ -31,8 +32,10 @@ def check(values: Mapping[str, Any], _progress: Progress) -> dict[str, Any]:
 def select(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Ids to label next."""
     from foresift.app.passes.stored import PassOptions
+    from foresift.app.pixels.request import Dense
+    from foresift.app.pixels.selection import select_images
     from foresift.app.selecting.guarding import Limits
-    from foresift.app.selecting.pool_selection import Request, select_from_pool
+    from foresift.app.selecting.pool_selection import Request
 
     request = Request(
         strategy=values["strategy"],
@@ -43,8 +46,8 @@ def select(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         limits=Limits(**values["guards"]),
         options=PassOptions(engine=values["engine"], progress=progress),
     )
-    model = _model(values, progress)
-    chosen = select_from_pool(Workspace.open(values["home"]), values["pool"], request, model=model)
+    model, workspace = _model(values, progress), Workspace.open(values["home"])
+    chosen = select_images(workspace, values["pool"], request, Dense(**values["dense"]), model=model)
     receipt = chosen.selection.receipt
     told = {name: str(receipt.details[name]) for name in ("ran", "why") if name in receipt.details}
     return {"ids": chosen.selection.sample_ids.tolist(), "receipt": receipt.id, "details": told}
@@ -103,7 +106,13 @@ def _model(values: Mapping[str, Any], progress: Progress) -> str | None:
     return str(out)
 
 
-TASKS: Mapping[str, Task] = {"check": check, "select": select, "train": train, "evaluate": evaluate}
+TASKS: Mapping[str, Task] = {
+    "check": check,
+    "select": select,
+    "train": train,
+    "evaluate": evaluate,
+    **mask_tasks.TASKS,
+}
 
 
 def command() -> list[str]:

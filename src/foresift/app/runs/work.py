@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from foresift.app.generations.descent import find
+from foresift.app.pixels.strategies import reads_pixels
 from foresift.app.runs.answered import CURSOR, RunAnswers
 from foresift.app.runs.files import RunFile
 from foresift.app.runs.inheriting import INHERITED, inherited_receipts
 from foresift.app.runs.plans import tries
-from foresift.app.runs.pools import CANDIDATES, EVALUATION, RunPool, table_rows
+from foresift.app.runs.pool_files import CANDIDATES, EVALUATION, RunPool, table_rows
 from foresift.app.workspace import Workspace
 from foresift.core.digests import digest_value
 from foresift.core.protocols import Progress
@@ -29,6 +30,8 @@ from foresift.stores.tables import rows_to_csv, write_rows
 
 _KEY = 16
 _TRAINING, _SELECTING = 0, 1
+ASKED = "asked"
+"""In the place of a label where only that there may be one matters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,29 +57,32 @@ class Effects:
             UsageError: no such architecture or generation.
         """
         if not self.records.rounds(self.run):
-            self._call("check", model=self.file.model, strategies=[self.file.strategy])
+            check_file(self.child, self.workspace, self.file)
 
     def select(self, round: Round) -> Picked:
         """By what the arm's last model sees, never what the arm asked for before."""
         before = self._before(round)
-        last = before[-1] if before else None
         answer = self._call(
             "select",
             strategy=round.strategy,
             budget=round.budget,
             seed=seed_of(self.file.seed, round.details["turn"], _SELECTING),
             pool=str(self._candidates(before)),
-            **self._seen_through(last),
+            **self._seen_through(before),
             backbone=self._backbone(round),
             engine=self.file.engine,
+            dense=self._dense(round, scored=bool(before)),
         )
         ids = tuple(answer["ids"])
         closes_at = self.file.closing_time(datetime.now(UTC))
         return Picked(ids=ids, receipt=answer["receipt"], closes_at=closes_at, details=answer["details"])
 
-    def _seen_through(self, last: Round | None) -> dict[str, Any]:
+    def _seen_through(self, before: Sequence[Round]) -> dict[str, Any]:
         """Whose eyes a selection sees through, and what is labeled: of the arm's last round, else of the ancestor."""
-        if last is not None:
+        last = before[-1] if before else None
+        if last is not None and self.file.unit == "patch":
+            labeled, model = self._taken(before), self.folder / last.details["folder"]
+        elif last is not None:
             labeled, model = self.labels_file(last.details["labels"]), self.folder / last.details["folder"]
         elif self.file.inherit:
             labeled, model = self.folder / INHERITED, Path(find(self.workspace, self.file.inherit).folder)
@@ -102,12 +108,13 @@ class Effects:
         folder = f"generations/{digest_value(asked)[:_KEY]}"
         out = self.folder / folder
         trained = self._call(
-            "train",
+            self._by_task("train"),
             **asked,
             pool=str(self.folder / CANDIDATES),
             labels=str(self.labels_file(round.details["labels"])),
             out=str(out),
             run=self.run,
+            name=self.pool.name,
             receipts=[
                 *inherited_receipts(self.folder),
                 *(one.receipt for one in (*self._before(round), round) if one.receipt),
@@ -116,7 +123,8 @@ class Effects:
         )
         metrics: Mapping[str, Any] = {}
         if self.pool.evaluation_size:
-            metrics = self._call("evaluate", pool=str(self.folder / EVALUATION), model=str(out))["metrics"]
+            evaluated = {"pool": str(self.folder / EVALUATION), "model": str(out), "masks": self.pool.masks}
+            metrics = self._call(self._by_task("evaluate"), **evaluated)["metrics"]
         return Trained(generation=trained["generation"], metrics=metrics, details={"folder": folder})
 
     def _asked_by(self, round: Round) -> tuple[SampleId, ...]:
@@ -148,8 +156,11 @@ class Effects:
         ]
 
     def _candidates(self, before: Sequence[Round]) -> Path:
-        """The pool without samples that were asked for and have no label, which would be taken for unlabeled."""
-        if not before:
+        """The pool without samples that were asked for and have no label, which would be taken for unlabeled.
+
+        Patches are no rows of it: see :meth:`_taken`.
+        """
+        if not before or self.file.unit == "patch":
             return self.folder / CANDIDATES
         labeled = _ids_of(self.labels_file(before[-1].details["labels"]))
         withheld = {str(sample) for sample in _samples(before)} - labeled
@@ -159,6 +170,15 @@ class Effects:
         if not path.is_file():
             rows = table_rows(self.folder / CANDIDATES)
             write_rows(path, [row for row in rows if str(row["id"]) not in withheld], tuple(rows[0]))
+        return path
+
+    def _taken(self, before: Sequence[Round]) -> Path:
+        """A labels file of all patches that were asked for, or came with a mask unasked: none is asked for again."""
+        labeled = _ids_of(self.labels_file(before[-1].details["labels"]))
+        taken = sorted({*labeled, *map(str, _samples(before))})
+        path = self.folder / f"taken-{digest_value(taken)[:_KEY]}.csv"
+        if not path.is_file():
+            write_text(path, rows_to_csv([{"id": sample, "label": ASKED} for sample in taken], ("id", "label")))
         return path
 
     def _backbone(self, round: Round) -> str | None:
@@ -175,11 +195,33 @@ class Effects:
             "image_size": self.file.image_size,
             "recipe": self.file.recipe,
             "seed": seed_of(self.file.seed, round.details["turn"], _TRAINING),
+            **({"masks": self.pool.masks} if self.pool.has_masks else {}),
         }
+
+    def _dense(self, round: Round, *, scored: bool) -> dict[str, Any]:
+        """What is asked of pixels; an aggregate only of what reads their scores, once a model gives them."""
+        aggregated = scored and (round.strategy == "auto" or reads_pixels(round.strategy))
+        aggregate = self.file.aggregate if aggregated else None
+        return {"unit": self.file.unit, "patch": self.file.patch, "aggregate": aggregate}
+
+    def _by_task(self, task: str) -> str:
+        """The task of this name that the pool's labels need."""
+        return f"{task}-masks" if self.pool.has_masks else task
 
     def _call(self, task: str, **values: Any) -> dict[str, Any]:
         values = {"home": str(self.workspace.home), **values}
         return self.child.call(task, values, progress=self.progress, should_stop=self.should_stop)
+
+
+def check_file(child: Child, workspace: Workspace, file: RunFile) -> None:
+    """Refuse a model and strategies that can't be; only a process that has loaded the networks' library can tell.
+
+    Raises:
+        ForesiftError: as the task ``check``.
+    """
+    strategies = file.strategies if file.tries and not file.control else [file.strategy]
+    values = {"home": str(workspace.home), "model": file.model, "strategies": strategies}
+    child.call("check-masks" if file.has_masks else "check", values)
 
 
 def seed_of(seed: int, turn: int, purpose: int) -> int:

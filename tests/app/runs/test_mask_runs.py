@@ -1,0 +1,391 @@
+"""Runs whose labels are masks: to the end, killed, waiting for people, and given what can't be taken."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from commands import command, start
+from foresift.app.runs.lifecycle import Watch, carry_on, start_run
+from foresift.app.runs.reports import report
+from foresift.app.selecting.chosen import Chosen
+from foresift.app.workspace import Workspace
+from foresift.core.digests import digest_bytes
+from foresift.core.labels import CANNOT_TELL
+from foresift.core.regions import split_id
+from foresift.stores.generations import read_segmentation
+from run_files import write_run
+from segmentation_files import write_png, write_squares
+
+RECIPE = {"epochs": 2, "batch_size": 4, "precision": "32"}
+MASKS: dict[str, Any] = {
+    "model": "linknet:mobilenetv3_small_050",
+    "strategy": "entropy",
+    "rounds": 2,
+    "budget": 3,
+    "split": "train",
+    "ignore_index": 9,
+    "recipe": RECIPE,
+}
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten images to choose from and two of another split; not to be changed."""
+    root = write_squares(tmp_path_factory.mktemp("squares"), count=10)
+    return write_squares(root, split="test", count=2)
+
+
+def write(folder: Path, pool: Path, **changed: Any) -> Path:
+    return write_run(folder, pool, **MASKS | changed)
+
+
+def truth_of(image: str | Path) -> Path:
+    """The mask beside an image."""
+    return Path(str(image).replace("/images/", "/masks/"))
+
+
+def asked_in(home: Path, run: str, number: int = 1) -> list[Path]:
+    """The images that a round asks for, in order of rank."""
+    records = Workspace.open(home).records()
+    asked = records.rounds(run)[number - 1].selected
+    uris = {one.id: one.uri for one in records.samples(records.run(run).pool, ids=list(asked))}
+    return [Path(uris[one]) for one in asked]
+
+
+def ran(home: Path, file: Path) -> dict[str, Any]:
+    answer = command("run", file, "--json", home=home)
+    assert answer.code == 0, answer.err
+    return dict(answer.json)
+
+
+def outcome(told: dict[str, Any]) -> list[Any]:
+    """What of every round must not depend on when and where it was done; generations are named by their weights."""
+    return [[one[key] for key in ("selected", "labels", "metrics", "generation")] for one in told["rounds"]]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_run_on_masks_ends_with_its_rounds_and_repeated_reports_them(squares: Path, tmp_path: Path) -> None:
+    file, home = write(tmp_path, squares), tmp_path / "home"
+    told = ran(home, file)
+    assert told["state"] == "finished"
+    assert [(len(one["selected"]), one["labels"]) for one in told["rounds"]] == [(3, 3), (3, 6)]
+    assert len({sample for one in told["rounds"] for sample in one["selected"]}) == 6
+    for one in told["rounds"]:
+        assert 0 <= one["metrics"]["miou"] <= 1
+        assert one["metrics"]["n"] == 2, "a fifth of ten"
+        assert len(one["metrics"]["iou"]) == 2
+    assert ran(home, file) == told
+    kept = Workspace.open(home).records().labels(run=told["run"])
+    images = {digest_bytes(path.read_bytes()): path for path in (squares / "images" / "train").iterdir()}
+    for one in kept:
+        mask = truth_of(images[str(one.sample_id)])
+        assert one.value == f"masks/{digest_bytes(mask.read_bytes())}.png"
+        assert (home / one.value).read_bytes() == mask.read_bytes()
+    shown = command("runs", "show", told["run"], home=home)
+    assert "finished: the budget is used up" in shown.out
+    assert command("runs", "prune", "--keep-last", 0, "--json", home=home).code == 0
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_run_that_is_stopped_after_every_round_ends_with_the_same_ids_and_weights(
+    squares: Path, tmp_path: Path
+) -> None:
+    told = []
+    for name, watch in (("whole", Watch()), ("stopped", Watch(done=_stop))):
+        workspace = Workspace.open(tmp_path / name)
+        run = start_run(workspace, write(tmp_path, squares))
+        while not workspace.records().run(run.id).is_over:
+            with contextlib.suppress(_StopError):
+                carry_on(workspace, run.id, watch=watch)
+        told.append(outcome(report(workspace, workspace.records().run(run.id))))
+    assert told[0] == told[1]
+
+
+class _StopError(Exception):
+    """Ctrl-C, right after a round."""
+
+
+def _stop(_run: object, _rounds: object) -> None:
+    raise _StopError
+
+
+def test_a_run_killed_in_its_training_ends_like_an_undisturbed_one(squares: Path, tmp_path: Path) -> None:
+    file = write(tmp_path, squares, rounds=1, recipe={**RECIPE, "epochs": 12})
+    whole = ran(tmp_path / "whole", file)
+    home = tmp_path / "killed"
+    with start("run", file, "--json", home=home) as running:
+        _until(lambda: list(home.glob("runs/*/generations/*.training/last.ckpt")))
+        family = [running, *psutil.Process(running.pid).children()]
+        for one in family:
+            one.kill()
+        running.communicate(timeout=60)
+    assert outcome(ran(home, file)) == outcome(whole)
+
+
+def _until(there: Any) -> None:
+    deadline = time.monotonic() + 240
+    while not there():
+        assert time.monotonic() < deadline, "no training began"
+        time.sleep(0.05)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_masks_are_dropped_into_the_inbox_and_bad_ones_are_named_until_good_ones_come(
+    squares: Path, tmp_path: Path
+) -> None:
+    file, home = write(tmp_path, squares, oracle="files:settle=0"), tmp_path / "home"
+    waiting = ran(home, file)
+    assert waiting["state"] == "waiting"
+    inbox = home / "inbox" / waiting["run"] / "round-1"
+    assert (
+        f"round 1 waits for 3 masks: drop PNG files named like the images of {inbox}.csv into {inbox}"
+        in (waiting["reason"])
+    )
+    images = asked_in(home, waiting["run"])
+    bad = {
+        images[0].stem: (np.ones((8, 8), dtype=np.uint8), "the mask is 8 x 8 pixels, expected 32 x 24"),
+        images[1].stem: (np.full((24, 32), 7, dtype=np.uint8), "the mask holds the unknown value 7"),
+        images[2].stem: (np.full((24, 32), 9, dtype=np.uint8), "every pixel of the mask is ignored"),
+        "stranger": (np.ones((24, 32), dtype=np.uint8), "belongs to no sample that was asked for"),
+    }
+    for stem, (values, _) in bad.items():
+        write_png(inbox / f"{stem}.png", values)
+    (inbox / "torn.png").write_bytes(b"\x89PNG\r\n")
+    told = command("run", file, home=home)
+    assert told.code == 0
+    for stem, (_, reason) in bad.items():
+        assert f"not taken: {stem}.png: {reason}" in told.err
+        assert reason in (inbox / f"{stem}.png.refused.txt").read_text()
+    assert "round 1 waits for 3 masks" in told.out
+    for image in images:
+        shutil.copy(truth_of(image), inbox / f"{image.stem}.png")
+    after = ran(home, file)
+    assert (after["state"], [one["state"] for one in after["rounds"]]) == ("waiting", ["done", "labeling"])
+    assert after["rounds"][0]["labels"] == 3
+    assert not list(inbox.glob(f"{images[0].stem}*.refused.txt"))
+    again = inbox.with_name("again")
+    shutil.copytree(inbox, again)
+    for image in asked_in(home, waiting["run"], 2):
+        shutil.copy(truth_of(image), inbox / f"{image.stem}.png")
+    ended = ran(home, file)
+    assert (ended["state"], ended["rounds"][1]["labels"]) == ("finished", 6)
+    history = Workspace.open(home).records().labels(run=waiting["run"], current=False)
+    assert len(history) == 6, "each mask was taken once"
+
+
+@pytest.mark.usefixtures("in_process")
+def test_what_people_draw_gives_the_weights_that_the_pools_own_masks_give(squares: Path, tmp_path: Path) -> None:
+    known = ran(tmp_path / "known", write(tmp_path, squares, rounds=1))
+    home, file = tmp_path / "drawn", write(tmp_path, squares, rounds=1, oracle="files:settle=0")
+    waiting = ran(home, file)
+    for image in asked_in(home, waiting["run"]):
+        folder = home / "inbox" / waiting["run"] / "round-1"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(truth_of(image), folder / f"{image.stem}.png")
+    drawn = ran(home, file)
+    assert drawn["rounds"][0]["generation"] == known["rounds"][0]["generation"]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_equal_masks_of_two_images_are_two_answers_and_a_table_can_only_say_cannot_tell(
+    squares: Path, tmp_path: Path
+) -> None:
+    file, home = write(tmp_path, squares, oracle="files:settle=0", rounds=1), tmp_path / "home"
+    run = ran(home, file)["run"]
+    inbox = home / "inbox" / run
+    first, second, third = asked_in(home, run)
+    plain = np.zeros((24, 32), dtype=np.uint8)
+    plain[4:9, 4:9] = 1
+    for image in (first, second):
+        write_png(inbox / f"{image.stem}.png", plain)
+    (inbox / "table.csv").write_text(f"uri,label\n{third},square\n")
+    told = command("run", file, home=home)
+    assert "waits for 1 masks" in told.out
+    assert "this run takes masks" in told.err
+    (inbox / "table.csv").write_text(f"uri,label\n{third},cannot tell\n")
+    ended = ran(home, file)
+    assert (ended["state"], ended["rounds"][0]["labels"]) == ("finished", 2)
+    values = [one.value for one in Workspace.open(home).records().labels(run=run)]
+    assert min(values) == CANNOT_TELL
+    assert len(set(values)) == 2
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_late_mask_and_a_correction_count_from_the_next_training_on(squares: Path, tmp_path: Path) -> None:
+    file, home = write(tmp_path, squares, oracle="files:settle=0", quota=2), tmp_path / "home"
+    run = ran(home, file)["run"]
+    late, wrong, right = asked_in(home, run)
+    folder = tmp_path / "masks"
+    for image in (wrong, right):
+        write_png(folder / f"{image.stem}.png", 1 - np.array(Image.open(truth_of(image))).clip(0, 1))
+    assert command("labels", "import", folder, "--run", run, home=home).code == 0
+    assert ran(home, file)["rounds"][0]["labels"] == 2
+    for image in (late, wrong):
+        shutil.copy(truth_of(image), folder / f"{image.stem}.png")
+    done = command("labels", "import", folder, "--run", run, "--json", home=home).json
+    assert (done["late"], done["corrections"]) == (3, 1), done
+    for image in asked_in(home, run, 2)[:2]:
+        shutil.copy(truth_of(image), folder / f"{image.stem}.png")
+    assert command("labels", "import", folder, "--run", run, home=home).code == 0
+    assert ran(home, file)["rounds"][1]["labels"] == 5
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_run_is_measured_on_another_split_and_knows_its_classes_by_name(squares: Path, tmp_path: Path) -> None:
+    told = ran(tmp_path / "home", write(tmp_path, squares, evaluation="test", classes=["ground", "square"], rounds=1))
+    assert told["rounds"][0]["metrics"]["n"] == 2
+    assert (told["pool"]["size"], told["config"]["classes"]) == (10, ["ground", "square"])
+    other = ran(tmp_path / "home", write(tmp_path, squares, evaluation=f"{squares}/test", rounds=1))
+    assert other["rounds"][0]["metrics"]["n"] == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"model": "resnet8"}, "resnet8"),
+        ({"split": None}, "has the splits test, train; choose one with split: NAME"),
+        ({"split": "val"}, "has no split 'val' (has: test, train)"),
+        ({"evaluation": "val"}, "has no split 'val' (has: test, train)"),
+        ({"strategy": "badge"}, "strategy badge needs"),
+        (
+            {"ignore_index": None, "classes": ["ground", "square"]},
+            "the mask holds the unknown value 9 (classes: 0 g",
+        ),
+        ({"budget": 9}, "budget 9 is more than the 8 samples"),
+        ({"oracle": "people"}, "masks come by oracle: folders or oracle: files"),
+        ({"image_size": 64}, "image_size: with masks expected WIDTHxHEIGHT"),
+        ({"recipe": {"epoch": 1}}, "recipe: unknown field 'epoch'; did you mean 'epochs'?"),
+        ({"recipe": {"augment": "none"}}, "recipe: unknown field 'augment'"),
+        ({"strategy": "random", "aggregate": "mean"}, "aggregate goes with a score of pixels"),
+        ({"aggregate": "men"}, "aggregate: must be mean, max or top-patches"),
+        ({"task": "classification"}, "split is for labels that are masks"),
+        ({"guards": {"max_per_class": 2}}, "max_per_class needs one class an image"),
+    ],
+)
+@pytest.mark.usefixtures("in_process")
+def test_a_file_that_makes_no_sense_is_told_in_one_line(
+    squares: Path, tmp_path: Path, changed: dict[str, Any], complaint: str
+) -> None:
+    answer = command("run", write(tmp_path, squares, **changed), home=tmp_path / "home")
+    assert answer.code in (1, 2)
+    assert complaint in answer.complaint
+    assert command("runs", "list", "--json", home=tmp_path / "home").json["runs"] == []
+
+
+@pytest.mark.usefixtures("in_process")
+def test_images_that_can_not_be_used_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    root, home = write_squares(tmp_path / "squares", count=10), tmp_path / "home"
+    write_png(root / "masks" / "train" / "00.png", np.full((24, 32), 9, dtype=np.uint8))
+    (root / "masks" / "train" / "01.png").unlink()
+    (root / "images" / "train" / "02.png").write_bytes(b"no image")
+    told = ran(home, write(tmp_path, root))
+    assert told["pool"]["size"] + told["pool"]["evaluation"] == 7
+    told_of = "\n".join(told["notes"])
+    assert "2 images left out: " in told_of
+    assert "02.png: not an image" in told_of
+    assert "00.png: every pixel of the mask is ignored" in told_of
+    assert "1 images without a mask are left out" in told_of
+
+
+@pytest.mark.usefixtures("in_process")
+def test_plain_images_are_labeled_with_masks_where_the_file_says_so(squares: Path, tmp_path: Path) -> None:
+    home, plain = tmp_path / "home", squares / "images" / "train"
+    keys = {"split": None, "task": "segmentation", "oracle": "files", "evaluation": f"{squares}/test"}
+    refused = command("run", write(tmp_path, plain, **keys | {"evaluation": "none"}), home=home)
+    assert "holds no mask that shows the classes; name them: classes: [background, ...]" in refused.complaint
+    waiting = ran(home, write(tmp_path, plain, **keys))
+    assert (waiting["state"], waiting["pool"]["evaluation"]) == ("waiting", 2)
+    page = command("label", f"{waiting['run']}/1", home=home)
+    assert "takes masks, which this page can't draw" in page.complaint
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_mask_of_the_pool_that_changes_meanwhile_stops_the_run_until_it_is_back(tmp_path: Path) -> None:
+    root, home = write_squares(tmp_path / "squares", count=10), tmp_path / "home"
+    file = write(tmp_path, root)
+    whole = ran(tmp_path / "whole", file)
+    workspace = Workspace.open(home)
+    start_run(workspace, file)
+    masks = root / "masks" / "train"
+    shutil.copytree(masks, tmp_path / "before")
+    for mask in masks.iterdir():
+        write_png(mask, np.ones((24, 32), dtype=np.uint8))
+    answer = command("run", file, home=home)
+    assert answer.code == 2
+    assert "was changed since the run began; put it back" in answer.err
+    shutil.copytree(tmp_path / "before", masks, dirs_exist_ok=True)
+    assert outcome(ran(home, file)) == outcome(whole)
+
+
+PATCHES: dict[str, Any] = {"unit": "patch", "patch": 16, "budget": 5}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_patches_are_asked_for_and_only_they_are_learned_from(squares: Path, tmp_path: Path) -> None:
+    file, home = write(tmp_path, squares, **PATCHES), tmp_path / "home"
+    told = ran(home, file)
+    assert (told["state"], told["pool"]["size"]) == ("finished", 8 * 4)
+    assert [(len(one["selected"]), one["labels"]) for one in told["rounds"]] == [(5, 5), (5, 10)]
+    asked = [sample for one in told["rounds"] for sample in one["selected"]]
+    assert len(set(asked)) == 10
+    regions = [split_id(sample)[1] for sample in asked]
+    assert all(region is not None and region.width == 16 and region.height in (16, 8) for region in regions)
+    data = read_segmentation(Workspace.open(home).generation_folder(told["rounds"][1]["generation"])).data
+    assert data["regions"] == 10
+    first_rows = sum(region.width for region in regions if region is not None and region.top == 0)
+    assert sum(data["pixels"]) == sum(region.pixels for region in regions if region) - first_rows
+    assert ran(home, file) == told
+
+
+@pytest.mark.usefixtures("in_process")
+def test_crops_go_out_and_their_masks_come_back_to_the_same_weights(squares: Path, tmp_path: Path) -> None:
+    keys = {**PATCHES, "rounds": 1}
+    known = ran(tmp_path / "known", write(tmp_path, squares, **keys))["rounds"][0]
+    home, file = tmp_path / "home", write(tmp_path, squares, **keys, oracle="files:settle=0")
+    run = ran(home, file)["run"]
+    sheet = home / "inbox" / run / "round-1.csv"
+    exported = command("export", sheet, "--format", "crops", "--out", tmp_path / "out", home=home)
+    assert exported.code == 0, exported.err
+    with (tmp_path / "out" / "crops.csv").open() as lines:
+        crops = list(csv.DictReader(lines))
+    for row in crops:
+        left, top, width, height = (int(row[side]) for side in ("left", "top", "width", "height"))
+        mask = np.array(Image.open(truth_of(row["uri"])))[top : top + height, left : left + width]
+        write_png(sheet.with_suffix("") / Path(row["crop"]).name, mask)
+    drawn = ran(home, file)["rounds"][0]
+    assert (drawn["selected"], drawn["labels"]) == (known["selected"], 5)
+    both = zip((tmp_path / "known", home), (known, drawn), strict=True)
+    weights = [
+        read_segmentation(Workspace.open(place).generation_folder(one["generation"])).weights for place, one in both
+    ]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_patch_that_nobody_can_tell_is_never_asked_for_again(squares: Path, tmp_path: Path) -> None:
+    file, home = write(tmp_path, squares, **PATCHES, oracle="files:settle=0"), tmp_path / "home"
+    waiting = ran(home, file)
+    first, *others = waiting["rounds"][0]["selected"]
+    inbox = home / "inbox" / waiting["run"]
+    plain = np.zeros((24, 32), dtype=np.uint8)
+    plain[:, ::3] = 1
+    uris = {digest_bytes(path.read_bytes()): path for path in (squares / "images" / "train").iterdir()}
+    for sample in others:
+        image, region = split_id(sample)
+        crop = Chosen(rank=1, id=sample, uri=str(uris[image]), region=region)
+        write_png(inbox / f"{crop.name}.png", plain)
+    (inbox / "table.csv").write_text(f'id,label\n"{first}",cannot-tell\n')
+    after = ran(home, file)
+    assert after["rounds"][0]["labels"] == 4
+    assert not set(after["rounds"][0]["selected"]) & set(after["rounds"][1]["selected"])
