@@ -12,7 +12,8 @@ import numpy as np
 
 import foresift
 from benchmarks.data import cifar10, part
-from foresift.app.selecting.pool_selection import Request, select_from_pool
+from foresift.app.selecting.pool_selection import select_from_pool
+from foresift.app.selecting.request import Request
 from foresift.app.workspace import Workspace
 from foresift.training.head import fit_head
 

@@ -17,7 +17,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -92,11 +92,18 @@ def delaying_server(files: list[str]) -> Iterator[str]:
         process.join()
 
 
+async def _request(reader: asyncio.StreamReader) -> bytes:
+    """The head of the next request; empty once the client is gone."""
+    with suppress(asyncio.IncompleteReadError, ConnectionError):
+        return await reader.readuntil(b"\r\n\r\n")
+    return b""
+
+
 def _serve(files: list[str], pipe: Any) -> None:
     contents = [Path(file).read_bytes() for file in files]
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while request := await reader.readuntil(b"\r\n\r\n"):
+        while request := await _request(reader):
             await asyncio.sleep(DELAY_S)
             method, path, *_ = request.decode("ascii").split(" ", 2)
             data = contents[int(path[1:].partition(".")[0])]

@@ -17,7 +17,8 @@ import numpy as np
 from benchmarks.measure import Figure, at_least, command, timed
 from foresift.app.models.opening import Model, open_model
 from foresift.app.passes.stored import PassOptions
-from foresift.app.selecting.pool_selection import Request, Selected, select_from_pool
+from foresift.app.selecting.pool_selection import select_from_pool
+from foresift.app.selecting.request import Request, Selected
 from foresift.app.workspace import Workspace
 from foresift.core.generations import Transform
 from foresift.engines import make_engine

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import foresift
-from foresift.app.selecting.pool_selection import Request, select_from_pool
+from foresift.app.selecting.pool_selection import select_from_pool
+from foresift.app.selecting.request import Request
 from foresift.app.workspace import Workspace
 from foresift.core.columns import HOW_TO_GET
 from foresift.inference.columns import COLUMN_PASSES

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from commands import command, start
-from foresift.app.selecting.pool_selection import Request, select_from_pool
+from foresift.app.selecting.pool_selection import select_from_pool
+from foresift.app.selecting.request import Request
 from foresift.app.workspace import Workspace
 from foresift.sources.labels import read_labels
 from run_files import write_run

@@ -110,7 +110,7 @@ def select_pool(
     """
     from foresift.app.pixels.request import Dense
     from foresift.app.pixels.selection import select_images
-    from foresift.app.selecting.pool_selection import Request
+    from foresift.app.selecting.request import Request
 
     if (budget is None) == (budget_pixels is None):
         raise UsageError("give budget, the number of labels, or budget_pixels, the pixels of patches")

@@ -15,7 +15,7 @@ from foresift.cli.progress import progress
 from foresift.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from foresift.app.selecting.pool_selection import Selected
+    from foresift.app.selecting.request import Selected
     from foresift.core.queries import Receipt, Selection
 
 
@@ -88,7 +88,8 @@ def select(
     from foresift.app.pixels.request import Dense
     from foresift.app.pixels.selection import select_images
     from foresift.app.selecting.guarding import Limits
-    from foresift.app.selecting.pool_selection import Request, row_columns, select_from_predictions
+    from foresift.app.selecting.pool_selection import row_columns, select_from_predictions
+    from foresift.app.selecting.request import Request
     from foresift.app.workspace import Workspace
     from foresift.stores.tables import rows_to_csv
 

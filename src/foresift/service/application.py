@@ -13,7 +13,8 @@ from typing import Any
 from foresift.app.passes.crews import crew_of
 from foresift.app.passes.predicting import predict
 from foresift.app.passes.stored import PassOptions, PassResult
-from foresift.app.selecting.pool_selection import Request, Selected, select_from_pool
+from foresift.app.selecting.pool_selection import select_from_pool
+from foresift.app.selecting.request import Request, Selected
 from foresift.app.workspace import Workspace, place_below
 from foresift.core.digests import digest_value
 from foresift.core.errors import BudgetError, EmptyPoolError, UsageError

@@ -11,7 +11,8 @@ import pytest
 from foresift.app.models.served_model import served_model
 from foresift.app.passes.predicting import predict
 from foresift.app.passes.stored import PassOptions
-from foresift.app.selecting.pool_selection import Request, select_from_pool
+from foresift.app.selecting.pool_selection import select_from_pool
+from foresift.app.selecting.request import Request
 from foresift.app.workspace import Workspace
 from foresift.core.errors import QuarantineError, UnreachableError
 from foresift.inference.pipeline import ForwardRunner

@@ -9,7 +9,8 @@ import pytest
 
 from foresift.app.pools import labeled_part, open_pool, relabeled
 from foresift.app.runs.labeling import label_selection
-from foresift.app.selecting.pool_selection import Request, select_from_pool
+from foresift.app.selecting.pool_selection import select_from_pool
+from foresift.app.selecting.request import Request
 from foresift.app.workspace import Workspace
 from foresift.core.errors import DataError, EmptyPoolError, MissingPathError, UsageError
 

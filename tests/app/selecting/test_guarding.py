@@ -17,8 +17,9 @@ from commands import command
 from foresift.app.passes.predicting import predict
 from foresift.app.selecting.explaining import explain
 from foresift.app.selecting.guarding import Limits
-from foresift.app.selecting.pool_selection import Request, Selected, select_from_pool, select_from_predictions
+from foresift.app.selecting.pool_selection import select_from_pool, select_from_predictions
 from foresift.app.selecting.receipts import replay
+from foresift.app.selecting.request import Request, Selected
 from foresift.app.workspace import Workspace
 from foresift.core.errors import BudgetError, MissingColumnError, UsageError
 from foresift.core.queries import Picks, Query

@@ -19,8 +19,9 @@ from conftest import copy_digits
 from foresift.app.models.opening import open_model
 from foresift.app.passes.predicting import predict
 from foresift.app.passes.stored import PassOptions
-from foresift.app.selecting.pool_selection import Request, Selected, select_from_pool, select_from_predictions
+from foresift.app.selecting.pool_selection import select_from_pool, select_from_predictions
 from foresift.app.selecting.receipts import replay
+from foresift.app.selecting.request import Request, Selected
 from foresift.app.training.evaluating import evaluate
 from foresift.app.training.request import TrainRequest
 from foresift.app.training.train import train

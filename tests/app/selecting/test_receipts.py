@@ -18,8 +18,9 @@ from foresift.app.models.engine_choice import engine_asked
 from foresift.app.passes.predicting import predict
 from foresift.app.passes.stored import PassOptions
 from foresift.app.selecting.explaining import explain
-from foresift.app.selecting.pool_selection import Request, Selected, select_from_pool, select_from_predictions
+from foresift.app.selecting.pool_selection import select_from_pool, select_from_predictions
 from foresift.app.selecting.receipts import _remedy, find_receipt, replay
+from foresift.app.selecting.request import Request, Selected
 from foresift.app.training.request import TrainRequest
 from foresift.app.training.train import train
 from foresift.app.workspace import Workspace

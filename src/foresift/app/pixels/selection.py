@@ -20,7 +20,8 @@ from foresift.app.pixels.units import labeled_units, of_score, patch_pool, patch
 from foresift.app.pools import LabeledPart, labeled_part, open_pool, without_masks
 from foresift.app.selecting.arrays import check_budget
 from foresift.app.selecting.guarding import check_groups, with_groups_of, with_held_out
-from foresift.app.selecting.pool_selection import Job, Request, Selected, checked, describe, finish, select_from_pool
+from foresift.app.selecting.pool_selection import Job, checked, describe, finish, select_from_pool
+from foresift.app.selecting.request import Request, Selected
 from foresift.app.workspace import Workspace
 from foresift.core.errors import BudgetError, MissingColumnError, UsageError
 from foresift.core.predictions import Column, Predictions

@@ -35,7 +35,7 @@ def select(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     from foresift.app.pixels.request import Dense
     from foresift.app.pixels.selection import select_images
     from foresift.app.selecting.guarding import Limits
-    from foresift.app.selecting.pool_selection import Request
+    from foresift.app.selecting.request import Request
 
     request = Request(
         strategy=values["strategy"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ from foresift.app.passes.committee import check_plan, predict_models
 from foresift.app.passes.early_stop import Heard, StableOrder, check_rule, hear_until_stable
 from foresift.app.passes.ensembles import is_ensemble, open_members
 from foresift.app.passes.fitted import fitted_passes, keep_in, with_fitted
-from foresift.app.passes.stored import PassOptions, PassResult
+from foresift.app.passes.stored import PassOptions
 from foresift.app.pools import LabeledPart, labeled_part, open_pool
 from foresift.app.selecting.arrays import check_budget
 from foresift.app.selecting.class_codes import Codes, label_codes, truth_codes
-from foresift.app.selecting.guarding import HeldOut, Limits, check_groups, with_groups_of, with_held_out
+from foresift.app.selecting.guarding import HeldOut, check_groups, with_groups_of, with_held_out
 from foresift.app.selecting.receipts import keep_receipt
+from foresift.app.selecting.request import Request, Selected
 from foresift.app.selecting.unseen import unseen, without_broken_picks
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Ids
@@ -47,41 +48,6 @@ ROW_COLUMNS = ("rank", "id", "uri", "score", "arm", "label")
 def row_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """The columns of a selection file: with those of the rectangle where regions were chosen."""
     return (*ROW_COLUMNS[:-1], *Region._fields, "label") if rows and "left" in rows[0] else ROW_COLUMNS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What to select; the same for every kind of pool."""
-
-    strategy: str
-    budget: int
-    labeled: Path | None = None
-    """A file of ids or uris that are labeled already."""
-    seed: int = 0
-    allow_short: bool = False
-    out: Path | None = None
-    limits: Limits = field(default_factory=Limits)
-    """What must not be picked."""
-    control: float = 0.0
-    """Share of the budget that is drawn at random."""
-    checkpoints: str = ""
-    """``all`` or ``last=N``: the kept checkpoints of the one model, as the members of an ensemble."""
-    draws: int | None = None
-    """Dropout passes of the one model, for strategies that need members."""
-    early_stop: str = ""
-    """The rule by which further members of an ensemble are left out; empty = all are heard."""
-    options: PassOptions = field(default_factory=PassOptions)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selected:
-    """A selection and what there is to know about the pool it came from."""
-
-    selection: Selection
-    receipt_path: Path
-    quarantined: tuple[Quarantined, ...] = ()
-    notes: tuple[str, ...] = ()
-    result: PassResult | None = None
 
 
 def select_from_pool(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from foresift.app.selecting.guarding import with_groups_of
+from foresift.app.selecting.request import Request
 from foresift.core.arrays import Ids
 from foresift.core.errors import DataError, MissingExtraError, QuarantineError
 from foresift.core.predictions import Predictions
@@ -16,9 +17,6 @@ from foresift.inference.decode import decode
 from foresift.selection.guards import NO_GUARDS, Guards
 from foresift.sources.read import fetch
 from foresift.strategies import Strategy
-
-if TYPE_CHECKING:
-    from foresift.app.selecting.pool_selection import Request
 
 
 def unseen(pool: Pool, strategy: Strategy, guards: Guards) -> Predictions:

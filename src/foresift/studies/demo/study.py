@@ -18,7 +18,8 @@ from foresift.app.models.opening import Model, open_model
 from foresift.app.passes.stored import PassOptions
 from foresift.app.pools import open_pool
 from foresift.app.selecting.arrays import select
-from foresift.app.selecting.pool_selection import Request, select_from_pool
+from foresift.app.selecting.pool_selection import select_from_pool
+from foresift.app.selecting.request import Request
 from foresift.app.training.images import LabeledImages, labeled_images
 from foresift.app.training.request import TrainRequest
 from foresift.app.training.train import train

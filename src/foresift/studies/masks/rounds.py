@@ -23,7 +23,7 @@ from foresift.app.pixels.request import Dense
 from foresift.app.pixels.selection import select_images
 from foresift.app.pixels.train import train_segmentation
 from foresift.app.pixels.training_request import SegmentationRequest
-from foresift.app.selecting.pool_selection import Request
+from foresift.app.selecting.request import Request
 from foresift.app.workspace import Workspace
 from foresift.core.about import foresift_version
 from foresift.core.digests import digest_value
