@@ -9,11 +9,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from foresift.sources.digits import write_digits
 from postgres import Postgres, installed_programs
 from run_files import InProcess
+
+# A first example may load a library on a busy machine: no clock decides whether a law holds.
+hypothesis.settings.register_profile("unhurried", parent=hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 _OPENED: list[list[str]] = []
 

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 
 from foresift.core.errors import UsageError
 from foresift.kernels.blocks import row_blocks
-from foresift.kernels.softmax import NARROW, gaps_to_top, log_softmax, logsumexp, row_sums, softmax
+from foresift.kernels.softmax import FEW, NARROW, gaps_to_top, log_softmax, logsumexp, row_sums, softmax
 
 WIDTHS = [1, 2, 10, NARROW, NARROW + 1, NARROW + 2, 200]
 matrices = arrays.arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 40)), elements=st.floats(-1e4, 1e4))
@@ -63,9 +63,21 @@ def test_the_largest_floats_do_not_overflow() -> None:
 
 @pytest.mark.parametrize("width", [0, *WIDTHS])
 def test_row_sums_do_not_depend_on_the_rows_beside(width: int) -> None:
-    terms = np.asfortranarray(np.random.default_rng(0).random((9, width), dtype=np.float32))
-    alone = [row_sums(terms[row : row + 1])[0] for row in range(9)]
-    assert row_sums(terms).tolist() == [value.item() for value in alone]
+    for rows in (9, FEW + 1):
+        terms = np.asfortranarray(np.random.default_rng(0).random((rows, width), dtype=np.float32))
+        alone = [row_sums(terms[row : row + 1])[0] for row in range(rows)]
+        assert row_sums(terms).tolist() == [value.item() for value in alone]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_gaps_of_few_rows_are_those_of_many_bit_for_bit(width: int) -> None:
+    logits = np.random.default_rng(width).normal(size=(FEW + 1, width)).round(1).astype(np.float32)
+    logits[3, 0] = np.nan
+    top, gaps = gaps_to_top(logits)
+    for start in range(0, FEW + 1, 5):
+        few, lower = gaps_to_top(logits[start : start + 5])
+        assert few.tobytes() == top[start : start + 5].tobytes()
+        assert np.ascontiguousarray(lower).tobytes() == np.ascontiguousarray(gaps[start : start + 5]).tobytes()
 
 
 @pytest.mark.parametrize("shape", [(3, 0), (3,), (2, 2, 2)])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import socket
 import sys
@@ -148,7 +149,7 @@ class _Device:
         """Every frame, then the end of the day unless it is kept open."""
         try:
             for batch in self._batches(paths):
-                outputs = self._engine(np.stack([frame.pixels for frame in batch]))
+                outputs = self._engine(np.array([frame.pixels for frame in batch]))
                 for frame, score, embedding in zip(batch, self._scored(outputs), outputs.embeddings, strict=True):
                     self._decide(frame, score, embedding)
             if self._day and not self._job.keep_open:
@@ -194,7 +195,7 @@ class _Device:
         if frame.day != self._day:
             self._begin(frame.day)
         self.report.frames += 1
-        if not np.isfinite(score):
+        if not math.isfinite(score):
             raise NonFiniteError(f"the model's answer for {frame.uri} is not finite; export another model")
         if self._controller.wants(score):
             self._consider(frame, score, embedding)
