@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from foresift.engines import REFERENCE
 from foresift.studies.image_sets import DIGITS
 
 
@@ -24,6 +25,8 @@ class Setting:
     longest: int = 20
     """Last epochs whose consensus is counted."""
     fine_tune: Mapping[str, Any] = field(default_factory=lambda: {"epochs": 10, "lr": 1e-3})
+    engine: str = REFERENCE
+    """What checkpoints answer with; the reference where it is not installed."""
     trials: int = 4
 
 
@@ -47,6 +50,7 @@ PRESETS = {
                 recipe=NATURAL,
                 runs=2,
                 longest=10,
+                engine="openvino-f32",
                 trials=3,
             ),
         },

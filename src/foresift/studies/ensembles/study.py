@@ -25,6 +25,7 @@ from foresift.core.errors import UsageError
 from foresift.core.predictions import Predictions
 from foresift.core.protocols import Progress, Silent
 from foresift.cycle.search import counts_of, random_rows, start_count
+from foresift.engines import REFERENCE, available
 from foresift.kernels.consensus import Consensus
 from foresift.strategies import parse
 from foresift.studies.cells import kept_cell, with_tuples
@@ -159,7 +160,7 @@ class Said:
     """What the kept epochs of one or several runs say."""
 
     pool: Array
-    """(e, n, c) logits."""
+    """(e, n, c) logits; (e, 0, c) where nobody ranks by them."""
     test: Array
     """(e, m, c)"""
     runs: int
@@ -185,8 +186,15 @@ class Bench:
 
     @property
     def digest(self) -> str:
-        """Of all that a cell depends on beside its name."""
-        return digest_value([asdict(self.setting), self.images.name, foresift_version()])[:12]
+        """Of all that a cell depends on beside its name: more trials redo nothing."""
+        setting = asdict(self.setting)
+        del setting["trials"]
+        return digest_value([{**setting, "engine": self.engine}, self.images.name, foresift_version()])[:12]
+
+    @property
+    def engine(self) -> str:
+        """What checkpoints answer with."""
+        return self.setting.engine if self.setting.engine in available() else REFERENCE
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -204,29 +212,45 @@ class Bench:
         return random_rows(n, start_count(self.counts[0], None, n), seed=trial)
 
     def several(
-        self, rows: Rows, *, trial: int, runs: int | None = None, last: int | None = None, after: Rows | None = None
+        self,
+        rows: Rows,
+        *,
+        trial: int,
+        runs: int | None = None,
+        last: int | None = None,
+        after: Rows | None = None,
+        ranks: bool = False,
     ) -> Said:
-        """The members that learned from some rows; ``after`` = having learned from those before."""
+        """The members that learned from some rows; ``after`` = having learned from those before.
+
+        Args:
+            ranks: whether they are asked about the pool too, which costs as much as the test part.
+        """
         how = [self.setting.last if last is None else last, self.setting.runs if runs is None else runs]
         parts = [
-            self.one(self.setting.model, rows, seed=1_000 * trial + seed, last=how[0], after=after)
+            self.one(self.setting.model, rows, seed=1_000 * trial + seed, last=how[0], after=after, ranks=ranks)
             for seed in range(how[1])
         ]
         return Said(
-            pool=np.concatenate([part.pool for part in parts]),
+            pool=np.concatenate([part.pool if ranks else part.pool[:, :0] for part in parts]),
             test=np.concatenate([part.test for part in parts]),
             runs=how[1],
         )
 
-    def one(self, model: str, rows: Rows, *, seed: int, last: int, after: Rows | None = None) -> Said:
-        """One run: its last epochs' answers on the pool and on the test part."""
+    def one(
+        self, model: str, rows: Rows, *, seed: int, last: int, after: Rows | None = None, ranks: bool = False
+    ) -> Said:
+        """One run: its last epochs' answers on the test part and, where it ranks, on the pool."""
         before = None if after is None else digest_array(after)
         key = digest_value([model, digest_array(rows), seed, last, before])
-        if key not in self._memory:
+        said = self._memory.get(key)
+        if said is None or (ranks and not said.pool.shape[1]):
             while len(self._memory) >= _KEPT_IN_MEMORY:
                 del self._memory[next(iter(self._memory))]
-            self._memory[key] = _learn(self, model, np.sort(rows), seed=seed, last=last, after=after)
-        return self._memory[key]
+            said = self._memory[key] = _learn(
+                self, model, np.sort(rows), seed=seed, last=last, after=after, ranks=ranks
+            )
+        return said
 
     def accuracy(self, logits: Array) -> float:
         """Of the mean probability of (e, m, c) test logits, within [0, 1]."""
@@ -250,7 +274,7 @@ class Bench:
         return found.sample_ids.astype(np.intp)
 
 
-def _learn(bench: Bench, model: str, rows: Rows, *, seed: int, last: int, after: Rows | None) -> Said:
+def _learn(bench: Bench, model: str, rows: Rows, *, seed: int, last: int, after: Rows | None, ranks: bool) -> Said:
     import tempfile
 
     from safetensors.torch import load_file
@@ -281,17 +305,21 @@ def _learn(bench: Bench, model: str, rows: Rows, *, seed: int, last: int, after:
         pool, test = [], []
         for file in kept_epochs(Path(scratch) / "run"):
             network.load_state_dict(load_file(file))
-            pool.append(_forward(network, images, images.pixels))
-            test.append(_forward(network, images, images.test_pixels))
+            answer = partial(_forward, network, images, engine=bench.engine)
+            pool.append(answer(images.pixels if ranks else images.pixels[:0]))
+            test.append(answer(images.test_pixels))
     return Said(pool=np.stack(pool), test=np.stack(test), runs=1)
 
 
-def _forward(network: Any, images: ImageSet, pixels: Array, *, batch: int = 500) -> Array:
+def _forward(network: Any, images: ImageSet, pixels: Array, *, engine: str, batch: int = 100) -> Array:
+    """(m, c) logits, m >= 0."""
     from foresift.engines import make_engine
     from foresift.models import ScoringModule
 
-    engine = make_engine("torch-f32", ScoringModule(network, images.transform), size=images.transform.size, batch=batch)
-    return np.concatenate([engine(pixels[at : at + batch]).logits for at in range(0, len(pixels), batch)])
+    if not len(pixels):
+        return np.zeros((0, len(images.classes)), dtype=np.float32)
+    made = make_engine(engine, ScoringModule(network, images.transform), size=images.transform.size, batch=batch)
+    return np.concatenate([made(pixels[at : at + batch]).logits for at in range(0, len(pixels), batch)])
 
 
 def _stages(bench: Bench, parts: Sequence[Rows], said: Callable[[Rows], Said]) -> dict[str, Any]:
@@ -325,7 +353,7 @@ def _grow(bench: Bench, trial: int, score: str, *, runs: int | None) -> list[Row
         if score == RANDOM:
             held = random_rows(len(bench.whole), count, seed=trial)
         else:
-            said = bench.several(held, trial=trial, runs=runs)
+            said = bench.several(held, trial=trial, runs=runs, ranks=True)
             more = bench.ranked(said, score, held=held, count=count - len(held), trial=trial)
             held = np.sort(np.concatenate([held, more]))
         parts.append(held)
@@ -334,7 +362,7 @@ def _grow(bench: Bench, trial: int, score: str, *, runs: int | None) -> list[Row
 
 def _best(bench: Bench, trial: int, *, passed: int = 0) -> list[Rows]:
     """The best-ranked part of each size by an ensemble that knows everything."""
-    teachers = bench.several(bench.whole, trial=trial)
+    teachers = bench.several(bench.whole, trial=trial, ranks=True)
     none = bench.whole[:0]
     order = bench.ranked(
         teachers, SCORE, held=none, count=min(len(bench.whole), bench.counts[-1] + passed), trial=trial
@@ -360,7 +388,7 @@ def _consensus(bench: Bench, trial: int, _which: str) -> dict[str, Any]:
     """On the samples that are left: how many of them the last epochs of one run agree on; and what members add."""
     part = _grown(bench, trial, SCORE)[-2]
     left = np.setdiff1d(bench.whole, part)
-    one = bench.several(part, trial=trial, runs=1, last=bench.setting.longest)
+    one = bench.several(part, trial=trial, runs=1, last=bench.setting.longest, ranks=True)
     told = Consensus(len(left))
     for logits in one.pool[::-1]:
         told.add(logits[left].argmax(axis=1))
