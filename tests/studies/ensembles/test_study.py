@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from foresift.core.errors import UsageError
-from foresift.studies.ensembles import study as ensembles
+from foresift.studies.ensembles import bench as benches
+from foresift.studies.ensembles.bench import Bench
 from foresift.studies.ensembles.presets import PRESETS, Preset
 from foresift.studies.ensembles.report import verdicts, write
 from foresift.studies.ensembles.study import Cell, Comparison, kinds, run
+from foresift.studies.image_sets import image_set
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -42,8 +44,29 @@ def test_finished_cells_are_not_made_again(compared: tuple[Path, Comparison], mo
     folder, comparison = compared
     setting = replace(PRESETS["smoke"].sets["digits"], trials=2, recipe={"epochs": 2}, longest=2)
     monkeypatch.setitem(PRESETS, "smoke", Preset(sets={"digits": setting}))
-    monkeypatch.setattr(ensembles, "_learn", None)
+    monkeypatch.setattr(benches, "_learn", None)
     assert run(folder, preset="smoke").cells == comparison.cells
+
+
+def test_more_trials_redo_nothing_and_another_engine_redoes_everything(tmp_path: Path) -> None:
+    images = image_set("digits", tmp_path, cache=tmp_path)
+    setting = PRESETS["smoke"].sets["digits"]
+    digests = [
+        Bench(images=images, setting=replace(setting, **changed), folder=tmp_path).digest
+        for changed in ({}, {"trials": 9}, {"engine": "openvino-f32"}, {"runs": 3})
+    ]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
+def test_a_pool_that_nothing_ranks_by_is_not_asked_about(tmp_path: Path) -> None:
+    images = image_set("digits", tmp_path, cache=tmp_path)
+    bench = Bench(images=images, setting=PRESETS["smoke"].sets["digits"], folder=tmp_path)
+    rows = bench.start(0)
+    quiet, asked = (bench.several(rows, trial=0, runs=1, ranks=ranks) for ranks in (False, True))
+    assert (quiet.pool.shape[1], asked.pool.shape[1]) == (0, len(images.codes))
+    assert quiet.test.tobytes() == asked.test.tobytes()
+    assert bench.several(rows, trial=0, runs=1).pool.shape[1] == 0
 
 
 def test_the_page_says_what_holds_and_shows_the_picture(compared: tuple[Path, Comparison], tmp_path: Path) -> None:
