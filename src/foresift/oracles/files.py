@@ -64,10 +64,9 @@ class _Look(NamedTuple):
     @property
     def digest(self) -> str:
         """Of what the file says: of a drawn mask, the name tells whose it is, and images without a find look alike."""
-        named = self.path.suffix.lower() == _DRAWN
-        return digest_bytes(
-            self.path.name.encode("utf-8", "surrogateescape") + b"\n" + self.data if named else self.data
-        )
+        drawn = self.path.suffix.lower() == _DRAWN
+        name = self.path.name.encode("utf-8", "surrogateescape") + b"\n" if drawn else b""
+        return digest_bytes(name + self.data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -168,6 +168,7 @@ def test_masks_are_dropped_into_the_inbox_and_bad_ones_are_named_until_good_ones
         assert f"not taken: {stem}.png: {reason}" in told.err
         assert reason in (inbox / f"{stem}.png.refused.txt").read_text()
     assert "round 1 waits for 3 masks" in told.out
+    assert "of 5 files not everything could be taken, NAME.refused.txt beside each says why" in told.out
     for image in images:
         shutil.copy(truth_of(image), inbox / f"{image.stem}.png")
     after = ran(home, file)
@@ -176,12 +177,13 @@ def test_masks_are_dropped_into_the_inbox_and_bad_ones_are_named_until_good_ones
     assert not list(inbox.glob(f"{images[0].stem}*.refused.txt"))
     again = inbox.with_name("again")
     shutil.copytree(inbox, again)
+    write_png(again / f"{images[0].stem}.png", 1 - np.array(Image.open(truth_of(images[0]))).clip(0, 1))
     for image in asked_in(home, waiting["run"], 2):
         shutil.copy(truth_of(image), inbox / f"{image.stem}.png")
     ended = ran(home, file)
     assert (ended["state"], ended["rounds"][1]["labels"]) == ("finished", 6)
     history = Workspace.open(home).records().labels(run=waiting["run"], current=False)
-    assert len(history) == 6, "each mask was taken once"
+    assert len(history) == 7, "each mask was taken once, and the correction of an earlier round"
 
 
 @pytest.mark.usefixtures("in_process")
@@ -296,6 +298,12 @@ def test_images_that_can_not_be_used_are_left_out_with_the_reason(tmp_path: Path
     assert "02.png: not an image" in told_of
     assert "00.png: every pixel of the mask is ignored" in told_of
     assert "1 images without a mask are left out" in told_of
+    drawn = write(tmp_path, root, oracle="files")
+    assert ran(home, drawn)["pool"]["evaluation"] == 0, "people are to draw the mask that is missing"
+    (root / "images" / "train" / "01.png").unlink()
+    (root / "images" / "train" / "03.png").write_bytes((root / "images" / "train" / "04.png").read_bytes())
+    measured = ran(tmp_path / "other", drawn)["pool"]
+    assert (measured["size"], measured["evaluation"]) == (6, 1), "masks that can't be used hold nothing up"
 
 
 @pytest.mark.usefixtures("in_process")
@@ -389,3 +397,15 @@ def test_a_patch_that_nobody_can_tell_is_never_asked_for_again(squares: Path, tm
     after = ran(home, file)
     assert after["rounds"][0]["labels"] == 4
     assert not set(after["rounds"][0]["selected"]) & set(after["rounds"][1]["selected"])
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_control_arm_and_the_rule_of_auto_know_masks_as_well(squares: Path, tmp_path: Path) -> None:
+    told = ran(tmp_path / "home", write(tmp_path, squares, budget=2, control="random", aggregate="max"))
+    assert sorted(one["strategy"] for one in told["rounds"]) == ["entropy", "random", "random"]
+    assert told["agent"]["ledgers"]["unique"] <= 4
+    ruled = ran(tmp_path / "home", write(tmp_path, squares, strategy="auto", agent="fixed", aggregate="max"))
+    assert ruled["rounds"][1]["ran"] == "typiclust"
+    assert "3 images' worth of pixels are labeled" in ruled["rounds"][1]["why"]
+    vain = command("run", write(tmp_path, squares, strategy="auto"), home=tmp_path / "home")
+    assert "needs logits, which a segmentation model does not give" in vain.complaint

@@ -24,6 +24,7 @@ from foresift.core.records import Records
 from foresift.core.rounds import Round, Run, SampleId
 from foresift.core.samples import Pool
 from foresift.cycle.labels import Standing, Terms, Verdict, standing, training_labels, verdicts, why_closed
+from foresift.oracles.files import REFUSED
 
 CURSOR = "cursor"
 """Where a closed round keeps how far the oracle had been read."""
@@ -75,11 +76,20 @@ class RunAnswers:
         number = waiting[0].number if waiting else len(rounds)
         which = f"round {number}" if len(waiting) < 2 else f"rounds {', '.join(str(one.number) for one in waiting)}"
         what = "masks" if self.pool.has_masks else "labels"
-        return f"{which} waits for {len(open_):,} {what}: {self._how(number)}"
+        return f"{which} waits for {len(open_):,} {what}: {self._how(number)}{self._not_taken()}"
+
+    @property
+    def _folder(self) -> Path:
+        """Where files are dropped: the oracle's own folder, where its settings name one."""
+        return Path(getattr(self._oracle, "folder", inbox(self.workspace, self.run.id)))
+
+    def _not_taken(self) -> str:
+        """That files were refused which lie there still, for those who see the last line alone; "" if none was."""
+        count = sum(1 for _ in self._folder.rglob(f"*{REFUSED}")) if self._folder.is_dir() else 0
+        return f"; of {count} files not everything could be taken, NAME{REFUSED} beside each says why" if count else ""
 
     def _how(self, number: int) -> str:
-        again = f"then foresift runs resume {self.run.id}"
-        folder = inbox(self.workspace, self.run.id)
+        again, folder = f"then foresift runs resume {self.run.id}", self._folder
         if self.pool.has_masks:
             sheet = folder / f"round-{number}.csv"
             crops = f"crops that foresift export {sheet} --format crops --out DIR writes"

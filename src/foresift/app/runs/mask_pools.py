@@ -51,6 +51,11 @@ class _Masked:
         """(n,) whether there is a mask."""
         return np.array([one is not None for one in self.truth], dtype=bool)
 
+    @property
+    def missing(self) -> int:
+        """How many images have no mask at all."""
+        return len(self.pool) + len(self.pool.quarantined) - len(self.broken) - int(self.known.sum())
+
     def columns(self, rows: npt.NDArray[np.intp]) -> Columns:
         """Images of some rows and their masks."""
         masks = [one for row in rows.tolist() if (one := self.truth[row]) is not None]
@@ -108,7 +113,7 @@ def _parts(
         keep &= ~shared
         if shared.any():
             notes.append(f"{int(shared.sum())} images are in the evaluation set as well; they are never chosen")
-    elif run.evaluation == FIFTH and (run.oracle == FOLDERS or images.known.all()):
+    elif run.evaluation == FIFTH and (run.oracle == FOLDERS or not images.missing):
         held = np.array(sorted(held_out(images.pool.ids, np.flatnonzero(images.known))), dtype=np.intp)
         keep[held] = False
     elif run.evaluation == FIFTH:
@@ -255,9 +260,8 @@ def _broken(run: RunFile, images: _Masked) -> list[str]:
     if images.broken:
         what = "left out" if run.oracle == FOLDERS else "that can't be used, or whose masks can't"
         told.append(f"{len(images.broken)} images {what}: {_reasons(images)}")
-    missing = len(images.pool) + len(images.pool.quarantined) - len(images.broken) - int(images.known.sum())
-    if missing and run.oracle == FOLDERS:
-        told.append(f"{missing} images without a mask are left out")
+    if images.missing and run.oracle == FOLDERS:
+        told.append(f"{images.missing} images without a mask are left out")
     return told
 
 

@@ -49,7 +49,8 @@ def select(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     model, workspace = _model(values, progress), Workspace.open(values["home"])
     chosen = select_images(workspace, values["pool"], request, Dense(**values["dense"]), model=model)
     receipt = chosen.selection.receipt
-    told = {name: str(receipt.details[name]) for name in ("ran", "why") if name in receipt.details}
+    said = {**receipt.pool.get("auto", {}), **receipt.details}  # of pixels the rule is asked before the strategy
+    told = {name: str(said[name]) for name in ("ran", "why") if name in said}
     return {"ids": chosen.selection.sample_ids.tolist(), "receipt": receipt.id, "details": told}
 
 
