@@ -211,10 +211,12 @@ def test_equal_masks_of_two_images_are_two_answers_and_a_table_can_only_say_cann
     plain[4:9, 4:9] = 1
     for image in (first, second):
         write_png(inbox / f"{image.stem}.png", plain)
+    (inbox / "photo.jpg").write_bytes(b"no mask")
     (inbox / "table.csv").write_text(f"uri,label\n{third},square\n")
     told = command("run", file, home=home)
     assert "waits for 1 masks" in told.out
     assert "this run takes masks" in told.err
+    assert "masks are PNG files, and 1 such as photo.jpg are none" in told.out
     (inbox / "table.csv").write_text(f"uri,label\n{third},cannot tell\n")
     ended = ran(home, file)
     assert (ended["state"], ended["rounds"][0]["labels"]) == ("finished", 2)
@@ -409,3 +411,14 @@ def test_a_control_arm_and_the_rule_of_auto_know_masks_as_well(squares: Path, tm
     assert "3 images' worth of pixels are labeled" in ruled["rounds"][1]["why"]
     vain = command("run", write(tmp_path, squares, strategy="auto"), home=tmp_path / "home")
     assert "needs logits, which a segmentation model does not give" in vain.complaint
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_round_of_which_nobody_can_tell_anything_says_so_and_waits(squares: Path, tmp_path: Path) -> None:
+    file, home = write(tmp_path, squares, oracle="files:settle=0", evaluation="none"), tmp_path / "home"
+    run = ran(home, file)["run"]
+    rows = "".join(f"{image},cannot-tell\n" for image in asked_in(home, run))
+    (home / "inbox" / run / "table.csv").write_text(f"uri,label\n{rows}")
+    waiting = ran(home, file)
+    assert (waiting["state"], waiting["rounds"][0]["metrics"]) == ("waiting", {})
+    assert "round 1 has nothing to learn from, every answer is cannot-tell: drop PNG files" in waiting["reason"]

@@ -18,14 +18,17 @@ from foresift.app.runs.oracles import gather, inbox, open_oracle
 from foresift.app.runs.pool_files import CANDIDATES, TRUTH, RunPool, image_values, table_columns, table_values
 from foresift.app.workspace import Workspace
 from foresift.core.errors import OracleError
-from foresift.core.labels import LabelRecord
+from foresift.core.labels import CANNOT_TELL, LabelRecord
 from foresift.core.oracles import Inquiry, Oracle, Question
 from foresift.core.records import Records
 from foresift.core.rounds import Round, Run, SampleId
 from foresift.core.samples import Pool
 from foresift.cycle.labels import Standing, Terms, Verdict, standing, training_labels, verdicts, why_closed
 from foresift.oracles.files import REFUSED
+from foresift.sources.folder import IMAGE_SUFFIXES
 
+NO_MASKS = frozenset(f".{suffix}" for suffix in IMAGE_SUFFIXES - {"png"})
+"""Suffixes of images that people may take for masks."""
 CURSOR = "cursor"
 """Where a closed round keeps how far the oracle had been read."""
 
@@ -76,6 +79,8 @@ class RunAnswers:
         number = waiting[0].number if waiting else len(rounds)
         which = f"round {number}" if len(waiting) < 2 else f"rounds {', '.join(str(one.number) for one in waiting)}"
         what = "masks" if self.pool.has_masks else "labels"
+        if waiting and not open_:
+            return f"{which} has nothing to learn from, every answer is {CANNOT_TELL}: {self._how(number)}"
         return f"{which} waits for {len(open_):,} {what}: {self._how(number)}{self._not_taken()}"
 
     @property
@@ -85,8 +90,12 @@ class RunAnswers:
 
     def _not_taken(self) -> str:
         """That files were refused which lie there still, for those who see the last line alone; "" if none was."""
-        count = sum(1 for _ in self._folder.rglob(f"*{REFUSED}")) if self._folder.is_dir() else 0
-        return f"; of {count} files not everything could be taken, NAME{REFUSED} beside each says why" if count else ""
+        there = sorted(self._folder.rglob("*")) if self._folder.is_dir() else []
+        refused = [path for path in there if path.name.endswith(REFUSED)]
+        foreign = [path for path in there if self.pool.has_masks and path.suffix.lower() in NO_MASKS]
+        told = [f"; of {len(refused)} files not everything could be taken, NAME{REFUSED} beside each says why"]
+        told += [f"; masks are PNG files, and {len(foreign)} such as {path.name} are none" for path in foreign[:1]]
+        return "".join(told if refused else told[1:])
 
     def _how(self, number: int) -> str:
         again, folder = f"then foresift runs resume {self.run.id}", self._folder
