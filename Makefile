@@ -12,8 +12,9 @@ MLFLOW_STAMP := $(MLFLOW)/.installed
 WORKERS ?= 2
 TRITON ?= .triton
 MLSERVER ?= .mlserver
+SCHEMATHESIS ?= .schemathesis
 
-.PHONY: help demo test check label-studio s3 mlflow triton mlserver format docs bench bench-strategies bench-kills study-strategies install clean
+.PHONY: help demo test check label-studio s3 mlflow triton mlserver schemathesis format docs bench bench-strategies bench-table2 bench-kills study-strategies install clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -78,6 +79,14 @@ $(MLSERVER)/.installed: tests/engines/servers/mlserver.txt
 mlserver: $(MLSERVER)/.installed  ## an MLServer of its own for the tests of served models
 	@echo "now: export FORESIFT_MLSERVER=$(abspath $(MLSERVER))/bin/python; make test"
 
+$(SCHEMATHESIS)/.installed: tests/service/schemathesis.txt
+	test -x $(SCHEMATHESIS)/bin/python || $(PYTHON) -m venv $(SCHEMATHESIS)
+	$(SCHEMATHESIS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+schemathesis: $(SCHEMATHESIS)/.installed  ## Schemathesis for the tests of the HTTP interface (about 100 MB)
+	@echo "now: export FORESIFT_SCHEMATHESIS=$(abspath $(SCHEMATHESIS))/bin/schemathesis; make test"
+
 format: $(STAMP)  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -92,6 +101,9 @@ bench: $(STAMP)  ## speed and memory, each against a stated limit, in one run (a
 bench-strategies: $(STAMP)  ## every strategy against its peers, and at a million rows (hours)
 	$(BIN)/python -m benchmarks.strategies
 
+bench-table2: $(STAMP)  ## from files and URLs to ids beside a bare loop and three peers, ResNet-18 at 32 and 224 px (an hour)
+	$(BIN)/python -m benchmarks.table2
+
 bench-kills: $(STAMP)  ## runs killed with -9 at 50 random moments end as if undisturbed (a quarter of an hour)
 	$(BIN)/python -m benchmarks.kills
 
@@ -99,4 +111,4 @@ study-strategies: $(STAMP)  ## every strategy against random on CIFAR-10 and Cal
 	$(BIN)/foresift study strategies --out study-strategies
 
 clean:  ## remove .venv and caches
-	rm -rf $(VENV) $(LABEL_STUDIO) $(S3) $(MLFLOW) $(TRITON) $(MLSERVER) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(LABEL_STUDIO) $(S3) $(MLFLOW) $(TRITON) $(MLSERVER) $(SCHEMATHESIS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
