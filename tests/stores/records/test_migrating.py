@@ -125,6 +125,18 @@ def test_data_of_every_released_schema_are_read(revision: str, url: str, databas
     assert database.read(migrating.schema_of) == HEAD
 
 
+def test_samples_that_an_older_version_adds_beside_this_one_are_found_by_address(
+    url: str, database: Database, tmp_path: Path
+) -> None:
+    open_records(tmp_path, url).close()
+    for statement in ROWS["0001"][-2:]:
+        database.write(lambda connection, statement=statement: connection.exec_driver_sql(statement))
+    with closing(open_records(tmp_path, url)) as records:
+        assert records.samples("p", uris=["http://x/é.jpg", "8.jpg"]) == (
+            PoolSample(id=7, uri="http://x/é.jpg", digest="d"),
+        )
+
+
 def test_a_newer_schema_is_refused_and_left_alone(url: str, database: Database, tmp_path: Path) -> None:
     open_records(tmp_path, url).close()
     database.write(lambda connection: connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Select, Table, func, insert, select, text
+from sqlalchemy import Column, Connection, Select, Table, func, insert, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from foresift.core.records import Entry, PoolSample
@@ -120,14 +120,19 @@ def _named(
 ) -> Sequence[Any]:
     """The rows of these ids, at these addresses, in the order of adding."""
     wanted = None if uris is None else set(uris)
-    column, values = (
-        (samples.c.address, {_address(escaped(uri)) for uri in uris or ()})
-        if ids is None
-        else (samples.c.sample, set(map(id_text, ids)))
-    )
+    if ids is not None:
+        found = _among(connection, query, samples.c.sample, set(map(id_text, ids)))
+    else:
+        found = _among(connection, query, samples.c.address, {_address(escaped(uri)) for uri in wanted or ()})
+        # Rows that an earlier version, still running beside this one, added have no checksum.
+        found += _among(connection, query.where(samples.c.address.is_(None)), samples.c.uri, wanted or set())
+    return sorted((row for row in found if wanted is None or row[2] in wanted), key=lambda row: int(row[0]))
+
+
+def _among(connection: Connection, query: Select[Any], column: Column[Any], values: Collection[Any]) -> list[Any]:
+    """The rows of a query where a column has one of these values."""
     parts = (connection.execute(query.where(column.in_(part))).all() for part in blocks(sorted(values)))
-    found = [row for part in parts for row in part if wanted is None or row[2] in wanted]
-    return sorted(found, key=lambda row: int(row[0]))
+    return [row for part in parts for row in part]
 
 
 def _key(connection: Connection, pool: str) -> int | None:
