@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
@@ -24,7 +24,7 @@ from foresift.service.application import Application
 from foresift.service.gate import Gate
 from foresift.service.jobs import OVER
 from foresift.service.refusals import status_of
-from foresift.wire.calls import BY_NAME, CALLS, Call
+from foresift.wire.calls import BY_NAME, CALLS, Call, methods_at
 from foresift.wire.messages import JobRequest, JobView, Nothing, Problem, UploadView
 from foresift.wire.refusals import GRPC_OF
 
@@ -33,6 +33,22 @@ THREADS = 64
 LOOK_S = 0.05
 """Between two looks at a job that somebody waits for."""
 Endpoint = Callable[..., Awaitable[Response]]
+_BYTES = {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+_JOB = {
+    "type": "string",
+    "contentMediaType": "application/json",
+    "contentSchema": {"$ref": "#/components/schemas/JobView"},
+}
+_EVENT = {
+    "type": "object",
+    "properties": {"event": {"const": "progress"}, "data": _JOB},
+    "required": ["event", "data"],
+}
+_TOLD: Mapping[str, Mapping[str, Any]] = {
+    "Upload": {"openapi_extra": {"requestBody": _BYTES}},
+    "Watch": {"response_class": StreamingResponse},  # no JSON: what it is follows from _other_answers
+}
+"""What OpenAPI could not tell from the table of calls."""
 
 
 def http_app(application: Application) -> FastAPI:
@@ -58,20 +74,26 @@ def http_app(application: Application) -> FastAPI:
             status_code=call.status,
             response_model=call.answer,
             responses=_other_answers(call),
+            **_TOLD.get(call.name, {}),
         )
     return api
 
 
 def _other_answers(call: Call) -> dict[int | str, dict[str, Any]]:
     """What OpenAPI tells besides the answer."""
-    refusals: dict[int | str, dict[str, Any]] = {
-        status: {"model": Problem} for status in (408, *GRPC_OF) if status < 500
-    }
     return {
-        **refusals,
-        503: {"model": Problem},
+        **_refusals(),
         **({304: {"description": "as the client has it"}} if call.tagged else {}),
+        **({200: _text("event-stream", _EVENT)} if call.name == "Watch" else {}),
     }
+
+
+def _refusals() -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Problem} for status in (408, *GRPC_OF) if status != 500}
+
+
+def _text(kind: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"content": {f"text/{kind}": {"schema": schema}}}
 
 
 def _plain(application: Application, threads: ThreadPoolExecutor, call: Call) -> Endpoint:
@@ -159,11 +181,13 @@ def _add_refusals(api: FastAPI) -> None:
         return problem(status_of(error), type(error).__name__, str(error))
 
     @api.exception_handler(HTTPException)
-    async def unknown(_: Request, error: HTTPException) -> Response:
+    async def unknown(request: Request, error: HTTPException) -> Response:
         if error.status_code == 400:  # FastAPI's, for bytes that are no text and nests without end
             return problem(422, "UsageError", "body: expected JSON in UTF-8")
         kind = "NotFoundError" if error.status_code == 404 else "UsageError"
-        return problem(error.status_code, kind, error.detail, error.headers)
+        methods = methods_at(request.scope["path"]) if error.status_code == 405 else ()
+        allowed = {"Allow": ", ".join(methods)} if methods else {}  # FastAPI names those of one route alone
+        return problem(error.status_code, kind, error.detail, {**(error.headers or {}), **allowed})
 
     @api.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> Response:
@@ -171,18 +195,18 @@ def _add_refusals(api: FastAPI) -> None:
 
 
 def _add_state(api: FastAPI, application: Application) -> None:
-    @api.get("/health")
+    @api.get("/health", responses=_refusals())
     async def health() -> dict[str, str]:
         """The process lives."""
         return {"status": "ok", "name": application.settings.name, "version": foresift_version()}
 
-    @api.get("/ready", responses={503: {"model": Problem}})
+    @api.get("/ready", responses=_refusals())
     async def ready() -> Response:
         """The model is there, and the server is not about to end: samples can be scored."""
         application.check_ready()
         return JSONResponse({"status": "ready"})
 
-    @api.get("/metrics", response_class=PlainTextResponse)
+    @api.get("/metrics", response_class=Response, responses={**_refusals(), 200: _text("plain", {"type": "string"})})
     async def metrics() -> Response:
         """Counters for Prometheus; a token needs the scope read."""
         return Response(application.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -47,7 +47,11 @@ class Call:
 
     def matches(self, method: str, path: str) -> bool:
         """Whether a request of HTTP asks for this."""
-        return method == self.method and re.fullmatch(_PLACE.sub("[^/]+", self.path), path) is not None
+        return method == self.method and self.is_at(path)
+
+    def is_at(self, path: str) -> bool:
+        """Whether a path of HTTP leads here, whatever the method."""
+        return re.fullmatch(_PLACE.sub("[^/]+", self.path), path) is not None
 
 
 def _pool(end: str) -> str:
@@ -244,3 +248,8 @@ STREAMS = ("Upload", "Watch")
 def call_of(method: str, path: str) -> Call | None:
     """The call that a request of HTTP asks for."""
     return next((call for call in CALLS if call.matches(method, path)), None)
+
+
+def methods_at(path: str) -> tuple[str, ...]:
+    """The methods of HTTP that a path takes."""
+    return tuple(sorted({call.method for call in CALLS if call.is_at(path)}))

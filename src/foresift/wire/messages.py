@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 JobState = Literal["queued", "running", "cancelling", "done", "failed", "cancelled"]
 
 
 MOST_A_PAGE = 1000
 Plain = str | int | float | bool | None
-Number = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+def _of_json(value: Any) -> Any:
+    """Refuse what pydantic would read as a number though JSON has it as something else."""
+    if isinstance(value, bool | str):
+        raise ValueError("a number is expected")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_of_json)]
+"""A number in a body; one of a query comes as text."""
+Number = Annotated[Whole, Field(ge=0, le=2**63 - 1)]
 ModelName = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9._:+-]+$")]
 """An architecture or an id; never a path."""
 GenerationId = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
@@ -49,13 +60,13 @@ class PushRequest(_Message):
 class SelectionRequest(_Message):
     """What to choose next."""
 
-    budget: int = Field(ge=1, le=10**9)
+    budget: Whole = Field(ge=1, le=10**9)
     strategy: str | None = Field(default=None, max_length=2000)
     """None = the configured one."""
     seed: Number | None = None
     uris: list[str] | None = Field(default=None, min_length=1)
     """Choose among these alone; None = among everything pushed that has no label."""
-    allow_short: bool = False
+    allow_short: bool = Field(default=False, strict=True)
 
 
 class PredictRequest(_Message):

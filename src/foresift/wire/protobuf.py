@@ -56,7 +56,10 @@ def to_plain(message: Any) -> dict[str, Any]:
     plain = json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-    return dict(_with_whole_numbers(plain))
+    long = {field.name for field in message.DESCRIPTOR.fields if field.cpp_type == field.CPPTYPE_INT64}
+    # JSON has text for whole numbers of 64 bits, since some readers of it know only floats.
+    numbers = {name: int(value) for name, value in plain.items() if name in long}
+    return {**_with_whole_numbers(plain), **numbers}
 
 
 def method_path(call: str) -> str:
