@@ -18,7 +18,7 @@ from commands import start
 from foresift.client import Client
 from installed import installed_command
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)  # a selection waits for the trainings that were asked for before it
 VARIABLE = "FORESIFT_SCHEMATHESIS"
 """Environment variable: the command ``schemathesis`` of an installation of its own (``make schemathesis``)."""
 POOL = "shades"
@@ -94,9 +94,9 @@ def asked(command: Path, served: Served, folder: Path, *words: str) -> str:
     schema = httpx.get(f"{served.url}/openapi.json", headers={"authorization": f"Bearer {TOKEN}"}).json()
     (folder / "openapi.json").write_text(json.dumps(schema))
     line = [command, "run", "openapi.json", "--url", served.url, "--max-examples", str(EXAMPLES), *words]
-    line += ["--generation-deterministic", "--no-shrink", "--request-timeout", "60"]
+    line += ["--generation-deterministic", "--no-shrink", "--request-timeout", "240"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(line, env=clean, cwd=folder, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(line, env=clean, cwd=folder, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stdout.partition("FAILURES")[2][:8000] + done.stderr[-2000:]
     assert re.search(r"Test cases:\s+\d{3,} generated", done.stdout)
     return done.stdout
