@@ -37,8 +37,8 @@ OURS, BARE, PEERS = "foresift", "bare", ("modal", "skactiveml", "baal")
 TORCH_OF = "baal"
 """The peer whose environment has torch and Pillow; the others look there, behind their own packages."""
 IMAGES = {32: 40_000, 224: 4_000}
-SOME = {32: 4_000, 224: 400}
-"""Files that are gone through at every batch."""
+SOME = {32: 4_096, 224: 448}
+"""Files that are gone through at every batch: whole batches of 64, since Foresift fills the last one up."""
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 USUAL = 32
 """The batch of all tools but ours, where the bare loop was not asked at others."""
@@ -213,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _lines(asked: argparse.Namespace, data: Path, work: Path) -> Iterator[str | Figure]:
     for side in asked.side:
         images = asked.images or IMAGES.get(side, 4_000)
-        some = min(images, asked.some or SOME.get(side, 400))
+        some = min(images, asked.some or SOME.get(side, 448))
         if asked.part in (None, "files"):
             budget = min(asked.budget, images // 2)
             one = Asked(
@@ -229,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("part", nargs="?", choices=["files", "urls"], help="one of the two; without it both")
     parser.add_argument("--side", type=int, nargs="+", default=[32, 224], help="pixels")
     parser.add_argument("--images", type=int, default=0, help="files for the table (40,000 at 32 px, 4,000 at 224 px)")
-    parser.add_argument("--some", type=int, default=0, help="files at every batch (4,000 at 32 px, 400 at 224 px)")
+    parser.add_argument("--some", type=int, default=0, help="files at every batch (4,096 at 32 px, 448 at 224 px)")
     parser.add_argument("--delayed", type=int, default=DELAYED, help="files behind the slow server")
     parser.add_argument("--budget", type=int, default=1_000)
     parser.add_argument("--passes", type=int, default=2)
