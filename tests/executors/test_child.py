@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from foresift.core.errors import LabelError, StoreError, UsageError
-from foresift.executors import Child, ChildDiedError, StoppedError
+from foresift.executors import Child, ChildDiedError, ChildFailedError, StoppedError
 
 TASKS = """
 import os, signal, sys, time
@@ -46,11 +46,17 @@ def chatter(values, progress):
         time.sleep(0.02)
     return {}
 
+def crash(values, progress):
+    raise ValueError("nobody thought of this")
+
+def priority(values, progress):
+    return {"nice": os.nice(0)}
+
 def die(values, progress):
     print("last words", file=sys.stderr, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 
-serve({f.__name__: f for f in (double, fail, unknown, full, hang, chatter, die)})
+serve({f.__name__: f for f in (double, fail, unknown, full, hang, chatter, crash, priority, die)})
 """
 COMMAND = [sys.executable, "-c", TASKS]
 
@@ -114,6 +120,35 @@ def test_a_task_that_tells_how_far_it_is_without_a_pause_is_killed_too(child: Ch
     with pytest.raises(StoppedError):
         child.call("chatter", {}, should_stop=lambda: time.monotonic() - began > 1)
     assert child.pid is None
+
+
+def test_what_its_listener_raises_ends_it_and_the_next_answer_is_to_the_next_task(child: Child) -> None:
+    class Tired(Heard):
+        def start(self, task: str, total: int) -> None:
+            raise ZeroDivisionError(task)
+
+    with pytest.raises(ZeroDivisionError):
+        child.call("double", {"value": 1}, progress=Tired())
+    assert child.call("double", {"value": 21})["value"] == 42
+
+
+def test_an_error_that_nobody_foresaw_is_told_apart_from_a_death(child: Child) -> None:
+    with pytest.raises(ChildFailedError, match="exit code 1: ValueError: nobody thought of this") as raised:
+        child.call("crash", {})
+    assert any("in crash" in line for line in raised.value.said)
+    with pytest.raises(ChildDiedError) as died:
+        child.call("die", {})
+    assert not isinstance(died.value, ChildFailedError)
+
+
+def test_it_steps_back_as_far_as_asked_beyond_its_parent(child: Child) -> None:
+    own = psutil.Process().nice()
+    assert child.call("priority", {})["nice"] == own
+    with Child(COMMAND, niceness=7) as polite:
+        assert polite.call("priority", {})["nice"] == min(19, own + 7)
+        weight = Path(f"/proc/{polite.pid}/autogroup")
+        if weight.is_file():
+            assert weight.read_text().split()[-1] == str(min(19, own + 7))
 
 
 def test_a_death_is_told_with_its_cause_and_another_process_takes_over(child: Child) -> None:

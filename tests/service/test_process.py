@@ -49,6 +49,9 @@ def test_a_killed_servers_job_is_taken_up_and_a_term_ends_what_was_asked(tmp_pat
             assert isinstance(again, Job)
             assert again.id == job.id
             assert again.wait(timeout_s=120)["usable"] == 40
+            loaded = Path(f"/proc/{second.pid}/maps").read_text()
+            assert "python" in loaded
+            assert "libtorch" not in loaded, "the process that answers requests runs no network"
             trained = client.push_data(some, asynchronous=True)
             assert isinstance(trained, Job)
         second.send_signal(signal.SIGTERM)

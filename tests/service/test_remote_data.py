@@ -30,6 +30,8 @@ def web() -> Iterator[WebServer]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in (("TIMEOUT_S", "1"), ("TRIES", "2")):  # for the process beside the server
+        monkeypatch.setenv(f"FORESIFT_DOWNLOAD_{name}", value)
     made = Remote(limits=Limits(pause_s=0.01, timeout_s=1, tries=2))
     monkeypatch.setattr(remote, "_made", [made])
     yield

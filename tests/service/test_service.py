@@ -8,13 +8,12 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 import foresift
-from foresift.app.passes.predicting import predict
 from foresift.client import Client, ServerError
 from foresift.core.errors import UsageError
-from foresift.service import application
 from foresift.service.server import Server
 from foresift.wire.messages import LabelsView
 
@@ -87,9 +86,10 @@ def test_pushing_in_the_background_gives_a_job_and_pushing_twice_costs_nothing(c
 def test_pushes_that_wait_share_the_next_look(
     server: Server, client: Client, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks: list[object] = []
-    monkeypatch.setattr(application, "predict", lambda *given, **more: looks.append(given) or predict(*given, **more))
-    with server._application._one_at_a_time:  # as while something else runs
+    heavy, looks = server._application.heavy, []
+    look = heavy.look
+    monkeypatch.setattr(heavy, "look", lambda *given: looks.append(given) or look(*given))
+    with heavy.turn:  # as while something else runs
         jobs = [client.push_data([uri], asynchronous=True) for uri in all_of(images)[:6]]
     answers = [job.wait() for job in jobs if not isinstance(job, dict)]
     assert [(answer["new"], answer["usable"]) for answer in answers] == [(1, 6)] * 6
@@ -206,6 +206,11 @@ def test_a_restarted_server_remembers(images: Path, tmp_path: Path) -> None:
     with Server(config_path=file) as second, Client(second.http_urls[0]) as connected:
         assert (connected.status().samples, connected.status().labeled) == (10, 1)
         assert connected.query(budget=4) == before
+
+
+def test_a_connection_rests_here_longer_than_its_client_keeps_it(server: Server) -> None:
+    (listening, _), *_ = server._listening
+    assert listening.config.timeout_keep_alive > 2 * (httpx.Limits().keepalive_expiry or 0) > 0
 
 
 def test_a_taken_port_is_told(server: Server, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
@@ -24,11 +25,20 @@ from foresift.executors.arrays import packed, unpacked
 
 LOOK_EVERY_S = 0.2
 """A wait for the child looks at least so often whether it should stop."""
+END_S = 5.0
+"""How long a child that says no more has to end by itself, so that its exit code tells why."""
 _LAST_WORDS = 20
 
 
 class ChildDiedError(ForesiftError):
     """The child ended without an answer: killed, out of memory, crashed; the task may be tried again."""
+
+
+class ChildFailedError(ChildDiedError):
+    """It ended by an error that nobody foresaw; it would again."""
+
+    said: tuple[str, ...] = ()
+    """Its last lines."""
 
 
 class StoppedError(ForesiftError):
@@ -41,11 +51,15 @@ class Child:
     Args:
         command: a process that runs :func:`foresift.executors.serving.serve`.
         environment: its variables; None = those of this process.
+        niceness: 0 to 19, how far it steps back for other processes, beyond what this one does.
     """
 
-    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], *, environment: Mapping[str, str] | None = None, niceness: int = 0
+    ) -> None:
         self._command = list(command)
         self._environment = None if environment is None else dict(environment)
+        self._niceness = niceness
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._complaints: list[str] = []
@@ -78,6 +92,7 @@ class Child:
             ForesiftError: of the kind that the task raised.
             StoppedError: ``should_stop`` said so; the child is dead.
             ChildDiedError: it ended without an answer.
+            BaseException: what ``progress`` raised; the child is dead.
         """
         self._send(json.dumps({"task": task, "values": values}, default=packed))
         watched = progress or Silent()
@@ -90,10 +105,10 @@ class Child:
             except queue.Empty:
                 continue
             if line is None or not line.endswith("\n"):  # it may die in the middle of an answer
-                raise ChildDiedError(self._obituary(task))
+                raise self._death(task)
             message = json.loads(line, object_hook=unpacked)
             if "progress" in message:
-                _tell(watched, *message["progress"])
+                self._tell(watched, *message["progress"])
             elif "error" in message:
                 raise raised(message["kind"], message["error"])
             else:
@@ -143,6 +158,7 @@ class Child:
             )
         except OSError as error:
             raise StoreError(f"can't start a process for the work: {error.strerror or error}") from None
+        step_back(self._process.pid, self._niceness)
         self._lines, self._complaints = queue.Queue(), []
         takers = ((self._process.stdout, self._lines.put), (self._process.stderr, self._complain))
         self._readers = [threading.Thread(target=_pump, args=each, daemon=True) for each in takers]
@@ -153,13 +169,44 @@ class Child:
         if line is not None:
             self._complaints = [*self._complaints[1 - _LAST_WORDS :], line.rstrip()]
 
-    def _obituary(self, task: str) -> str:
+    def _tell(self, progress: Progress, verb: str, *values: Any) -> None:
+        try:
+            getattr(progress, verb)(*values)
+        except BaseException:
+            self.kill()  # or what it says from now on would be taken for the answer to another task
+            raise
+
+    def _death(self, task: str) -> ChildDiedError:
         process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it has closed its output and is about to end
+                process.wait(END_S)
         code = 0 if process is None else self._bury(process)
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         said = next((line for line in reversed(self._complaints) if line), "")
         why = " (out of memory?)" if code == -signal.SIGKILL else ""
-        return f"the process that did {task} {how}{why}" + (f": {said}" if said else "")
+        death = (ChildFailedError if code > 0 else ChildDiedError)(
+            f"the process that did {task} {how}{why}" + (f": {said}" if said else "")
+        )
+        if isinstance(death, ChildFailedError):
+            death.said = tuple(self._complaints)
+        return death
+
+
+def step_back(pid: int, niceness: int) -> None:
+    """Let a child process, and all that it starts from now on, have the processors that others leave idle.
+
+    Args:
+        pid: of a process that leads its session, which Linux weighs as a whole before it looks at processes.
+        niceness: 0 to 19, beyond that of this process.
+    """
+    whole = min(19, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
+    if not whole:
+        return
+    with contextlib.suppress(ProcessLookupError):  # it has ended already
+        os.setpriority(os.PRIO_PROCESS, pid, whole)
+    with contextlib.suppress(OSError):  # other systems, and a Linux without it
+        Path(f"/proc/{pid}/autogroup").write_text(str(whole))
 
 
 def _pump(pipe: IO[str] | None, take: Callable[[str | None], None]) -> None:
@@ -167,10 +214,6 @@ def _pump(pipe: IO[str] | None, take: Callable[[str | None], None]) -> None:
     for line in pipe or ():
         take(line)
     take(None)
-
-
-def _tell(progress: Progress, verb: str, *values: Any) -> None:
-    getattr(progress, verb)(*values)
 
 
 def raised(kind: str, text: str) -> ForesiftError:

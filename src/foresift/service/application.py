@@ -6,24 +6,17 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from foresift.app.passes.crews import crew_of
-from foresift.app.passes.predicting import predict
-from foresift.app.passes.stored import PassOptions, PassResult
-from foresift.app.selecting.pool_selection import select_from_pool
-from foresift.app.selecting.request import Request, Selected
 from foresift.app.workspace import Workspace, place_below
 from foresift.core.digests import digest_value
 from foresift.core.errors import BudgetError, EmptyPoolError, UsageError
-from foresift.core.protocols import Silent
-from foresift.core.times import utc_now
 from foresift.service.access import Access
 from foresift.service.allowed import Allowed
 from foresift.service.alone import alone
 from foresift.service.diary import Diary
+from foresift.service.heavy import Asked, HeavyWork
 from foresift.service.jobs import Jobs, Work
 from foresift.service.labels import PoolLabels
 from foresift.service.looks import Looks
@@ -37,15 +30,14 @@ from foresift.service.predictions import PoolPredictions
 from foresift.service.refusals import NotFoundError, NotReadyError
 from foresift.service.remembered import Remembered
 from foresift.service.samples import Samples
-from foresift.service.selections import SelectionLog
-from foresift.service.training import evaluated, train_in_child
+from foresift.service.selections import SelectionLog, summary_of, view_of
+from foresift.service.training import train_in_child
 from foresift.service.uploads import Uploads
 from foresift.sources.remote import remote
 from foresift.stores.files import read_json
 from foresift.strategies import parse
 from foresift.wire.config import Settings
 from foresift.wire.messages import (
-    ChosenRow,
     EvaluateRequest,
     GenerationView,
     JobView,
@@ -58,7 +50,6 @@ from foresift.wire.messages import (
     ReceiptView,
     SelectionPage,
     SelectionRequest,
-    SelectionSummary,
     SelectionView,
     TrainRequest,
 )
@@ -98,7 +89,8 @@ class Application:
             most_pixels=settings.limits.image_mpixel * 10**6,
         )
         self.pools = Pools(self.folder, allowed, self.uploads)
-        self.model = ModelInUse(self.workspace, settings.model, folder=self.folder, base=base)
+        self.heavy = HeavyWork(self.workspace, settings, self._fence)
+        self.model = ModelInUse(self.workspace, lambda: self.heavy.prepare(settings.model, base), folder=self.folder)
         self.records = self.workspace.records()
         self.opened = OpenedPools(self.workspace)
         self.labels = PoolLabels(
@@ -115,13 +107,13 @@ class Application:
         self._on_draining: list[Callable[[], None]] = []
         self._on_closing: list[Callable[[], None]] = []
         parse(settings.strategy)
-        crew = crew_of(settings.server.replicas, settings.ray, environment=self._fence.environment)
         self._held = alone(self.records, settings.name, self.workspace.home)
         self._held.enter_context(remote().checking(self._fence))
-        self._crew = self._held.enter_context(crew)
+        self._held.callback(self.heavy.close)
         self._answers = Remembered()
         self._looks = Looks()
-        self._one_at_a_time = threading.Lock()
+        if settings.ray is not None:
+            self._join()
 
     # pools
 
@@ -155,21 +147,15 @@ class Application:
         return {"new": asked["new"], **told} if "new" in asked else told
 
     def _look_now(self, pool: Samples, model: Path, work: Work) -> dict[str, Any]:
-        with self._one_at_a_time:
-            began = time.monotonic()
-            seen = predict(self.workspace, pool.manifest, model, options=self._options(work)).result
-            self._count_pass(seen, time.monotonic() - began)
+        seen = self.heavy.look(pool.manifest, model, work)
+        broken = [{"uri": pool.given(uri), "reason": reason} for uri, reason in seen.quarantined]
+        stored = max(0, seen.usable - seen.inferred)
+        self.metrics.passed(inferred=seen.inferred, stored=stored, quarantined=len(broken), seconds=seen.seconds)
         self.opened.forget(pool.name)
-        self.said.note(pool.name, model, seen.predictions)
-        broken = [{"uri": pool.given(one.uri), "reason": one.reason} for one in seen.quarantined]
-        told = {"samples": len(pool), "usable": len(seen.predictions), "quarantined": broken}
-        self._looks.keep(began, pool.name, model, told)
+        self.said.note(pool.name, model, seen.made)
+        told = {"samples": len(pool), "usable": seen.usable, "quarantined": broken}
+        self._looks.keep(seen.began, pool.name, model, told)
         return told
-
-    def _count_pass(self, seen: PassResult, seconds: float) -> None:
-        inferred, broken = seen.report.inferred, len(seen.quarantined)
-        stored = max(0, len(seen.predictions) - inferred)
-        self.metrics.passed(inferred=inferred, stored=stored, quarantined=broken, seconds=seconds)
 
     def _carry_out(self, kind: str, asked: Mapping[str, Any], work: Work) -> dict[str, Any]:
         """A job, begun or begun again."""
@@ -222,15 +208,22 @@ class Application:
             return known
         self._check_open()
         self.metrics.selected("miss")
-        view = self._select(
-            name,
-            pool,
-            replace(
-                Request(strategy=strategy, budget=asked.budget, seed=seed, allow_short=asked.allow_short),
+        model = self.model.folder() if parse(strategy).needs else None
+        chosen = self.heavy.choose(
+            Asked(
+                pool=pool.manifest,
+                strategy=strategy,
+                budget=asked.budget,
+                seed=seed,
+                allow_short=asked.allow_short,
                 labeled=labels if labels.stat().st_size else None,
-            ),
-            whole=asked.uris is None,
+                model=model,
+            )
         )
+        self.selections.add(name, summary_of(chosen, budget=asked.budget, seed=seed))
+        if model is not None and asked.uris is None:
+            self.said.note(name, model, chosen.made)
+        view = view_of(chosen, pool=name, strategy=strategy, seed=seed, given=pool.given)
         self._answers.keep(key, view)
         return view
 
@@ -249,55 +242,6 @@ class Application:
             raise NotFoundError(f"no selection {receipt[:64]!r}")
         return ReceiptView(id=receipt, receipt=dict(read_json(path)))
 
-    def _select(self, name: str, pool: Samples, request: Request, *, whole: bool) -> SelectionView:
-        needs_model = bool(parse(request.strategy).needs)
-        model = self.model.folder() if needs_model else None
-        with self._one_at_a_time:
-            request = replace(request, options=self._options(None))
-            found: Selected = select_from_pool(self.workspace, pool.manifest, request, model=model)
-        chosen = found.selection
-        self._keep_selection(name, found)
-        if whole and model is not None and found.result is not None:
-            self.said.note(name, model, found.result.predictions)
-        rows = [
-            ChosenRow(
-                rank=row["rank"],
-                id=str(row["id"]),
-                uri=pool.given(row["uri"]),
-                score=row["score"],
-                arm=row.get("arm") or None,
-            )
-            for row in chosen.rows()
-        ]
-        record = dict(chosen.receipt.model or {})
-        return SelectionView(
-            id=chosen.receipt.id,
-            pool=name,
-            strategy=request.strategy,
-            seed=request.seed,
-            model=record.get("id"),
-            untrained=bool(record.get("untrained")),
-            rows=rows,
-            quarantined=len(found.quarantined),
-            notes=[
-                *found.notes,
-                *(["the model's weights are random: the scores mean nothing"] if record.get("untrained") else []),
-            ],
-        )
-
-    def _keep_selection(self, name: str, found: Selected) -> None:
-        receipt = found.selection.receipt
-        made = SelectionSummary(
-            id=receipt.id,
-            strategy=receipt.strategy,
-            budget=receipt.budget,
-            seed=receipt.seed,
-            chosen=len(found.selection),
-            model=dict(receipt.model or {}).get("id"),
-            at=utc_now(),
-        )
-        self.selections.add(name, made)
-
     # generations
 
     def train(self, name: str, asked: TrainRequest) -> JobView:
@@ -312,8 +256,7 @@ class Application:
         labels = self.labels.kept(str(asked["labels"]))
         parts = [pool.version, labels.name, request.model, request.recipe, request.seed]
         out = self.workspace.home / "service-generations" / digest_value(parts)[:16]
-        with self._one_at_a_time:
-            generation = train_in_child(self.workspace, pool.manifest, labels, request, out, work, self._fence)
+        generation = train_in_child(self.workspace, pool.manifest, labels, request, out, work, self._fence)
         return {"generation": generation.id, "metrics": dict(generation.metrics)}
 
     def evaluate(self, name: str, asked: EvaluateRequest) -> JobView:
@@ -330,9 +273,7 @@ class Application:
 
     def _evaluate(self, asked: Mapping[str, Any], work: Work) -> dict[str, Any]:
         pool, labels = self.pools.get(str(asked["pool"])), self.labels.kept(str(asked["labels"]))
-        options = PassOptions(engine="torch", batch=self.settings.model.batch_size, progress=work)
-        with self._one_at_a_time:
-            return evaluated(self.workspace, pool.manifest, Path(str(asked["model"])), labels, options)
+        return self.heavy.measure(pool.manifest, Path(str(asked["model"])), labels, work)
 
     def promote(self, generation: str) -> GenerationView:
         """Score with a generation from now on; raises as :meth:`ModelInUse.promote`."""
@@ -397,6 +338,10 @@ class Application:
         self._held.close()
         self.records.close()
 
-    def _options(self, work: Work | None) -> PassOptions:
-        engine, batch = self.settings.model.engine, self.settings.model.batch_size
-        return PassOptions(engine=engine, batch=batch, progress=work or Silent(), crew=self._crew)
+    def _join(self) -> None:
+        """Say at once what is wrong with the cluster."""
+        try:
+            self.heavy.join()
+        except BaseException:
+            self.close()
+            raise

@@ -22,6 +22,8 @@ OVER = ("done", "failed", "cancelled")
 MOST_IN_MIND = 200
 """Jobs that are over and answered without a look at the records."""
 _BATCH = 500
+NICENESS = 5
+"""How far processes that carry out jobs step back for the one that answers requests."""
 STOPPED = "the server was stopped; it goes on when the server starts again"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from foresift.app.workspace import Workspace
@@ -12,7 +13,6 @@ from foresift.service.pages import by_name
 from foresift.service.refusals import NotFoundError
 from foresift.stores.files import read_json, write_json
 from foresift.stores.generations import read_generation
-from foresift.wire.config import ModelSection
 from foresift.wire.messages import GenerationPage, GenerationView, PageRequest
 
 _ID = re.compile(r"[0-9a-f]{8,64}")
@@ -21,14 +21,14 @@ _ID = re.compile(r"[0-9a-f]{8,64}")
 class ModelInUse:
     """A generation folder: the one promoted last, else what the configuration names."""
 
-    def __init__(self, workspace: Workspace, asked: ModelSection, *, folder: Path, base: Path) -> None:
+    def __init__(self, workspace: Workspace, configured: Callable[[], Path], *, folder: Path) -> None:
         """Nothing is loaded or made before it is asked for.
 
         Args:
+            configured: makes or finds what the configuration names.
             folder: where the choice is kept.
-            base: relative paths of the configuration start here.
         """
-        self._workspace, self._asked, self._base = workspace, asked, base
+        self._workspace, self._configured = workspace, configured
         self._kept = folder / "in-use.json"
         self._lock = threading.Lock()
         self._folder: Path | None = None
@@ -100,19 +100,6 @@ class ModelInUse:
             self.folder()
         except ForesiftError as error:
             self._trouble = str(error)
-
-    def _configured(self) -> Path:
-        from foresift.app.models.served_model import served_model
-
-        asked = self._asked
-        return served_model(
-            self._workspace,
-            asked.name,
-            asked.weights,
-            base=self._base,
-            image_size=asked.image_size,
-            classes=asked.classes,
-        )
 
     def _view(self, folder: Path) -> GenerationView:
         record = read_generation(folder)

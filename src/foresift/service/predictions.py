@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.app.models.opening import Model, open_model, require_head
-from foresift.app.passes.kept import KeptLogits, kept_logits, producer_of
+from foresift.app.passes.kept import KeptLogits, kept_logits
 from foresift.app.workspace import Workspace
 from foresift.core.errors import EmptyPoolError, UsageError
-from foresift.core.predictions import Predictions, Producer
+from foresift.core.predictions import Producer
 from foresift.kernels.softmax import log_softmax
 from foresift.scores import SCORES
 from foresift.scores.registry import Score
@@ -36,9 +36,8 @@ class PoolPredictions:
         self._workspace, self._opened, self._folder = workspace, opened, folder
         self._lock = threading.Lock()
 
-    def note(self, pool: str, model: Path, predictions: Predictions) -> None:
-        """A generation looked at a pool."""
-        made = producer_of(predictions)
+    def note(self, pool: str, model: Path, made: Producer | None) -> None:
+        """A generation looked at a pool, and these predictions came of it."""
         if made is None:
             return
         generation = read_generation(model).id

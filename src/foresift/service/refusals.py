@@ -8,12 +8,14 @@ UsageError
 └── TooManyError       429  too many requests
 ForesiftError
 ├── NotReadyError      503  the server is about to end, or its model is not there
+├── ChildDiedError     503  the process that did the work was killed (:mod:`foresift.executors`)
 └── any other          409  the state of pool, model or workspace does not allow it
 """
 
 from __future__ import annotations
 
 from foresift.core.errors import ForesiftError, UnknownRecordError, UsageError
+from foresift.executors import ChildDiedError
 from foresift.service.allowed import ForbiddenError
 
 
@@ -45,6 +47,7 @@ _STATUS: tuple[tuple[type[ForesiftError], int], ...] = (
     (TooLargeError, 413),
     (TooManyError, 429),
     (NotReadyError, 503),
+    (ChildDiedError, 503),
     (UsageError, 422),
 )
 

@@ -1,15 +1,20 @@
-"""What was chosen from each pool, and when: a line a selection, appended and never lost."""
+"""What was chosen from each pool: as the answer to a query, and as a line a selection, appended and never lost."""
 
 from __future__ import annotations
 
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+from foresift.core.times import utc_now
+from foresift.service.heavy import Chosen
 from foresift.service.pages import by_position
 from foresift.stores.files import disk_errors
-from foresift.wire.messages import PageRequest, SelectionPage, SelectionSummary
+from foresift.wire.messages import ChosenRow, PageRequest, SelectionPage, SelectionSummary, SelectionView
+
+_UNTRAINED = "the model's weights are random: the scores mean nothing"
 
 
 class SelectionLog:
@@ -61,3 +66,42 @@ class SelectionLog:
 
     def _file(self, pool: str) -> Path:
         return self._folder / f"{pool}.jsonl"
+
+
+def view_of(chosen: Chosen, *, pool: str, strategy: str, seed: int, given: Callable[[str], str]) -> SelectionView:
+    """The answer to a query.
+
+    Args:
+        strategy: as it was asked for.
+        given: an address as the client wrote it.
+    """
+    rows = [
+        ChosenRow(
+            rank=row["rank"], id=str(row["id"]), uri=given(row["uri"]), score=row["score"], arm=row.get("arm") or None
+        )
+        for row in chosen.rows
+    ]
+    return SelectionView(
+        id=chosen.receipt,
+        pool=pool,
+        strategy=strategy,
+        seed=seed,
+        model=chosen.model,
+        untrained=chosen.untrained,
+        rows=rows,
+        quarantined=chosen.quarantined,
+        notes=[*chosen.notes, *([_UNTRAINED] if chosen.untrained else [])],
+    )
+
+
+def summary_of(chosen: Chosen, *, budget: int, seed: int) -> SelectionSummary:
+    """What the list of a pool's selections says of it."""
+    return SelectionSummary(
+        id=chosen.receipt,
+        strategy=chosen.strategy,
+        budget=budget,
+        seed=seed,
+        chosen=len(chosen.rows),
+        model=chosen.model,
+        at=utc_now(),
+    )

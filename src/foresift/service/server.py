@@ -14,6 +14,8 @@ from foresift.wire.config import Settings, read_settings
 
 LOOPBACK = "127.0.0.1"
 START_S = 30.0
+KEEP_ALIVE_S = 75
+"""How long a connection may rest: longer than clients keep theirs (httpx 5 s), or they ask while it is being closed."""
 GRACE_S = 10
 """What was asked already has this long to be answered."""
 
@@ -156,6 +158,7 @@ class Server:
             log_level="warning",
             access_log=False,
             lifespan="off",
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=GRACE_S,
             ssl_certfile=self._path(self.settings.server.tls_certificate),
             ssl_keyfile=self._path(self.settings.server.tls_key),

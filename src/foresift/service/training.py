@@ -13,7 +13,8 @@ from foresift.app.training.evaluating import evaluate
 from foresift.app.workspace import Workspace
 from foresift.core.errors import ModelError, UsageError
 from foresift.core.generations import Generation
-from foresift.service.jobs import CancelledJobError, Work
+from foresift.executors import step_back
+from foresift.service.jobs import NICENESS, CancelledJobError, Work
 from foresift.sources.fence import Fence
 from foresift.stores.generations import is_generation, read_generation
 from foresift.wire.messages import TrainRequest
@@ -45,7 +46,10 @@ def train_in_child(
     work.start("training", 1)
     out.parent.mkdir(parents=True, exist_ok=True)
     inherited, quiet, pipe = {**os.environ, **fence.environment}, subprocess.DEVNULL, subprocess.PIPE
-    with subprocess.Popen(arguments, stdout=quiet, stderr=pipe, text=True, env=inherited) as child:  # noqa: S603 - ours
+    with subprocess.Popen(  # noqa: S603 - our own command
+        arguments, stdout=quiet, stderr=pipe, text=True, env=inherited, start_new_session=True
+    ) as child:
+        step_back(child.pid, NICENESS)
         said = _watch(child, work)
     if child.returncode:
         raise ModelError(f"the training failed: {(said.strip().splitlines() or ['no message'])[-1]}")
