@@ -12,6 +12,7 @@ import pytest
 from foresift.client import Client, ServerError
 from foresift.service.selections import SelectionLog
 from foresift.service.server import Server
+from foresift.stores.predictions import LanceStore
 from foresift.wire.messages import PageRequest, SelectionSummary
 
 pytestmark = pytest.mark.timeout(240)
@@ -69,6 +70,19 @@ def test_pages_are_parts_of_the_whole(client: Client, images: Path, monkeypatch:
     monkeypatch.setattr("foresift.client.client.MOST_A_PAGE", 4)
     assert list(client.predictions()) == whole
     assert len(whole) == 11
+
+
+def test_where_predictions_lie_is_read_once_for_all_pages(
+    client: Client, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, read_index = [], LanceStore._read_index
+    monkeypatch.setattr(LanceStore, "_read_index", lambda *given: read.append(given) or read_index(*given))
+    monkeypatch.setattr("foresift.client.client.MOST_A_PAGE", 4)
+    client.push_data(all_of(images)[:11])
+    assert [one.state for one in client.predictions()] == ["ready"] * 11
+    assert len(read) <= 1
+    assert list(client.predictions()) == list(client.predictions())
+    assert len(read) <= 1
 
 
 def test_equal_bytes_and_broken_files_are_told_apart(client: Client, images: Path, configured: Path) -> None:

@@ -240,3 +240,49 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="can't write"):
         LanceStore(tmp_path / "file" / "store").append(PRODUCER, rows(0, 1))
+
+
+@pytest.fixture
+def indexed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Producers whose index was read, in order."""
+    read, read_index = [], LanceStore._read_index
+    monkeypatch.setattr(LanceStore, "_read_index", lambda *given: read.append(given[1]) or read_index(*given))
+    return read
+
+
+def test_where_rows_lie_is_read_once_for_each_version(tmp_path: Path, indexed: list[object]) -> None:
+    ours, theirs = LanceStore(tmp_path), LanceStore(tmp_path)
+    theirs.append(PRODUCER, rows(0, 5))
+    for _ in range(3):
+        assert_holds(ours, 5)
+    assert indexed == [PRODUCER]
+    theirs.append(PRODUCER, rows(5, 9))
+    assert_holds(ours, 9)
+    assert indexed == [PRODUCER, PRODUCER]
+
+
+def test_a_store_that_was_deleted_and_made_anew_is_another_one(tmp_path: Path) -> None:
+    ours = LanceStore(tmp_path)
+    ours.append(PRODUCER, rows(0, 5))
+    assert len(ours.known(PRODUCER)) == 5
+    shutil.rmtree(tmp_path)
+    LanceStore(tmp_path).append(PRODUCER, rows(20, 23))
+    assert ours.known(PRODUCER).tolist() == digests(20, 23).tolist()
+
+
+def test_indices_of_many_producers_take_no_more_room_than_allowed(
+    tmp_path: Path, indexed: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LanceStore(tmp_path)
+    for producer in (PRODUCER, OTHER):
+        store.append(producer, rows(0, 5))
+    size = store._index(PRODUCER).size_bytes
+    monkeypatch.setattr("foresift.stores.datasets.INDEX_BYTES", 2 * size)
+    for producer in (OTHER, PRODUCER, OTHER):
+        assert len(store.known(producer)) == 5
+    assert indexed == [PRODUCER, OTHER]
+    monkeypatch.setattr("foresift.stores.datasets.INDEX_BYTES", size - 1)
+    for producer in (PRODUCER, PRODUCER, OTHER):
+        assert len(store.known(producer)) == 5
+        assert len(store._indices) == 1, "the last one stays, whatever its size"
+    assert indexed == [PRODUCER, OTHER, OTHER]

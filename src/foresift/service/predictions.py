@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from foresift.app.passes.kept import KeptLogits, kept_logits
 from foresift.app.workspace import Workspace
 from foresift.core.errors import EmptyPoolError, UsageError
 from foresift.core.predictions import Producer
+from foresift.core.protocols import PredictionStore
 from foresift.kernels.softmax import log_softmax
 from foresift.scores import SCORES
 from foresift.scores.registry import Score
@@ -75,8 +77,13 @@ class PoolPredictions:
         require_head(model, "reading predictions")
         if noted is None:
             return {}
-        kept = kept_logits(self._workspace, model, Producer(**noted), digests)
+        kept = kept_logits(self._store, model, Producer(**noted), digests)
         return dict(zip(digests[kept.known].tolist(), _read(kept, model.generation.classes, score), strict=True))
+
+    @cached_property
+    def _store(self) -> PredictionStore:
+        """One for all pages: it remembers where rows lie, until there are others."""
+        return self._workspace.predictions()
 
     def _noted(self, pool: str) -> dict[str, Any]:
         file = self._file(pool)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,29 +30,51 @@ _SMALL_READAHEAD = {"batch_readahead": 1, "fragment_readahead": 1, "io_buffer_si
 _FULL = ("No space left", "os error 28", "os error 122", "File too large", "os error 27")
 
 
+INDEX_BYTES = 256 << 20
+"""What a store remembers of where rows lie; the index that was asked last stays however large it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """Where the rows of one producer lie, in one version of its data set."""
+
+    version: tuple[int, str]
+    digests: npt.NDArray[np.str_]
+    """Ascending and distinct."""
+    rows: npt.NDArray[np.int64]
+
+    @property
+    def size_bytes(self) -> int:
+        return self.digests.nbytes + self.rows.nbytes
+
+
 class LanceDatasets:
     """Data sets with a column ``digest``, in a folder of the local disk or in a bucket.
 
     Each append is one Lance version, so a kill leaves whole shards only, and several
-    processes may append at once. Rows are found by content digest through an index that
-    is rebuilt when the version moves; memory O(stored rows x 40 bytes).
+    processes may append at once. Rows are found by content digest through an index that is
+    rebuilt when the version moves; memory O(stored rows x 170 bytes), for several producers
+    together no more than :data:`INDEX_BYTES`. Any thread may ask.
     """
 
     def __init__(self, root: Path | str) -> None:
         self._place = place_at(root)
-        self._indices: dict[str, tuple[int, npt.NDArray[np.str_], npt.NDArray[np.int64]]] = {}
+        self._indices: OrderedDict[str, _Index] = OrderedDict()
+        self._reading = threading.Lock()
+        """Of an index; ten who ask at once have it read once."""
 
     def known(self, producer: Producer) -> npt.NDArray[np.str_]:
         """Content digests stored for a producer, ascending and distinct."""
-        return self._index(producer)[0]
+        return self._index(producer).digests
 
     def _rows(self, producer: Producer, digests: npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
         """Where the rows of the given digests lie; raises ``KeyError`` for one that is not stored."""
-        names, rows = self._index(producer)
+        index = self._index(producer)
+        names = index.digests
         at = np.minimum(np.searchsorted(names, digests), max(0, len(names) - 1))
         if len(digests) and (not len(names) or not np.array_equal(names[at], digests)):
             raise KeyError("a digest is not stored")
-        return rows[at] if len(digests) else rows[:0]
+        return index.rows[at] if len(digests) else index.rows[:0]
 
     def _append(self, producer: Producer, table: pa.Table) -> None:
         """One atomic version; raises ``StoreError`` for a full disk or a store that can't be written."""
@@ -74,18 +98,30 @@ class LanceDatasets:
             "run the same command again, it infers them anew"
         )
 
-    def _index(self, producer: Producer) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64]]:
+    def _index(self, producer: Producer) -> _Index:
         dataset = self._open(producer)
         if dataset is None:
-            return np.empty(0, dtype="<U40"), np.empty(0, dtype=np.int64)
-        cached = self._indices.get(producer.digest)
-        if cached is not None and cached[0] == dataset.version:
-            return cached[1], cached[2]
+            return _Index((0, ""), np.empty(0, dtype="<U40"), np.empty(0, dtype=np.int64))
+        with self._reading:
+            known = self._indices.get(producer.digest)
+            if known is None or known.version != _version(dataset):
+                known = self._read_index(producer, dataset)
+            self._remember(producer, known)
+            return known
+
+    def _read_index(self, producer: Producer, dataset: Any) -> _Index:
         with reading(self._path(producer)):
             column = dataset.to_table(columns=["digest"])["digest"].to_pylist()
         names, first = np.unique(np.asarray(column, dtype="<U40"), return_index=True)
-        self._indices[producer.digest] = (dataset.version, names, first)
-        return names, first
+        return _Index(_version(dataset), names, first)
+
+    def _remember(self, producer: Producer, index: _Index) -> None:
+        """Keep it, and of those before it as many as there is room for."""
+        self._indices[producer.digest] = index
+        self._indices.move_to_end(producer.digest)
+        held = sum(one.size_bytes for one in self._indices.values())
+        while held > INDEX_BYTES and len(self._indices) > 1:
+            held -= self._indices.popitem(last=False)[1].size_bytes
 
     def _open(self, producer: Producer) -> Any | None:
         if not self._place.holds(self._name(producer)):
@@ -99,6 +135,12 @@ class LanceDatasets:
 
     def _name(self, producer: Producer) -> str:
         return f"{producer.digest}.{FORMAT}.lance"
+
+
+def _version(dataset: Any) -> tuple[int, str]:
+    """Of this data set and no other: one that was deleted and made anew counts from 1 again, in other files."""
+    first = next(iter(dataset.get_fragments()), None)
+    return dataset.version, "" if first is None else str(first.metadata.files[0].path)
 
 
 @contextmanager
