@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ import torch
 from foresift.core.errors import MissingExtraError, UnknownNameError
 from foresift.core.generations import Transform
 from foresift.engines import ENGINES, INT8, REFERENCE, available, canonical, engine_identity, make_engine
+from foresift.engines.threads import threads
 from foresift.models import ScoringModule, build
 from foresift.models.embedding import embedding_width
 
@@ -108,6 +112,33 @@ def test_an_engine_whose_library_is_missing_names_the_extra(
     for name in ("onnx-f32", "openvino-f32"):
         with pytest.raises(MissingExtraError, match=name.split("-")[0]):
             make_engine(name, network, size=SIZE, batch=BATCH)
+
+
+@pytest.mark.parametrize(
+    ("granted", "count"), [("3", 3), ("1", 1), ("0", 1), ("", os.cpu_count()), ("many", os.cpu_count())]
+)
+def test_threads_are_those_granted_else_one_a_core(granted: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", granted)
+    assert threads() == count
+
+
+@pytest.mark.parametrize("name", ["openvino-f32", "onnx-f32"])
+def test_an_engine_takes_the_threads_that_it_is_granted_and_gives_the_same(
+    name: str, network: ScoringModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (8, SIZE, SIZE, 3), dtype=np.uint8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    whole = make_engine(name, network, size=SIZE, batch=8)(pixels)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    engine: Any = make_engine(name, network, size=SIZE, batch=8)
+    taken = (
+        engine.session.get_session_options().intra_op_num_threads
+        if name.startswith("onnx")
+        else engine._requests[0].get_compiled_model().get_property("INFERENCE_NUM_THREADS")
+    )
+    assert taken == 1
+    for got, expected in zip(engine(pixels), whole, strict=True):
+        np.testing.assert_array_equal(got, expected)
 
 
 def test_an_openvino_graph_takes_its_own_batch_size_only(network: ScoringModule, pixels: np.ndarray) -> None:

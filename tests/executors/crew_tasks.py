@@ -49,7 +49,11 @@ def files(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     return {"sizes": {name: len(part) for name, part in data.items()}}
 
 
-TASKS = {task.__name__: task for task in (square, matrix, fail, die_once, die, files)}
+def granted(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    return {"threads": os.environ["OMP_NUM_THREADS"]}
+
+
+TASKS = {task.__name__: task for task in (square, matrix, fail, die_once, die, files, granted)}
 
 if __name__ == "__main__":
     serve(TASKS)

@@ -16,6 +16,7 @@ import pytest
 
 from foresift.core.errors import LabelError, UnreachableError
 from foresift.executors import ChildDiedError, Crew, LocalCrew, StoppedError
+from foresift.executors.local import share_of
 from foresift.executors.ray import knock
 
 pytestmark = pytest.mark.timeout(60)
@@ -41,6 +42,20 @@ def test_every_item_is_answered_once_by_two_processes_that_stay(crew: LocalCrew)
 
 def test_no_items_are_no_work(crew: LocalCrew) -> None:
     assert list(crew.share("square", [])) == []
+
+
+@pytest.mark.parametrize(
+    ("granted", "workers", "share"), [("", 2, 4), ("3", 2, 3), ("16", 2, 4), ("", 3, 2), ("", 16, 1), ("2", 1, 2)]
+)
+def test_workers_share_the_processors_and_take_no_more_than_was_granted(
+    granted: str, workers: int, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", granted)
+    assert share_of(workers) == share
+    with LocalCrew(TASKS, workers) as crew:
+        (answer,) = crew.share("granted", [{}])
+    assert answer.values == {"threads": str(share)}
 
 
 def test_arrays_travel_both_ways_to_the_bit(crew: LocalCrew) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from foresift.core.digests import digest_bytes
 from foresift.engines.onnx import OnnxEngine
 from foresift.engines.onnx_export import export_scoring
+from foresift.engines.threads import threads
 
 
 def onnx_network(network: nn.Module, *, size: int, batch: int) -> OnnxEngine:
@@ -23,4 +24,4 @@ def onnx_network(network: nn.Module, *, size: int, batch: int) -> OnnxEngine:
     with tempfile.TemporaryDirectory(prefix="foresift-onnx-") as folder:
         path = Path(folder) / "model.onnx"
         export_scoring(network, size=size, batch=batch, path=path)
-        return OnnxEngine(path, digest=digest_bytes(path.read_bytes()))
+        return OnnxEngine(path, digest=digest_bytes(path.read_bytes()), threads=threads())

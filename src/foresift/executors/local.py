@@ -10,6 +10,7 @@ from foresift.executors.child import Child
 from foresift.executors.crew import Crew, Worker
 
 THREADS = "OMP_NUM_THREADS"
+"""What engines heed."""
 
 
 class LocalCrew(Crew):
@@ -24,8 +25,7 @@ class LocalCrew(Crew):
     def __init__(self, command: Sequence[str], workers: int, *, environment: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self._command, self._workers = list(command), workers
-        share = max(1, (os.cpu_count() or 1) // workers)
-        self._environment = {THREADS: str(share), **os.environ, **(environment or {})}
+        self._environment = {**os.environ, THREADS: str(share_of(workers)), **(environment or {})}
 
     def room(self) -> int:
         """Always the same."""
@@ -34,6 +34,12 @@ class LocalCrew(Crew):
     def hire(self) -> Worker:
         """A process that is started with its first task."""
         return _LocalWorker(Child(self._command, environment=self._environment))
+
+
+def share_of(workers: int) -> int:
+    """Threads for each of several workers: its part of the processors, and no more than this process has itself."""
+    part, granted = max(1, (os.cpu_count() or 1) // workers), os.environ.get(THREADS, "")
+    return min(part, max(1, int(granted))) if granted.isdecimal() else part
 
 
 class _LocalWorker:
