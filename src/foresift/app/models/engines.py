@@ -63,12 +63,16 @@ class ModelEngines:
         """Let go of every other engine."""
         self._built = {key: engine for key, engine in self._built.items() if key == (name, batch)}
 
-    def _build(self, name: str, batch: int) -> Engine:
+    def load(self) -> nn.Module:
+        """The network; once this was called the model's files may go away."""
         from foresift.models import ScoringModule
 
-        transform = self._model.generation.transform
-        self._network = self._network or ScoringModule(self._model.network(), transform)
-        engine = make_engine(name, self._network, size=transform.size, batch=batch, graph=self._graph)
+        self._network = self._network or ScoringModule(self._model.network(), self._model.generation.transform)
+        return self._network
+
+    def _build(self, name: str, batch: int) -> Engine:
+        size = self._model.generation.transform.size
+        engine = make_engine(name, self.load(), size=size, batch=batch, graph=self._graph)
         return _EmbeddingsOnly(engine) if self._model.stage == BACKBONE else engine
 
 

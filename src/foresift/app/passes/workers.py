@@ -5,13 +5,18 @@ The same code runs in processes of this machine and on the machines of a cluster
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 import numpy as np
@@ -37,6 +42,9 @@ from foresift.sources.read import fetch
 from foresift.sources.remote import remote
 from foresift.stores.generations import read_generation
 
+LEFT = "foresift-generation-"
+"""How folders begin that hold a model on its way into memory."""
+LEFT_S = 3600.0
 _NONE = np.zeros(0, dtype="<U40")
 
 
@@ -130,32 +138,43 @@ _seat: dict[str, _Seat] = {}
 
 def _seated(values: Mapping[str, Any]) -> _Seat:
     _check_kind(values)
-    asked = values["model"]
-    key = digest_value(asked)
+    key = digest_value(values["model"])
     if key not in _seat:
         _seat.clear()
-        model = Model(folder=(folder := _folder(values["files"])), generation=read_generation(folder))
-        if asked["checkpoint"] is not None:
-            model = at_checkpoint(model, folder / CHECKPOINTS / asked["checkpoint"])
-        model = Model(
-            folder=folder,
-            generation=model.generation,
-            checkpoint=model.checkpoint,
-            backbone_only=asked["backbone_only"],
-        )
-        _seat[key] = _Seat(model, ModelEngines(model))
+        files = values["files"]
+        _seat[key] = _seat_in(Path(files), values["model"]) if isinstance(files, str) else _travelled(files, values)
     return _seat[key]
 
 
-def _folder(files: Any) -> Path:
-    """Where the generation lies; files that travelled are written down first."""
-    if isinstance(files, str):
-        return Path(files)
-    folder = Path(tempfile.mkdtemp(prefix="foresift-generation-"))
-    for name, data in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(data)
-    return folder
+def _seat_in(folder: Path, asked: Mapping[str, Any]) -> _Seat:
+    """A seat for the model in a folder."""
+    model = Model(folder=folder, generation=read_generation(folder))
+    if asked["checkpoint"] is not None:
+        model = at_checkpoint(model, folder / CHECKPOINTS / asked["checkpoint"])
+    model = replace(model, backbone_only=asked["backbone_only"])
+    return _Seat(model, ModelEngines(model))
+
+
+def _travelled(files: Mapping[str, bytes], values: Mapping[str, Any]) -> _Seat:
+    """A seat for a model whose files came with the task: they lie on the disk until they are loaded, and no longer."""
+    remove_leftovers()
+    with tempfile.TemporaryDirectory(prefix=LEFT) as place:
+        folder = Path(place)
+        for name, data in files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(data)
+        seat = _seat_in(folder, values["model"])
+        seat.engines.load()
+        return seat
+
+
+def remove_leftovers(older_than_s: float = LEFT_S) -> None:
+    """Remove what workers left that were killed while they loaded a model; a load takes seconds."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{LEFT}*"):
+        with suppress(OSError):  # of another user, or another worker removes it
+            held = folder.lstat()
+            if S_ISDIR(held.st_mode) and held.st_uid == os.getuid() and time.time() - held.st_mtime > older_than_s:
+                shutil.rmtree(folder)
 
 
 def _check_kind(values: Mapping[str, Any]) -> None:
