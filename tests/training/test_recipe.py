@@ -66,3 +66,7 @@ def test_rates_stay_within_the_peak_and_rise_only_while_warming_up(
 def test_rates_of_he_2016_drop_tenfold_at_half_and_three_quarters() -> None:
     recipe = Recipe(schedule="multistep", epochs=4)
     assert [recipe.lr_share(s, total=8) for s in range(8)] == pytest.approx([1] * 4 + [0.1] * 2 + [0.01] * 2)
+
+
+def test_a_number_that_yaml_reads_as_text_is_the_number() -> None:
+    assert Recipe.from_dict({"lr": "1e-3", "weight_decay": "5e-4"}) == Recipe(lr=1e-3)

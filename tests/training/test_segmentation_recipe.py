@@ -48,3 +48,7 @@ def test_values_out_of_range_are_refused(values: dict[str, Any]) -> None:
 def test_schedules(schedule: str, expected: list[float]) -> None:
     recipe = SegmentationRecipe(schedule=schedule)
     assert [recipe.lr_share(step, 4) for step in range(4)] == pytest.approx(expected)
+
+
+def test_a_number_that_yaml_reads_as_text_is_the_number() -> None:
+    assert SegmentationRecipe.from_dict({"lr": "1e-3", "weight_decay": "1e-4"}) == SegmentationRecipe(lr=1e-3)

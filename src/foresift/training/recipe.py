@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from foresift.core.errors import UsageError
+from foresift.training.recipe_fields import not_numbers, numbers_read
 
 DEFAULT_LR = {"sgd": 0.05, "adamw": 1e-3}
 """At a batch of 64: He et al. 2016 use 0.1 at 128; 0.001 is Adam's own default."""
@@ -64,6 +65,8 @@ class Recipe:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 _refuse(name, f"one of {', '.join(allowed)}", getattr(self, name))
+        for name in not_numbers(self):
+            _refuse(name, "a number", getattr(self, name))
         _require(_counts(self.epochs), "epochs", "a whole number of at least 1", self.epochs)
         _require(_counts(self.batch_size), "batch_size", "a whole number of at least 1", self.batch_size)
         _require(self.lr is None or _positive(self.lr), "lr", "a finite number above 0", self.lr)
@@ -109,7 +112,7 @@ class Recipe:
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(plain) - known):
             raise UsageError(f"recipe: unknown {unknown[0]!r} (takes: {', '.join(sorted(known))})")
-        return cls(**plain)
+        return cls(**numbers_read(plain, cls))
 
     def lr_share(self, step: int, *, total: int) -> float:
         """The learning rate of a step as a share of the peak, within [0, 1].
@@ -137,7 +140,7 @@ def head_width(head: str) -> int | None:
     """
     if head == "linear":
         return None
-    kind, _, width = head.partition(":")
+    kind, _, width = str(head).partition(":")
     if kind != "mlp" or not width.isdecimal() or not int(width):
         _refuse("head", "linear or mlp:WIDTH", head)
     return int(width)

@@ -9,6 +9,7 @@ from typing import Any
 
 from foresift.core.errors import UsageError
 from foresift.training.recipe import DEFAULT_LR, MULTISTEP_AT
+from foresift.training.recipe_fields import not_numbers, numbers_read
 
 CHOICES = {
     "optimizer": ("sgd", "adamw"),
@@ -50,14 +51,21 @@ class SegmentationRecipe:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 _refuse(name, f"one of {', '.join(allowed)}", getattr(self, name))
+        for name in not_numbers(self):
+            _refuse(name, "a number", getattr(self, name))
         for name in ("epochs", "batch_size"):
             _require(_counts(getattr(self, name)), name, "a whole number of at least 1", getattr(self, name))
         _require(self.lr is None or 0 < self.lr < math.inf, "lr", "a finite number above 0", self.lr)
         _require(0 <= self.momentum < 1, "momentum", "within [0, 1)", self.momentum)
         _require(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0", self.weight_decay)
         _require(0 < self.poly_power < math.inf, "poly_power", "a finite number above 0", self.poly_power)
-        whole = self.crop is None or (len(self.crop) == 2 and all(map(_counts, self.crop)))
-        _require(whole, "crop", "a height and a width of at least 1", self.crop)
+        sides = self.crop if isinstance(self.crop, tuple | list) else ()
+        _require(
+            self.crop is None or (len(sides) == 2 and all(map(_counts, sides))),
+            "crop",
+            "a height and a width of at least 1",
+            self.crop,
+        )
 
     @property
     def peak_lr(self) -> float:
@@ -77,9 +85,9 @@ class SegmentationRecipe:
         """
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(plain) - known):
-            raise UsageError(f"segmentation recipe: unknown {unknown[0]!r} (takes: {', '.join(sorted(known))})")
+            raise UsageError(f"recipe: unknown {unknown[0]!r} (takes: {', '.join(sorted(known))})")
         crop = plain.get("crop")
-        return cls(**{**plain, "crop": tuple(crop) if isinstance(crop, list) else crop})
+        return cls(**{**numbers_read(plain, cls), "crop": tuple(crop) if isinstance(crop, list) else crop})
 
     def lr_share(self, step: int, total: int) -> float:
         """The learning rate of step 0 .. total - 1 as a share of the peak, within (0, 1]."""
@@ -101,4 +109,4 @@ def _require(fine: bool, name: str, expected: str, came: object) -> None:
 
 
 def _refuse(name: str, expected: str, came: object) -> None:
-    raise UsageError(f"segmentation recipe: {name} must be {expected}, got {came!r}")
+    raise UsageError(f"recipe: {name} must be {expected}, got {came!r}")
