@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from foresift.core.oracles import FileAnswers, Inquiry, Refusal
 from foresift.oracles.files import Dropped, Files
 from oracle_desks import desk, inquiry
 
@@ -140,3 +141,25 @@ def test_a_folder_that_is_not_there_yet_holds_nothing(tmp_path: Path) -> None:
     oracle = Files(folder=str(tmp_path / "later")).open(desk(tmp_path))
     assert oracle.collect(inquiry()).labels == ()
     assert oracle.can_answer(inquiry())
+
+
+def test_an_answer_that_nobody_has_asked_for_yet_is_said_once_and_read_again(tmp_path: Path, inbox: Path) -> None:
+    from dataclasses import replace
+
+    from oracle_desks import read_lines
+
+    def read(path: Path, asked: Inquiry) -> FileAnswers:
+        found = read_lines(path, asked)
+        if path.stem in {one.sample_id for one in asked.questions}:
+            return found
+        return FileAnswers((), (Refusal(path.name, "nobody asked"),), for_now=True)
+
+    dropped = Dropped(desk=replace(desk(tmp_path), read=read), folder=inbox, settle_s=2)
+    drop(inbox, "c.csv", "id,label\na,cat\n")
+    first = dropped.collect(inquiry("ab"))
+    assert (first.labels, len(first.refused)) == ((), 1)
+    assert (inbox / "c.csv.refused.txt").exists()
+    again = dropped.collect(inquiry("ab"), since=first.cursor)
+    assert (again.labels, again.refused) == ((), ())
+    assert [one.value for one in dropped.collect(inquiry("c"), since=again.cursor).labels] == ["cat"]
+    assert not (inbox / "c.csv.refused.txt").exists()

@@ -39,6 +39,8 @@ class Inquiry:
     """What may be answered; empty = nobody knows yet."""
     task: str = CLASSIFICATION
     """``classification``: the answer is a class; ``segmentation``: the address of a mask."""
+    earlier: tuple[Question, ...] = ()
+    """What the run has asked beside this: masks may come late, or correct earlier ones."""
 
 
 class Refusal(NamedTuple):
@@ -107,6 +109,8 @@ class FileAnswers(NamedTuple):
 
     labels: tuple[LabelRecord, ...]
     refused: tuple[Refusal, ...]
+    for_now: bool = False
+    """Whether all of it was refused only for now, as where nobody has asked for its sample yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

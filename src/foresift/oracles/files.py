@@ -87,8 +87,8 @@ class Dropped:
     def collect(self, inquiry: Inquiry, *, since: str = "") -> Answers:
         """What the files say whose content was not taken yet; ``since`` lists the digests of those that were.
 
-        A file that is still being written is left for the next time. What is refused stands in
-        ``NAME.refused.txt`` beside the file; the rest of it is taken.
+        A file that is still being written is left for the next time, and so is what nobody has asked for yet.
+        What is refused stands in ``NAME.refused.txt`` beside the file until it is taken; the rest of it is taken.
 
         Raises:
             OracleError: the folder can't be read.
@@ -97,9 +97,11 @@ class Dropped:
         found: list[FileAnswers] = []
         for look in self._whole_files():
             if look.digest not in taken and (answers := self._answers(look, inquiry)) is not None:
+                if not (answers.for_now and _report_of(look.path).exists()):  # said once, read again every time
+                    found.append(_named(look.path, answers))
                 self._report(look.path, answers)
-                found.append(_named(look.path, answers))
-                taken.add(look.digest)
+                if not answers.for_now:
+                    taken.add(look.digest)
         labels = tuple(label for answers in found for label in answers.labels)
         refused = tuple(refusal for answers in found for refusal in answers.refused)
         return Answers(labels, " ".join(sorted(taken)), refused)
@@ -144,12 +146,16 @@ class Dropped:
         return any(part.startswith((".", "~")) for part in path.relative_to(self.folder).parts)
 
     def _report(self, path: Path, answers: FileAnswers) -> None:
-        report = path.with_name(path.name + REFUSED)
+        report = _report_of(path)
         if answers.refused:
             taken = f"{len(answers.labels)} answers of {path.name} were taken, {len(answers.refused)} were not:"
             self.desk.report(report, "\n".join([taken, *map(str, answers.refused), ""]))
         else:
             report.unlink(missing_ok=True)
+
+
+def _report_of(path: Path) -> Path:
+    return path.with_name(path.name + REFUSED)
 
 
 def _look(path: Path) -> _Look | None:

@@ -84,6 +84,12 @@ class Layout:
     """What a root of this layout holds, for the error that names all of them."""
     images: str = ""
     """The folder below the root that holds its images, beside one that holds masks; "" = masks are no image files."""
+    annotations: str = ""
+    """The folder of its masks, where other sets keep boxes under the same name: it holds masks if a PNG lies there."""
+
+    def holds_masks(self, root: Path) -> bool:
+        """Whether a root looks like it and has masks."""
+        return self.marks(root) and (not self.annotations or any((root / self.annotations).rglob("*.png")))
 
 
 def masked_images(root: str | Path, split: str = "", *, layout: str = "auto") -> MaskedListing:
@@ -128,8 +134,8 @@ def images_beside_masks(root: Path) -> Path | None:
 
 
 def holds_masks(root: Path) -> bool:
-    """Whether a folder is laid out as one of images with masks."""
-    return root.is_dir() and any(layout.marks(root) for layout in layouts())
+    """Whether a folder is laid out as one of images with masks, and holds some."""
+    return root.is_dir() and any(layout.holds_masks(root) for layout in layouts())
 
 
 def images_part(root: Path, split: str) -> Path:

@@ -144,6 +144,7 @@ ADE20K = Layout(
     read=_ade20k,
     looks="images/<split>/ and annotations/<split>/ (ADE20K)",
     images="images",
+    annotations="annotations",
 )
 
 

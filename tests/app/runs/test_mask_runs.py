@@ -15,14 +15,17 @@ import pytest
 from PIL import Image
 
 from commands import command, start
+from foresift.app.runs.files import read_as_classes, read_run_file
 from foresift.app.runs.lifecycle import Watch, carry_on, start_run
 from foresift.app.runs.reports import report
 from foresift.app.selecting.chosen import Chosen
 from foresift.app.workspace import Workspace
 from foresift.core.digests import digest_bytes
+from foresift.core.errors import UsageError
 from foresift.core.labels import CANNOT_TELL
 from foresift.core.regions import split_id
 from foresift.stores.generations import read_segmentation
+from foresift.stores.tables import write_columns
 from run_files import write_run
 from segmentation_files import write_png, write_squares
 
@@ -200,6 +203,62 @@ def test_what_people_draw_gives_the_weights_that_the_pools_own_masks_give(square
 
 
 @pytest.mark.usefixtures("in_process")
+def test_masks_that_lie_there_before_anybody_asks_are_taken_when_they_are_asked_for(
+    squares: Path, tmp_path: Path
+) -> None:
+    file, home = write(tmp_path, squares, oracle="files:settle=0"), tmp_path / "home"
+    run = ran(home, file)["run"]
+    inbox = home / "inbox" / run
+    first = {image.stem for image in asked_in(home, run)}
+    for mask in sorted((squares / "masks" / "train").iterdir()):
+        shutil.copy(mask, inbox / mask.name)
+    write_png(inbox / "stranger.png", np.ones((24, 32), dtype=np.uint8))
+    told = command("run", file, home=home)
+    after = ran(home, file)
+    assert (after["state"], [one["labels"] for one in after["rounds"]]) == ("finished", [3, 6])
+    asked = first | {image.stem for image in asked_in(home, run, 2)}
+    assert told.err.count("not taken: stranger.png: belongs to no sample that was asked for") == 1, "said once"
+    reports = {path.name.partition(".")[0] for path in inbox.glob("*.refused.txt")}
+    assert "stranger" in reports
+    assert not reports & asked, "what was taken in the end is refused no longer"
+
+
+@pytest.mark.usefixtures("in_process")
+def test_what_was_asked_before_is_looked_up_once_a_look_however_many_masks_lie_there(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from foresift.app.runs import answered
+
+    file, home = write(tmp_path, squares, oracle="files:settle=0", rounds=1), tmp_path / "home"
+    run = ran(home, file)["run"]
+    looks: list[int] = []
+    values = answered.table_values
+    monkeypatch.setattr(answered, "table_values", lambda *asked: looks.append(1) or values(*asked))
+    ran(home, file)
+    alone = len(looks)
+    for number in range(6):
+        write_png(home / "inbox" / run / f"stranger-{number}.png", np.ones((24, 32), dtype=np.uint8))
+    looks.clear()
+    ran(home, file)
+    assert len(looks) == alone
+
+
+@pytest.mark.usefixtures("in_process")
+def test_images_whose_ids_are_numbers_are_learned_from(squares: Path, tmp_path: Path) -> None:
+    images = sorted((squares / "images" / "train").iterdir())
+    table = tmp_path / "images.parquet"
+    write_columns(table, {"id": list(range(len(images))), "uri": [str(image) for image in images]})
+    keys = {"split": None, "task": "segmentation", "evaluation": f"{squares}/test", "rounds": 1}
+    file, home = write(tmp_path, table, oracle="files:settle=0", **keys), tmp_path / "home"
+    run = ran(home, file)["run"]
+    for image in asked_in(home, run):
+        shutil.copy(truth_of(image), home / "inbox" / run / f"{image.stem}.png")
+    told = ran(home, file)
+    assert (told["state"], told["rounds"][0]["labels"]) == ("finished", 3)
+    assert all(isinstance(one, int) for one in told["rounds"][0]["selected"])
+
+
+@pytest.mark.usefixtures("in_process")
 def test_equal_masks_of_two_images_are_two_answers_and_a_table_can_only_say_cannot_tell(
     squares: Path, tmp_path: Path
 ) -> None:
@@ -270,6 +329,9 @@ def test_a_run_is_measured_on_another_split_and_knows_its_classes_by_name(square
         ({"oracle": "people"}, "masks come by oracle: folders or oracle: files"),
         ({"image_size": 64}, "image_size: with masks expected WIDTHxHEIGHT"),
         ({"recipe": {"epoch": 1}}, "recipe: unknown field 'epoch'; did you mean 'epochs'?"),
+        ({"recipe": {"lr": "fast"}}, "recipe: lr must be a number, got 'fast'"),
+        ({"recipe": {"momentum": [0.9]}}, "recipe: momentum must be a number, got [0.9]"),
+        ({"recipe": {"crop": 64}}, "recipe: crop must be a height and a width of at least 1, got 64"),
         ({"recipe": {"augment": "none"}}, "recipe: unknown field 'augment'"),
         ({"strategy": "random", "aggregate": "mean"}, "aggregate goes with a score of pixels"),
         ({"aggregate": "men"}, "aggregate: must be mean, max or top-patches"),
@@ -336,6 +398,39 @@ def test_a_mask_of_the_pool_that_changes_meanwhile_stops_the_run_until_it_is_bac
     assert "was changed since the run began; put it back" in answer.err
     shutil.copytree(tmp_path / "before", masks, dirs_exist_ok=True)
     assert outcome(ran(home, file)) == outcome(whole)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_run_of_classes_begun_before_masks_were_known_goes_on(tmp_path: Path) -> None:
+    root, home = write_squares(tmp_path / "pool", count=12), tmp_path / "home"
+    keys = {"model": "mlp:8", "strategy": "random", "rounds": 1, "split": None, "ignore_index": None}
+    keys |= {"oracle": "files:settle=0", "evaluation": "none", "classes": ["cat", "dog"], "recipe": {"augment": "none"}}
+    begun = start_run(Workspace.open(home), write(tmp_path, root, task="classification", **keys))
+    assert begun.config.get("task", "classification") == "classification"
+    told = ran(home, write(tmp_path, root, **keys))
+    assert told["run"] == begun.id
+    assert "fill in column label of" in told["reason"]
+    assert read_as_classes(write(tmp_path, root, task="segmentation", **keys)) is None, "it says what it means"
+
+
+@pytest.mark.parametrize("oracle", ["people", "label-studio:url=http://localhost:1,project=1"])
+def test_an_oracle_of_classes_is_asked_for_classes_unless_a_key_speaks_of_masks(tmp_path: Path, oracle: str) -> None:
+    root = write_squares(tmp_path / "squares")
+    keys = {"oracle": oracle, "model": "mlp:8", "ignore_index": None}
+    assert read_run_file(write(tmp_path, root, **keys, split=None)).task == "classification"
+    with pytest.raises(UsageError, match="brings classes; masks come by"):
+        read_run_file(write(tmp_path, root, **keys))
+
+
+def test_boxes_beside_images_are_no_masks(tmp_path: Path) -> None:
+    root = write_squares(tmp_path / "boxes")
+    (root / "masks").rename(tmp_path / "masks")
+    (root / "annotations").mkdir()
+    (root / "annotations" / "00.xml").write_text("<annotation/>")
+    keys = {"model": "mlp:8", "split": None, "ignore_index": None}
+    assert read_run_file(write(tmp_path, root, **keys)).task == "classification"
+    (tmp_path / "masks" / "train").rename(root / "annotations" / "train")
+    assert read_run_file(write(tmp_path, root, **keys)).task == "segmentation"
 
 
 PATCHES: dict[str, Any] = {"unit": "patch", "patch": 16, "budget": 5}

@@ -162,6 +162,7 @@ class RunAnswers:
             questions=self._questions(round.selected),
             classes=tuple(self.pool.classes),
             task=self.pool.task,
+            earlier=self._ever_asked() if self.pool.has_masks else (),
         )
 
     def _questions(self, samples: Sequence[SampleId]) -> tuple[Question, ...]:
@@ -187,7 +188,7 @@ class RunAnswers:
             run=self.run,
             open_pool=self._open_pool,
             truth=self._true_masks if self.pool.has_masks else self._truth,
-            masks=MaskReader(workspace=self.workspace, classes=self.pool.mask_classes, earlier=self._ever_asked),
+            masks=MaskReader(workspace=self.workspace, classes=self.pool.mask_classes),
         )
 
     def _truth(self, samples: Sequence[SampleId]) -> list[str]:

@@ -23,9 +23,14 @@ FILES = "files"
 """The oracle that takes what is dropped into a folder."""
 
 
-def task_of(pool: str) -> str:
-    """What is labeled in a pool whose file does not say it: masks where it holds masks beside its images."""
-    return SEGMENTATION if not is_remote(pool) and holds_masks(Path(pool)) else CLASSIFICATION
+def task_of(run: RunFile) -> str:
+    """What is labeled where the file does not say it.
+
+    Masks where the pool holds masks beside its images, unless the oracle is one that brings classes and no key
+    speaks of masks.
+    """
+    masked = not is_remote(run.pool) and holds_masks(Path(run.pool))
+    return SEGMENTATION if masked and (_brings_masks(run) or _said_of_masks(run)) else CLASSIFICATION
 
 
 def refuse_for_task(run: RunFile) -> None:
@@ -36,7 +41,12 @@ def refuse_for_task(run: RunFile) -> None:
         _refuse_for_classes(run)
 
 
-def _refuse_for_classes(run: RunFile) -> None:
+def _brings_masks(run: RunFile) -> bool:
+    return run.oracle.partition(":")[0] in (FOLDERS, FILES)
+
+
+def _said_of_masks(run: RunFile) -> list[str]:
+    """The keys given that only labels that are masks have."""
     given = {
         "split": bool(run.split),
         "ignore_index": run.ignore_index is not None,
@@ -44,7 +54,11 @@ def _refuse_for_classes(run: RunFile) -> None:
         "unit": run.unit != "image",
         "patch": run.patch is not None,
     }
-    if masks_only := [key for key, there in given.items() if there]:
+    return [key for key, there in given.items() if there]
+
+
+def _refuse_for_classes(run: RunFile) -> None:
+    if masks_only := _said_of_masks(run):
         raise UsageError(
             f"{masks_only[0]} is for labels that are masks (task: {SEGMENTATION}); leave it out, or give a pool of "
             "images/ and masks/"
@@ -58,7 +72,8 @@ def _refuse_for_classes(run: RunFile) -> None:
 def _refuse_for_masks(run: RunFile) -> None:
     if is_remote(run.pool):
         raise UsageError(f"images with masks must lie in a folder of this machine, got {run.pool}")
-    if (oracle := run.oracle.partition(":")[0]) not in (FOLDERS, FILES):
+    if not _brings_masks(run):
+        oracle = run.oracle.partition(":")[0]
         raise UsageError(f"oracle {oracle!r} brings classes; masks come by oracle: {FOLDERS} or oracle: {FILES}")
     if run.inherit:
         raise UsageError("labels of another run can be inherited where they are classes, masks can't yet; leave it out")

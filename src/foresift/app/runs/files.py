@@ -144,16 +144,37 @@ def read_run_file(path: str | Path) -> RunFile:
         UsageError: not YAML, a key that is missing or unknown, or a value out of range; one line, with what to do.
     """
     where = Path(path)
+    plain = _plain(where)
+    try:
+        return run_of(plain, base=where.parent)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def read_as_classes(path: str | Path) -> RunFile | None:
+    """What versions that knew no masks made of a file that means masks now without saying it; None for other files.
+
+    Raises:
+        UsageError: not YAML, or no file.
+    """
+    where = Path(path)
+    plain = _plain(where)
+    if "task" in plain:
+        return None
+    try:
+        found = run_of({**plain, "task": CLASSIFICATION}, base=where.parent)
+    except UsageError:  # it was refused, and began nothing
+        return None
+    return found if task_of(found) == SEGMENTATION else None
+
+
+def _plain(where: Path) -> Mapping[str, Any]:
     if not where.is_file():
         what = "is a folder" if where.is_dir() else "does not exist"
         raise UsageError(f"run file {where} {what}; expected a YAML file with pool, oracle, model, strategy, ...")
     with disk_errors(where):
         data = where.read_bytes()
-    plain = parse_mapping(where, data)
-    try:
-        return run_of(plain, base=where.parent)
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from None
+    return parse_mapping(where, data)
 
 
 def run_of(plain: Mapping[str, Any], *, base: Path) -> RunFile:
@@ -173,7 +194,7 @@ def run_of(plain: Mapping[str, Any], *, base: Path) -> RunFile:
     found = RunFile(**{key: value for key, value in values.items() if value is not DEFAULT})
     found = replace(found, pool=_address(found.pool, base))
     if "task" not in plain:
-        found = replace(found, task=task_of(found.pool))
+        found = replace(found, task=task_of(found))
     refuse_for_task(found)
     _refuse_contradictions(found)
     _refuse_idle_keys(found)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from foresift.app.runs.answered import RunAnswers
-from foresift.app.runs.files import RunFile, read_run_file
+from foresift.app.runs.files import RunFile, read_as_classes, read_run_file
 from foresift.app.runs.inheriting import ancestor_of, bequeathed
 from foresift.app.runs.leases import Held
 from foresift.app.runs.outcomes import outcome_line, record_outcomes
@@ -57,6 +57,8 @@ def start_run(workspace: Workspace, file: str | Path | RunFile, *, watch: Watch 
         UsageError: the file, or what it asks for, makes no sense, an unknown model included; nothing was stored.
         ForesiftError: as :func:`foresift.app.runs.pools.run_pool`.
     """
+    if not isinstance(file, RunFile) and (begun := _begun_with_classes(workspace, file)):
+        return begun
     asked = _settled(workspace, file if isinstance(file, RunFile) else read_run_file(file))
     name = open_source(images_of(asked)).name
     run = asked.identity(name)
@@ -79,6 +81,19 @@ def start_run(workspace: Workspace, file: str | Path | RunFile, *, watch: Watch 
         return stored
     except StaleError:  # added by an earlier version, whose configuration has other keys
         return records.run(run)
+
+
+def _begun_with_classes(workspace: Workspace, file: str | Path) -> Run | None:
+    """The run that a version that knew no masks began with a file; None if there is none."""
+    if (earlier := read_as_classes(file)) is None:
+        return None
+    try:
+        name = open_source(earlier.pool).name
+    except ForesiftError:  # what can't be opened so was not begun so
+        return None
+    with suppress(UnknownRecordError):
+        return workspace.records().run(_settled(workspace, earlier).identity(name))
+    return None
 
 
 def _settled(workspace: Workspace, file: RunFile) -> RunFile:

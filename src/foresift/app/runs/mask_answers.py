@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from foresift.sources.read import fetch
 
 MASK_SUFFIX = ".png"
 _SHOWN = 4
+_NOBODY = "belongs to no sample that was asked for; name it like the image, or like the crop of the patch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +34,6 @@ class MaskReader:
     workspace: Workspace
     classes: MaskClasses | None = None
     """What values stand for; None = nobody knows, anything is taken."""
-    earlier: Callable[[], Sequence[Question]] = tuple
-    """What was asked beside an inquiry: masks may come late, or correct earlier ones."""
 
     def __call__(self, path: Path, inquiry: Inquiry, *, annotator: str = "") -> FileAnswers:
         """A PNG of class numbers under the name of what was asked for; its bytes are kept in the workspace.
@@ -42,10 +41,12 @@ class MaskReader:
         Raises:
             DataError: the file can't be read at all.
         """
-        names = mask_names((*inquiry.questions, *self.earlier()))
+        names = mask_names((*inquiry.questions, *inquiry.earlier))
         question = names.one.get(path.stem)
+        if question is None and path.stem in names.several:
+            return _refused(path, _ambiguous(names.several[path.stem]))
         if question is None:
-            return _refused(path, _nobody(path.stem, names))
+            return _refused(path, _NOBODY)._replace(for_now=True)
         data = fetch(str(path))
         if reason := self._complaint(data, question):
             return _refused(path, reason)
@@ -104,11 +105,9 @@ def _spellings(questions: Iterable[Question]) -> Iterator[tuple[Question, tuple[
         yield one, (pick.name, pick.image_name, Path(one.uri).stem)
 
 
-def _nobody(name: str, names: MaskNames) -> str:
-    if known := names.several.get(name):
-        shown = ", ".join(f"{one}{MASK_SUFFIX}" for one in known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
-        return f"belongs to more than one sample that was asked for; name it like one of {shown}"
-    return "belongs to no sample that was asked for; name it like the image, or like the crop of the patch"
+def _ambiguous(known: Sequence[str]) -> str:
+    shown = ", ".join(f"{one}{MASK_SUFFIX}" for one in known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
+    return f"belongs to more than one sample that was asked for; name it like one of {shown}"
 
 
 def _unfit(values: MaskValues, height: int, width: int, question: Question, classes: MaskClasses | None) -> str:

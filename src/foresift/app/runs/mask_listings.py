@@ -77,12 +77,19 @@ def labeled_with(
         name: of the pool.
     """
     table = read_labels(labels)
-    uris = image_values(candidates, table.ids, "uri")
+    uris = uris_by_text(candidates, table.ids)
     drawn: dict[str, list[Drawn]] = defaultdict(list)
     for sample, address in sorted(zip(table.ids, table.labels, strict=True)):
         drawn[uris[sample]].append(Drawn(split_id(sample)[1], str(mask_path(workspace, address))))
     masks = [(uri, _mask_of(uri, own, classes)) for uri, own in drawn.items()]
     return _listing(name, masks, classes), _regions(drawn)
+
+
+def uris_by_text(candidates: Path, samples: Sequence[str]) -> dict[str, str]:
+    """Where the images of samples lie, by their ids as files spell them: where ids are numbers too."""
+    numbers = [int(one) for one in samples if one.removeprefix("-").isdecimal()]
+    found = {**image_values(candidates, samples, "uri"), **image_values(candidates, numbers, "uri")}
+    return {str(sample): uri for sample, uri in found.items()}
 
 
 def _mask_of(uri: str, own: Sequence[Drawn], classes: MaskClasses) -> MaskReference:
