@@ -15,7 +15,7 @@ from PIL import Image
 
 from foresift.core.errors import DataError, MissingExtraError, ShortMemoryError
 from foresift.inference import decode as decoding
-from foresift.inference.decode import DecodeError, decode, decoder_version
+from foresift.inference.decode import DecodeError, decode, decoder_version, upright_size
 from images import encode, exif, jpeg, jpeg_resized_on_paper, noise, png, png_chunk, png_header, smooth
 
 LOSSLESS = {
@@ -252,9 +252,16 @@ def test_every_orientation_comes_out_upright(kind: str, orientation: int) -> Non
     options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
     data = encode(as_stored(upright, orientation), kind, exif=exif(orientation), **options)
     pixels = decode(data)
+    assert upright_size(data) == (24, 40)
     assert levels_apart(pixels, upright) <= (6 if kind == "JPEG" else 0)
     assert pixels.flags.c_contiguous
     assert pixels.flags.writeable
+
+
+def test_a_size_is_read_without_the_pixels_and_no_image_has_none() -> None:
+    assert upright_size(jpeg(smooth(24, 40))[:-20]) == (24, 40)
+    with pytest.raises(DecodeError, match="not an image"):
+        upright_size(b"no image")
 
 
 @pytest.mark.parametrize(

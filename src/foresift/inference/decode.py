@@ -97,6 +97,25 @@ def decode_with_pillow(data: bytes, *, min_side: int | None = None) -> Pixels:
         raise ShortMemoryError("too large for the memory that is free now; tried again next time") from None
 
 
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Height and width of what :func:`decode` gives, by the header alone where that tells; raises as :func:`decode`.
+
+    A cut file has a size; TIFF, and PNG with EXIF, which may stand behind the pixels, are decoded.
+    """
+    silence_pillow()
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            told = image.format != "TIFF" and (image.format != "PNG" or b"eXIf" not in data)
+            exif, (width, height) = image.info.get("exif", b""), image.size
+    except Exception:  # noqa: BLE001 - decoding says what is wrong with it
+        told = False
+    if not told:
+        height, width, _ = decode(data).shape
+        return height, width
+    turned = orientation.of_jpeg(data) if data.startswith(_JPEG_MAGIC) else orientation.of_exif(exif)
+    return (width, height) if turned >= orientation.SIDEWAYS else (height, width)
+
+
 @functools.cache
 def decoder_version() -> str:
     """Names and versions of everything that can change a pixel; part of every store key."""

@@ -9,6 +9,8 @@ import numpy as np
 from foresift.core.arrays import Pixels
 
 UPRIGHT = 1
+SIDEWAYS = 5
+"""From here on rows and columns change places."""
 _ORIENTATION_TAG = 0x0112
 _SHORT = 3
 _EXIF = b"Exif\0\0"
@@ -62,7 +64,7 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
     """
     if orientation == UPRIGHT:
         return pixels
-    turned = pixels.swapaxes(0, 1) if orientation >= 5 else pixels
+    turned = pixels.swapaxes(0, 1) if orientation >= SIDEWAYS else pixels
     if orientation in (3, 4, 7, 8):
         turned = turned[::-1]
     if orientation in (2, 3, 6, 7):

@@ -133,6 +133,9 @@ def test_a_run_killed_in_its_training_ends_like_an_undisturbed_one(squares: Path
         for one in family:
             one.kill()
         running.communicate(timeout=60)
+    records = Workspace.open(home).records()
+    states = [one.state for one in records.rounds(records.runs()[0].id)]
+    assert states == ["training"], "it was to be killed before its round was done"
     assert outcome(ran(home, file)) == outcome(whole)
 
 
@@ -337,6 +340,7 @@ def test_a_run_is_measured_on_another_split_and_knows_its_classes_by_name(square
         ({"aggregate": "men"}, "aggregate: must be mean, max or top-patches"),
         ({"task": "classification"}, "split is for labels that are masks"),
         ({"guards": {"max_per_class": 2}}, "max_per_class needs one class an image"),
+        ({"guards": {"max_per_group": 2}}, "max_per_group needs a table with groups"),
     ],
 )
 @pytest.mark.usefixtures("in_process")
@@ -433,6 +437,58 @@ def test_boxes_beside_images_are_no_masks(tmp_path: Path) -> None:
     assert read_run_file(write(tmp_path, root, **keys)).task == "segmentation"
 
 
+@pytest.mark.usefixtures("in_process")
+def test_an_image_that_is_lost_between_rounds_stops_the_run_until_it_is_back(tmp_path: Path) -> None:
+    root, home = write_squares(tmp_path / "squares", count=10), tmp_path / "home"
+    file = write(tmp_path, write_squares(root, split="test", count=2), evaluation="test")
+    whole = ran(tmp_path / "whole", file)
+    workspace = Workspace.open(home)
+    run = start_run(workspace, file)
+    with contextlib.suppress(_StopError):
+        carry_on(workspace, run.id, watch=Watch(done=_stop))
+    for lost in (asked_in(home, run.id)[0], root / "images" / "test" / "00.png"):
+        data = lost.read_bytes()
+        lost.write_bytes(b"no image")
+        answer = command("run", file, home=home)
+        assert answer.code == 2
+        assert f"{lost} could be used when the run began: not an image" in answer.err
+        lost.write_bytes(data)
+    assert outcome(ran(home, file)) == outcome(whole)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_images_of_which_no_labeled_pixel_is_left_are_spoken_of(tmp_path: Path) -> None:
+    root, home = write_squares(tmp_path / "squares", count=10), tmp_path / "home"
+    for mask in sorted((root / "masks" / "train").iterdir())[::2]:
+        values = np.full((24, 32), 9, dtype=np.uint8)
+        values[0, 0] = 1
+        write_png(mask, values)
+    told = command("run", write(tmp_path, root, budget=8, rounds=1, image_size="50%"), home=home)
+    assert "images are not learned from; the first, " in told.err
+    assert "no labeled pixel is left" in told.err
+
+
+@pytest.mark.usefixtures("in_process")
+def test_broken_masks_of_an_evaluation_set_are_spoken_of_and_reports_on_files_that_are_gone_are_not(
+    tmp_path: Path,
+) -> None:
+    root, home = write_squares(tmp_path / "squares", count=10), tmp_path / "home"
+    write_squares(root, split="test", count=3)
+    write_png(root / "masks" / "test" / "00.png", np.full((24, 32), 9, dtype=np.uint8))
+    file = write(tmp_path, root, evaluation="test", oracle="files:settle=0")
+    waiting = ran(home, file)
+    assert "evaluation: 1 images are not measured on: " in "\n".join(waiting["notes"])
+    assert "00.png: every pixel of the mask is ignored" in "\n".join(waiting["notes"])
+    inbox = home / "inbox" / waiting["run"]
+    for number in range(2):
+        write_png(inbox / f"stranger-{number}.png", np.ones((24, 32), dtype=np.uint8))
+    assert "of 2 files not everything could be taken" in ran(home, file)["reason"]
+    (inbox / "stranger-0.png").unlink()
+    assert "of 1 files not everything could be taken" in ran(home, file)["reason"]
+    (inbox / "stranger-1.png").unlink()
+    assert "could be taken" not in ran(home, file)["reason"]
+
+
 PATCHES: dict[str, Any] = {"unit": "patch", "patch": 16, "budget": 5}
 
 
@@ -517,3 +573,17 @@ def test_a_round_of_which_nobody_can_tell_anything_says_so_and_waits(squares: Pa
     waiting = ran(home, file)
     assert (waiting["state"], waiting["rounds"][0]["metrics"]) == ("waiting", {})
     assert "round 1 has nothing to learn from, every answer is cannot-tell: drop PNG files" in waiting["reason"]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_round_of_which_the_pools_own_masks_say_nothing_fails_with_what_to_do(tmp_path: Path) -> None:
+    root, home = write_squares(tmp_path / "squares", count=10), tmp_path / "home"
+    for mask in (root / "masks" / "train").iterdir():
+        values = np.full((24, 32), 9, dtype=np.uint8)
+        values[0, :2] = 0, 1
+        write_png(mask, values)
+    file = write(tmp_path, root, **PATCHES | {"budget": 1, "seed": 1})
+    answer = command("run", file, home=home)
+    assert answer.code == 2
+    assert "ignore every pixel of the 1 patches that were chosen" in answer.err
+    assert "raise budget" in answer.err

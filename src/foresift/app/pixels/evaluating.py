@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,15 +64,21 @@ def evaluate_listing(
     model: str | Path,
     *,
     strict: bool = False,
+    accept: Callable[[Sequence[Quarantined]], None] = lambda _broken: None,
     progress: Progress | None = None,
 ) -> SegmentationEvaluated:
-    """The same on images and masks that are listed already; raises as :func:`evaluate_segmentation`."""
+    """The same on images and masks that are listed already; raises as :func:`evaluate_segmentation`.
+
+    Args:
+        accept: told before anything is measured what can't be used; may raise.
+    """
     folder = workspace.generation_folder(model)
     generation = read_segmentation(folder)
     refuse_other_classes(listing.classes, generation.mask_classes, str(model))
     images = usable_images(listing, generation.mask_classes, generation.transform, progress=progress or Silent())
     if strict and images.quarantined:
         raise QuarantineError(f"--strict: {images.quarantined[0].uri}: {images.quarantined[0].reason}")
+    accept(images.quarantined)
     from foresift.app.pixels.fitting import measured
     from foresift.models.segmentation_generations import load_segmenter
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,12 +73,14 @@ def fit_listing(
     *,
     regions: Regions | None = None,
     val: MaskedListing | None = None,
+    accept: Callable[[Sequence[Quarantined]], None] = lambda _broken: None,
 ) -> SegmentationTrained:
     """The generation of a request on images and masks that are listed already.
 
     Args:
         regions: what of the images is labeled; None = all of all.
         val: to measure on.
+        accept: told before training what can't be used; may raise.
     Raises:
         as :func:`foresift.app.pixels.train.train_segmentation`.
     """
@@ -86,6 +88,7 @@ def fit_listing(
     start = _start(workspace, request)
     asked = classes_asked_for(listing, request, held=start.held)
     images = usable_images(listing, asked, start.transform, regions=regions, progress=request.progress)
+    accept(images.quarantined)
     measured_on = None if val is None else usable_images(val, asked, start.transform, progress=request.progress)
     return _fit(workspace, request, recipe, start, images, measured_on)
 

@@ -27,6 +27,8 @@ from foresift.sources.segmentation import MaskedListing, MaskReference
 
 MEMORY_BYTES = 1 << 30
 """Pairs that do not fit are read again whenever they are asked for."""
+NOTHING_LEFT = "no labeled pixel is left at the size of the model's input"
+"""The reason why an image and a mask that fit and can be read are of no use."""
 VALUES_FROM = 64
 """Masks read at one time when only their values are wanted."""
 _WORKERS = 4
@@ -197,7 +199,7 @@ def _read_all(
             codes = _labeled(classes.codes(values), uri, regions)
             pair = _scaled(pixels, codes, transform)
             if not (pair[1] != IGNORED).any():
-                raise DataError("no labeled pixel is left at the size of the model's input")
+                raise DataError(NOTHING_LEFT)
             labeled = digest if regions is None else digest_value([digest, [list(part) for part in regions[uri]]])
             return _Read(pair, (digest_bytes(data), labeled))
         except DataError as error:

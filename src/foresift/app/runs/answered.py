@@ -17,7 +17,7 @@ from foresift.app.runs.mask_listings import true_masks
 from foresift.app.runs.oracles import gather, inbox, open_oracle
 from foresift.app.runs.pool_files import CANDIDATES, TRUTH, RunPool, image_values, table_columns, table_values
 from foresift.app.workspace import Workspace
-from foresift.core.errors import OracleError
+from foresift.core.errors import OracleError, UsageError
 from foresift.core.labels import CANNOT_TELL, LabelRecord
 from foresift.core.oracles import Inquiry, Oracle, Question
 from foresift.core.records import Records
@@ -64,11 +64,18 @@ class RunAnswers:
 
         Args:
             asked: samples whose labels count, those of the round included.
+        Raises:
+            UsageError: the pool's own masks answer, and say nothing of any sample: no more answers will come.
         """
         cursor = self._collect(round)
         now = standing(round.selected, self._verdicts(round.selected))
         closed = why_closed(now, quota=self.file.quota, closes_at=round.closes_at, at=self.now())
         labels = self._to_learn_from(asked) if closed else []
+        if closed and not labels and self.pool.has_masks and self.file.oracle == FOLDERS:
+            raise UsageError(
+                f"round {round.number}: the pool's own masks ignore every pixel of the {len(round.selected)} patches "
+                "that were chosen, so there is nothing to learn from; raise budget, or leave such images out"
+            )
         return Taken(now, labels, closed if labels else "", cursor)
 
     def missing(self, rounds: Sequence[Round]) -> str:
@@ -91,7 +98,8 @@ class RunAnswers:
     def _not_taken(self) -> str:
         """That files were refused which lie there still, for those who see the last line alone; "" if none was."""
         there = sorted(self._folder.rglob("*")) if self._folder.is_dir() else []
-        refused = [path for path in there if path.name.endswith(REFUSED)]
+        reports = [path for path in there if path.name.endswith(REFUSED)]
+        refused = [path for path in reports if path.with_name(path.name.removesuffix(REFUSED)).exists()]
         foreign = [path for path in there if self.pool.has_masks and path.suffix.lower() in NO_MASKS]
         told = [f"; of {len(refused)} files not everything could be taken, NAME{REFUSED} beside each says why"]
         told += [f"; masks are PNG files, and {len(foreign)} such as {path.name} are none" for path in foreign[:1]]

@@ -81,6 +81,10 @@ def _refuse_for_masks(run: RunFile) -> None:
         raise UsageError(f"pixels are scored by torch in float32; leave engine: {run.engine} out")
     if run.guards.get("max_per_class") is not None:
         raise UsageError("guards: max_per_class needs one class an image, and a mask has many; leave it out")
+    if run.guards.get("max_per_group") is not None:
+        raise UsageError(
+            "guards: max_per_group needs a table with groups, and pools with masks keep none; leave it out"
+        )
     _refuse_pixels(run)
     _refuse_unknown(run.recipe, SegmentationRecipe)
     SegmentationRecipe.from_dict(run.recipe)

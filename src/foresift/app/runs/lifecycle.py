@@ -206,6 +206,7 @@ class _Worker:
             ),
             progress=watch.progress,
             should_stop=self._unwanted,
+            note=watch.note,
         )
 
     def work(self) -> Run:

@@ -17,7 +17,7 @@ from foresift.core.labels import LabelRecord
 from foresift.core.masks import MaskClasses, MaskValues
 from foresift.core.oracles import FileAnswers, Inquiry, Question, Refusal
 from foresift.core.regions import split_id
-from foresift.inference.decode import decode
+from foresift.inference.decode import upright_size
 from foresift.inference.masks import decode_mask
 from foresift.sources.answers import written_at
 from foresift.sources.read import fetch
@@ -48,7 +48,11 @@ class MaskReader:
         if question is None:
             return _refused(path, _NOBODY)._replace(for_now=True)
         data = fetch(str(path))
-        if reason := self._complaint(data, question):
+        try:
+            height, width = upright_size(fetch(question.uri))
+        except DataError as error:
+            return _refused(path, f"its image {question.uri} can't be read now: {error}")._replace(for_now=True)
+        if reason := self._complaint(data, height, width, question):
             return _refused(path, reason)
         label = LabelRecord(
             sample_id=question.sample_id,
@@ -61,11 +65,10 @@ class MaskReader:
         )
         return FileAnswers((label,), ())
 
-    def _complaint(self, data: bytes, question: Question) -> str:
+    def _complaint(self, data: bytes, height: int, width: int, question: Question) -> str:
         """Why a mask does not fit its image, its region or the classes; "" if it does."""
         try:
             values = decode_mask(data)
-            height, width = decode(fetch(question.uri)).shape[:2]
         except DataError as error:
             return str(error)
         return _unfit(values, height, width, question, self.classes)

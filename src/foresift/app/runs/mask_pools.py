@@ -87,7 +87,7 @@ def mask_pool(workspace: Workspace, run: RunFile, progress: Progress) -> tuple[R
         size=_units(run, images, chosen),
         evaluation_size=len(held),
         classes=list(classes.classes),
-        notes=[*(laid_out.notes if laid_out else ()), *notes, *_broken(run, images)],
+        notes=[*(laid_out.notes if laid_out else ()), *notes, *_broken(run, images), *_broken_measures(other)],
         task=SEGMENTATION,
         masks={name: list(values) for name, values in asdict(classes).items()},
     )
@@ -263,6 +263,13 @@ def _broken(run: RunFile, images: _Masked) -> list[str]:
     if images.missing and run.oracle == FOLDERS:
         told.append(f"{images.missing} images without a mask are left out")
     return told
+
+
+def _broken_measures(other: _Masked | None) -> list[str]:
+    """What to know of images of an evaluation set of its own that can't be used, or whose masks can't."""
+    if other is None or not other.broken:
+        return []
+    return [f"evaluation: {len(other.broken)} images are not measured on: {_reasons(other)}"]
 
 
 def _first(images: _Masked) -> str:

@@ -5,12 +5,14 @@ Every task may be killed and repeated; what it makes is named by what it is made
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from foresift.app.workspace import Workspace
+from foresift.core.errors import UsageError
 from foresift.core.protocols import Progress
+from foresift.core.samples import Quarantined
 from foresift.executors import Task
 from foresift.stores.files import locked
 
@@ -50,8 +52,12 @@ def train(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         progress=progress,
     )
     with locked(out.with_name(f".{out.name}.lock")):
-        trained = fit_listing(workspace, listing, request, regions=regions)
-    return {"generation": trained.generation.id, "notes": list(trained.notes)}
+        trained = fit_listing(workspace, listing, request, regions=regions, accept=_refuse_lost)
+    return {
+        "generation": trained.generation.id,
+        "notes": list(trained.notes),
+        "left_out": _told(trained.quarantined, "learned from"),
+    }
 
 
 def evaluate(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -61,8 +67,31 @@ def evaluate(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     from foresift.app.runs.pool_files import mask_classes
 
     listing = measured_on(Path(values["pool"]), mask_classes(values["masks"]))
-    found = evaluate_listing(Workspace.open(values["home"]), listing, values["model"], progress=progress)
-    return {"metrics": {name: found.metrics[name] for name in EVALUATED}}
+    found = evaluate_listing(
+        Workspace.open(values["home"]), listing, values["model"], accept=_refuse_lost, progress=progress
+    )
+    return {
+        "metrics": {name: found.metrics[name] for name in EVALUATED},
+        "left_out": _told(found.quarantined, "measured on"),
+    }
+
+
+def _refuse_lost(broken: Sequence[Quarantined]) -> None:
+    """Stop for images and masks that could be used when the run began: without them it would be another training.
+
+    Raises:
+        UsageError: there is one.
+    """
+    from foresift.app.pixels.images import NOTHING_LEFT
+
+    for one in broken:
+        if one.reason != NOTHING_LEFT:
+            raise UsageError(f"{one.uri} could be used when the run began: {one.reason}; put it back and resume")
+
+
+def _told(broken: Sequence[Quarantined], use: str) -> list[str]:
+    """That images are left out, in a line."""
+    return [f"{len(broken)} images are not {use}; the first, {one.uri}: {one.reason}" for one in broken[:1]]
 
 
 TASKS: Mapping[str, Task] = {"check-masks": check, "train-masks": train, "evaluate-masks": evaluate}

@@ -49,6 +49,8 @@ class Effects:
     answers: RunAnswers
     progress: Progress
     should_stop: Callable[[], bool]
+    note: Callable[[str], None]
+    """Told of images that could not be learned from or measured on."""
 
     def check(self) -> None:
         """Refuse a model that can't be, before anybody labels for it.
@@ -122,9 +124,13 @@ class Effects:
             heir_of=self.file.inherit,
         )
         metrics: Mapping[str, Any] = {}
+        left_out = [*trained.get("left_out", ())]
         if self.pool.evaluation_size:
             evaluated = {"pool": str(self.folder / EVALUATION), "model": str(out), "masks": self.pool.masks}
-            metrics = self._call(self._by_task("evaluate"), **evaluated)["metrics"]
+            measured = self._call(self._by_task("evaluate"), **evaluated)
+            metrics, left_out = measured["metrics"], [*left_out, *measured.get("left_out", ())]
+        for line in left_out:
+            self.note(line)
         return Trained(generation=trained["generation"], metrics=metrics, details={"folder": folder})
 
     def _asked_by(self, round: Round) -> tuple[SampleId, ...]:
