@@ -163,3 +163,24 @@ def test_an_answer_that_nobody_has_asked_for_yet_is_said_once_and_read_again(tmp
     assert (again.labels, again.refused) == ((), ())
     assert [one.value for one in dropped.collect(inquiry("c"), since=again.cursor).labels] == ["cat"]
     assert not (inbox / "c.csv.refused.txt").exists()
+
+
+def test_one_file_is_held_at_a_time(tmp_path: Path, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from foresift.oracles import files
+    from oracle_desks import read_lines
+
+    seen: list[tuple[str, str]] = []
+    look, table = files._look, desk(tmp_path)
+    monkeypatch.setattr(files, "_look", lambda path: seen.append(("looked", path.name)) or look(path))
+    monkeypatch.setattr(files, "_unchanged", lambda _look: True)
+
+    def read(path: Path, asked: Inquiry) -> FileAnswers:
+        seen.append(("read", path.name))
+        return read_lines(path, asked)
+
+    for name in "ab":
+        drop(inbox, f"{name}.csv", f"id,label\n{name},cat\n")
+    Dropped(desk=replace(table, read=read), folder=inbox, settle_s=2).collect(inquiry())
+    assert [what for what, _ in seen] == ["looked", "read", "looked", "read"]

@@ -120,11 +120,11 @@ class Dropped:
         return answers if _unchanged(look) else None
 
     def _whole_files(self) -> Iterator[_Look]:
-        """Files that nobody is writing to, the oldest first."""
+        """Files that nobody is writing to, the oldest first; one is held at a time."""
         now_ns = time.time_ns()
-        looks = (look for path in self._candidates() if (look := _look(path)) is not None)
-        whole = (look for look in looks if self._is_whole(look, now_ns))
-        yield from sorted(whole, key=lambda look: (look.mtime_ns, str(look.path)))
+        for path in sorted(self._candidates(), key=lambda path: (_written_ns(path), str(path))):
+            if (look := _look(path)) is not None and self._is_whole(look, now_ns):
+                yield look
 
     def _is_whole(self, look: _Look, now_ns: int) -> bool:
         """Whether a file was left alone for long enough; a time stamp of the future is no sign of a writer."""
@@ -156,6 +156,13 @@ class Dropped:
 
 def _report_of(path: Path) -> Path:
     return path.with_name(path.name + REFUSED)
+
+
+def _written_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # gone since it was listed
+        return 0
 
 
 def _look(path: Path) -> _Look | None:
