@@ -6,7 +6,6 @@ A column depends on its producer, the units' ids and the images' digests alone, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.app.passes.stored import nothing_usable
+from foresift.app.pixels.blocks import worked_through
 from foresift.app.pools import LabeledPart
 from foresift.core.arrays import Ids, frozen
 from foresift.core.errors import DataError, EmptyPoolError, LabelError
@@ -31,7 +31,6 @@ from foresift.scores.dense import PIXEL_SCORES
 from foresift.sources.labels import read_labels
 from foresift.sources.read import fetch
 
-_WORKERS = 4
 Floats = npt.NDArray[np.float32]
 
 
@@ -122,13 +121,12 @@ def sized(pool: Pool, *, progress: Progress) -> tuple[Pool, npt.NDArray[np.int32
     sizes = np.zeros((len(pool), 2), dtype=np.int32)
     broken: list[Quarantined] = []
     progress.start("measuring", len(pool))
-    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="decode") as workers:
-        for row, found in enumerate(workers.map(_size, pool.uris.tolist())):
-            if isinstance(found, Quarantined):
-                broken.append(found)
-            else:
-                sizes[row] = found
-            progress.advance(1)
+    for row, found in enumerate(worked_through(_size, pool.uris.tolist(), name="decode")):
+        if isinstance(found, Quarantined):
+            broken.append(found)
+        else:
+            sizes[row] = found
+        progress.advance(1)
     progress.done()
     good = sizes[:, 0] > 0
     quarantined = (*pool.quarantined, *broken)

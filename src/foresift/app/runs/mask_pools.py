@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from foresift.app.pixels.blocks import worked_through
 from foresift.app.pixels.classes import classes_asked_for
 from foresift.app.pixels.request import Dense
 from foresift.app.pixels.training_request import SegmentationRequest, names_generation
@@ -31,7 +31,6 @@ from foresift.inference.masks import decode_mask
 from foresift.sources.segmentation import MaskedListing, MaskReference, holds_masks, images_part, masked_images
 from foresift.stores.generations import read_segmentation
 
-_WORKERS = 4
 _SHOWN = 3
 
 
@@ -195,10 +194,10 @@ def _masked(
     if listing is not None:
         reader = _Reader(workspace, dict(zip(listing.images, listing.masks, strict=True)), classes)
         progress.start("reading masks", len(pool))
-        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="masks") as workers:
-            for row, one in enumerate(workers.map(reader, [sample.uris for sample in pool], sizes.tolist())):
-                found[row] = one
-                progress.advance(1)
+        images = list(zip([sample.uris for sample in pool], sizes.tolist(), strict=True))
+        for row, one in enumerate(worked_through(lambda image: reader(*image), images, name="masks")):
+            found[row] = one
+            progress.advance(1)
         progress.done()
     broken = tuple(one for one in found if isinstance(one, Quarantined))
     truth = [None if isinstance(one, Quarantined) else one for one in found]
