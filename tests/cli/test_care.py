@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,9 @@ def test_an_interrupted_command_says_what_became_of_it(home: Path) -> None:
     """Standard input stays open, so the command is certainly waiting when the signal comes."""
     import subprocess
 
-    with start("select", "-", "--strategy", "random", "--budget", 1, home=home, stdin=subprocess.PIPE) as running:
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs inherit that it is not
+    command = ("select", "-", "--strategy", "random", "--budget", 1)
+    with start(*command, home=home, stdin=subprocess.PIPE, preexec_fn=heeded) as running:
         assert running.stdin is not None
         running.stdin.write("x" * 200_000)  # more than a pipe holds: it reads, hence it has begun; the line has no end
         running.stdin.flush()
