@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import signal
-from functools import partial
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -77,13 +78,19 @@ def test_a_model_beside_a_predictions_file_is_refused(home: Path, tmp_path: Path
     assert command(*line, home=home).code == 2
 
 
+@pytest.fixture
+def heeded_interrupts() -> Iterator[None]:
+    """What a test starts heeds SIGINT, also where a shell runs the tests in the background and has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_an_interrupted_command_says_what_became_of_it(home: Path) -> None:
     """Standard input stays open, so the command is certainly waiting when the signal comes."""
-    import subprocess
-
-    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs inherit that it is not
     command = ("select", "-", "--strategy", "random", "--budget", 1)
-    with start(*command, home=home, stdin=subprocess.PIPE, preexec_fn=heeded) as running:
+    with start(*command, home=home, stdin=subprocess.PIPE) as running:
         assert running.stdin is not None
         running.stdin.write("x" * 200_000)  # more than a pipe holds: it reads, hence it has begun; the line has no end
         running.stdin.flush()
