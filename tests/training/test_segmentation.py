@@ -13,8 +13,9 @@ from foresift.core.masks import IGNORED, Mask, within
 from foresift.core.regions import Region
 from foresift.core.segmentation import DenseTransform
 from foresift.training.masked_images import MaskedImages, Pair
-from foresift.training.segmentation import class_weights, evaluate_segmenter, segmentation_loss, train_segmenter
+from foresift.training.segmentation import class_weights, evaluate_segmenter, train_segmenter
 from foresift.training.segmentation_metrics import confusion
+from foresift.training.segmentation_objectives import segmentation_loss
 from foresift.training.segmentation_recipe import SegmentationRecipe
 from foresift.training.supervised import TrainResult
 

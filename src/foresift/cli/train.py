@@ -153,6 +153,7 @@ def train(
         "schedule": schedule,
         "weight_decay": weight_decay,
         "precision": precision,
+        "loss_prediction": loss_prediction or None,
     }
     masks_only = {
         "--split": split,
@@ -170,7 +171,6 @@ def train(
         "--checkpoints": checkpoints,
         "--keep-checkpoints": keep_checkpoints,
         "--subset": subset,
-        "--loss-prediction": loss_prediction,
         "--pretrained": pretrained,
         "--target": target,
     }
@@ -203,7 +203,6 @@ def train(
         "head": head,
         "checkpoint_every_epoch": checkpoints or None,
         "keep_checkpoints": keep_checkpoints,
-        "loss_prediction": loss_prediction or None,
     }
     from foresift.app.generations.descent import checked_target
     from foresift.core.lineage import Heritage

@@ -14,6 +14,8 @@ from foresift.core.errors import ModelError
 GENERATION_FORMAT = 1
 CHECKPOINTS = "checkpoints"
 """The folder of weights that were kept after epochs, inside that of the generation."""
+LOSS_PREDICTION = "loss-prediction"
+"""The part that was trained beside a network to predict its loss."""
 RANDOM_WEIGHTS = "random weights"
 """In the recipe, where a network was never trained: every receipt that it has a part in says so."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -8,7 +8,7 @@ from typing import Any
 
 from foresift.core.digests import digest_value
 from foresift.core.errors import ModelError, UsageError
-from foresift.core.generations import GENERATION_FORMAT, IMAGENET_MEAN, IMAGENET_STD
+from foresift.core.generations import GENERATION_FORMAT, IMAGENET_MEAN, IMAGENET_STD, LOSS_PREDICTION
 from foresift.core.masks import MaskClasses
 
 SEGMENTATION = "segmentation"
@@ -96,6 +96,8 @@ class SegmentationGeneration:
     seed: int = 0
     metrics: Mapping[str, Any] = field(default_factory=dict)
     foresift: str = ""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Digests of further files of weights beside the network's, such as ``loss-prediction.safetensors``."""
     task: str = SEGMENTATION
     format: int = GENERATION_FORMAT
 
@@ -109,9 +111,25 @@ class SegmentationGeneration:
         """How mask files are read for this model."""
         return MaskClasses(classes=self.classes, values=self.values, ignored=self.ignored)
 
+    def loss_prediction(self) -> str:
+        """Digest of the weights of the module that predicts its loss.
+
+        Raises:
+            ModelError: trained without one; says how to get a model that has it.
+        """
+        if LOSS_PREDICTION not in self.parts:
+            raise ModelError(
+                f"{self.architecture} of generation {self.id[:12]} has no loss-prediction module; train one that has: "
+                "foresift train DATA --task segmentation --model deeplabv3plus:ENCODER --loss-prediction --out DIR"
+            )
+        return self.parts[LOSS_PREDICTION]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return asdict(self)
+        plain = asdict(self)
+        if not self.parts:  # records without them keep their ids
+            del plain["parts"]
+        return plain
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> SegmentationGeneration:

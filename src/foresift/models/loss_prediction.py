@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from foresift.core.digests import digest_bytes
 from foresift.core.errors import ModelError
-from foresift.core.generations import Generation
+from foresift.core.generations import LOSS_PREDICTION, Generation
 from foresift.models import weights
 from foresift.models.embedding import trial_images
 
-PART = "loss-prediction"
+PART = LOSS_PREDICTION
 HIDDEN = 128
 """Width of each map's own layer, as in the paper."""
 MAPS = 4
@@ -99,15 +99,26 @@ def load_loss_prediction(folder: Path, generation: Generation) -> LossPrediction
     digest = generation.parts.get(PART)
     if digest is None:
         return None
-    path = folder / f"{PART}.safetensors"
-    blob = path.read_bytes() if path.is_file() else b""
-    if digest_bytes(blob) != digest:
-        raise ModelError(f"{path}: missing, or not the weights that the record names; copy again, or {HOW_TO_GET}")
-    tensors = weights.parse(blob, where=path)
+    path, tensors = recorded_part(folder, digest)
     count = sum(name.startswith("layers.") and name.endswith(".weight") for name in tensors)
     module = LossPrediction([tensors[f"layers.{place}.weight"].shape[1] for place in range(count)])
     weights.apply(module, tensors, where=path)
     return module.eval()
+
+
+def recorded_part(folder: Path, digest: str) -> tuple[Path, weights.StateDict]:
+    """The file of a generation's module and the tensors in it.
+
+    Args:
+        digest: of the file, as the record has it.
+    Raises:
+        ModelError: the file is missing or changed.
+    """
+    path = folder / f"{PART}.safetensors"
+    blob = path.read_bytes() if path.is_file() else b""
+    if digest_bytes(blob) != digest:
+        raise ModelError(f"{path}: missing, or not the weights that the record names; copy again, or {HOW_TO_GET}")
+    return path, weights.parse(blob, where=path)
 
 
 def loss_predictor(scoring: nn.Module, network: nn.Module, module: LossPrediction) -> Callable[[Tensor], Tensor]:

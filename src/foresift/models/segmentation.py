@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from foresift.core.errors import MissingExtraError, ModelError, UnknownNameError, UsageError
 from foresift.models import cifar_encoder, weights
+from foresift.models.loss_prediction import watched
 
 if TYPE_CHECKING:
     from segmentation_models_pytorch.base import SegmentationModel
@@ -31,6 +32,15 @@ HEADS = (
     "upernet",
 )
 """What goes before the colon, as segmentation-models-pytorch spells it."""
+CONTEXTS = {
+    "deeplabv3": "aspp",
+    "deeplabv3plus": "aspp",
+    "manet": "center",
+    "pan": "fpa",
+    "pspnet": "psp",
+    "upernet": "psp",
+}
+"""Heads whose decoder first gathers what is around each place (ASPP in DeepLab), and the part that does it."""
 PROBE_SIDES = (129, 150)
 """Height and width of the trial image: no multiple of any stride."""
 _SMALL = 2
@@ -42,10 +52,14 @@ class Segmenter(nn.Module):
 
     The logits of the padding therefore reach no loss, no score and no metric. The padding repeats the
     image's edge, as that of a pass over large images does.
+
+    Args:
+        context: the decoder's part that gathers what is around each place; None = there is none.
     """
 
-    def __init__(self, network: SegmentationModel) -> None:
+    def __init__(self, network: SegmentationModel, *, context: str | None = None) -> None:
         super().__init__()
+        self._context = context
         self.encoder, self.decoder, self.head = network.encoder, network.decoder, network.segmentation_head
         self.stride = int(network.encoder.output_stride)
         self.embedding_width = int(network.encoder.out_channels[-1])
@@ -60,6 +74,23 @@ class Segmenter(nn.Module):
         features = self.encoder(self._padded(images))
         logits = self.head(self.decoder(features))[:, :, : images.shape[2], : images.shape[3]]
         return logits, features[-1].mean(dim=(2, 3))
+
+    def observe(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(b, c, h, w) logits and four feature maps of the padded images, each (b, d, h', w') of its own.
+
+        The encoder's at a quarter of the sides, its last, what the decoder gathers of the latter (ASPP in
+        DeepLab), and what the last convolution looks at.
+
+        Raises:
+            ModelError: the decoder gathers nothing; see ``CONTEXTS``.
+        """
+        if self._context is None:
+            raise ModelError(f"this network's head is none of {', '.join(CONTEXTS)}")
+        features = self.encoder(self._padded(images))
+        with watched(self.decoder, (self._context,)) as seen:
+            decoded = self.decoder(features)
+        logits = self.head(decoded)[:, :, : images.shape[2], : images.shape[3]]
+        return logits, [features[2], features[-1], seen[self._context], decoded]
 
     def features(self, images: Tensor) -> Tensor:
         """(b, d, h', w') last feature map of the encoder, its sides those of the padded images over ``stride``."""
@@ -107,7 +138,7 @@ def assemble_segmenter(name: str, *, classes: int) -> Segmenter:
         network = _smp().create_model(head, encoder_weights=None, classes=classes, **options)
     except Exception as error:  # noqa: BLE001 -- timm's encoders refuse to be encoders in all sorts of ways
         raise ModelError(f"{name}: {encoder} can't be the encoder of {head}: {_line(error)}") from None
-    return Segmenter(network)
+    return Segmenter(network, context=CONTEXTS.get(head))
 
 
 def canonical_segmenter(name: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from foresift.core.digests import digest_bytes
 from foresift.core.masks import MaskClasses
@@ -29,17 +30,21 @@ def save_segmenter(
     seed: int = 0,
     metrics: Mapping[str, Any] | None = None,
     files: Mapping[str, Path] | None = None,
+    parts: Mapping[str, nn.Module] | None = None,
 ) -> SegmentationGeneration:
     """The record of a trained network, once it lies in ``folder`` complete; saving it twice is harmless.
 
     Args:
         folder: absent or empty; its parent is made.
         files: more files that belong into the folder, by their path in it; the originals stay.
+        parts: modules that were trained beside the network; each is kept as ``NAME.safetensors``.
     Raises:
         ModelError: the folder holds something else, weights are not finite, values are not plain JSON.
     """
-    weights.check_finite(network.state_dict(), where=folder)
+    for module in (network, *(parts or {}).values()):
+        weights.check_finite(module.state_dict(), where=folder)
     blob = weights.serialise(network)
+    blobs = {name: weights.serialise(module) for name, module in (parts or {}).items()}
     generation = SegmentationGeneration(
         architecture=canonical_segmenter(architecture),
         classes=classes.classes,
@@ -54,8 +59,10 @@ def save_segmenter(
         seed=seed,
         metrics=dict(metrics or {}),
         foresift=installed_version(),
+        parts={name: digest_bytes(part) for name, part in blobs.items()},
     )
-    write_folder(folder, record_json(generation), {WEIGHTS_FILE: blob}, files or {})
+    tensors = {WEIGHTS_FILE: blob, **{f"{name}.safetensors": part for name, part in blobs.items()}}
+    write_folder(folder, record_json(generation), tensors, files or {})
     return generation
 
 

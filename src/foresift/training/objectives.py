@@ -71,8 +71,8 @@ def ranking_loss(predicted: Tensor, losses: Tensor, *, margin: float = RANKING_M
     which have no order (the authors' code pushes these apart). No pair at all gives 0.
 
     Args:
-        predicted: (b,) with gradients.
-        losses: (b,) without.
+        predicted: (b,) with gradients; or (b, ...), of which the pairs are compared element by element.
+        losses: of the same shape, without.
     Source: Yoo and Kweon 2019, eq. 2.
     """
     even = len(predicted) // 2 * 2

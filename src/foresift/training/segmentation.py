@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from foresift.core.digests import digest_value
 from foresift.core.errors import ModelError, UsageError
-from foresift.core.masks import IGNORED
 from foresift.core.protocols import Progress, Silent
 from foresift.training.augment import normalise
 from foresift.training.checkpoints import resumable
@@ -23,6 +22,7 @@ from foresift.training.epochs import EpochModule, new_trainer
 from foresift.training.isolation import isolated
 from foresift.training.masked_images import MaskedBatch, MaskedImages, batches
 from foresift.training.segmentation_metrics import Confusion, confusion, segmentation_metrics
+from foresift.training.segmentation_objectives import segmentation_loss, segmentation_objective
 from foresift.training.segmentation_recipe import SegmentationRecipe
 from foresift.training.supervised import TrainResult, tensor_digest
 
@@ -97,20 +97,6 @@ def class_weights(kind: str, pixels: Sequence[int]) -> Tensor:
     return torch.from_numpy(weights.astype(np.float32))
 
 
-def segmentation_loss(logits: Tensor, codes: Tensor, weights: Tensor) -> Tensor:
-    """Mean cross-entropy in nats over the labeled pixels, each weighing as its class; 0 if there are none.
-
-    Args:
-        logits: (b, c, h, w)
-        codes: (b, h, w) int64, ``IGNORED`` where nothing is learned.
-        weights: (c,)
-    """
-    total = functional.cross_entropy(logits, codes, weight=weights, ignore_index=IGNORED, reduction="sum")
-    mass = weights[codes[codes != IGNORED]].sum()
-    # No labeled pixel at all: 0 / tiny, without asking the device whether it is so.
-    return total / mass.clamp_min(torch.finfo(mass.dtype).tiny)
-
-
 def evaluate_segmenter(network: nn.Module, images: MaskedImages, truth: Any, *, classes: int) -> Confusion:
     """(c, c) pixel counts, [true][predicted], at the size of the true masks: logits are resized to it, bilinear.
 
@@ -165,6 +151,7 @@ class _Segmentation(EpochModule):
         super().__init__(epochs=recipe.epochs, seed=seed, run=run, progress=progress)
         self.model = network
         self._transform, self._recipe = images.transform, recipe
+        self._objective = segmentation_objective(recipe)
         self.register_buffer("weights", weights, persistent=False)
         self._sums: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -179,25 +166,26 @@ class _Segmentation(EpochModule):
 
     def training_step(self, batch: MaskedBatch, _index: int) -> Tensor:
         """The loss of one batch."""
-        return self._measured("train", batch)
+        done = self.current_epoch / self._recipe.epochs
+        step = self._objective(self.model, self._images(batch), batch.codes, self.weights, done)
+        self._add("train", step.loss.detach(), step.logits.detach(), batch.codes)
+        return step.total
 
     def validation_step(self, batch: MaskedBatch, _index: int) -> None:
         """Sums of one validation batch."""
-        self._measured("val", batch)
+        logits = self.model(self._images(batch)).float()
+        self._add("val", segmentation_loss(logits, batch.codes, self.weights), logits, batch.codes)
 
     def on_train_epoch_end(self) -> None:
         """Closes the epoch before its checkpoint is written."""
         row = {f"{part}_{name}": value for part in self._sums for name, value in _means(*self._sums[part]).items()}
         self.close_epoch(row, lr=self._recipe.peak_lr)
 
-    def _measured(self, part: str, batch: MaskedBatch) -> Tensor:
-        images = normalise(batch.pixels, self._transform).contiguous(memory_format=torch.channels_last)
-        logits = self.model(images).float()
-        loss = segmentation_loss(logits, batch.codes, self.weights)
-        self._add(part, loss.detach(), confusion(logits.detach().argmax(1), batch.codes, classes=logits.shape[1]))
-        return loss
+    def _images(self, batch: MaskedBatch) -> Tensor:
+        return normalise(batch.pixels, self._transform).contiguous(memory_format=torch.channels_last)
 
-    def _add(self, part: str, loss: Tensor, counts: Tensor) -> None:
+    def _add(self, part: str, loss: Tensor, logits: Tensor, codes: Tensor) -> None:
+        counts = confusion(logits.argmax(1), codes, classes=logits.shape[1])
         before = self._sums.get(part)
         weighed = loss * counts.sum()
         self._sums[part] = (weighed, counts) if before is None else (before[0] + weighed, before[1] + counts)

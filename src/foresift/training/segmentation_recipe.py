@@ -16,6 +16,7 @@ CHOICES = {
     "schedule": ("poly", "multistep", "cosine", "constant"),
     "class_weights": ("none", "balanced"),
     "precision": ("auto", "32", "bf16"),
+    "loss_prediction_pair": ("image", "cell"),
 }
 
 
@@ -46,6 +47,12 @@ class SegmentationRecipe:
     """Mirror half of the images, with their masks, left to right."""
     precision: str = "auto"
     """``auto`` = bfloat16 where it is faster, else 32 bits."""
+    loss_prediction: bool = False
+    """Train a module beside the network that predicts its loss (Yoo and Kweon 2019)."""
+    loss_prediction_weight: float = 1.0
+    """Of its ranking loss beside the cross-entropy."""
+    loss_prediction_pair: str = "image"
+    """What is ranked: ``image``, the mean losses of two images, or ``cell``, each place of them."""
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -66,6 +73,11 @@ class SegmentationRecipe:
             "a height and a width of at least 1",
             self.crop,
         )
+        weight = self.loss_prediction_weight
+        _require(0 < weight < math.inf, "loss_prediction_weight", "a finite number above 0", weight)
+        _require(isinstance(self.loss_prediction, bool), "loss_prediction", "true or false", self.loss_prediction)
+        pairs = not self.loss_prediction or self.batch_size >= 2
+        _require(pairs, "batch_size", "at least 2 with loss_prediction (pairs)", self.batch_size)
 
     @property
     def peak_lr(self) -> float:
@@ -73,8 +85,12 @@ class SegmentationRecipe:
         return self.lr if self.lr is not None else DEFAULT_LR[self.optimizer]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return asdict(self) | {"crop": None if self.crop is None else list(self.crop)}
+        """Plain values, ready for JSON; without a word of loss prediction where there is none."""
+        plain = asdict(self) | {"crop": None if self.crop is None else list(self.crop)}
+        if self.loss_prediction:
+            return plain
+        # Generations that were trained before it could be asked for keep their records.
+        return {name: value for name, value in plain.items() if not name.startswith("loss_prediction")}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> SegmentationRecipe:

@@ -24,6 +24,7 @@ from foresift.app.training.request import looks_like_id, taken, work_folder
 from foresift.app.workspace import Workspace
 from foresift.core.digests import digest_bytes
 from foresift.core.errors import MissingExtraError, QuarantineError, UsageError
+from foresift.core.generations import LOSS_PREDICTION
 from foresift.core.masks import MaskClasses
 from foresift.core.samples import Quarantined
 from foresift.core.segmentation import DenseTransform, SegmentationGeneration
@@ -35,6 +36,7 @@ from foresift.training.segmentation_recipe import SegmentationRecipe
 try:
     import torch
 
+    from foresift.models.loss_map import check_watchable, with_loss_map
     from foresift.models.segmentation import Segmenter, build_segmenter, canonical_segmenter, load_encoder
     from foresift.models.segmentation_generations import load_segmenter, save_segmenter
     from foresift.training.masked_images import MaskedImages
@@ -44,6 +46,8 @@ except ImportError as error:  # pragma: no cover - only without the extra
     raise MissingExtraError("training", "vision") from error
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from foresift.training.supervised import TrainResult
 
 
@@ -86,6 +90,8 @@ def fit_listing(
     """
     recipe = SegmentationRecipe.from_dict(request.recipe)
     start = _start(workspace, request)
+    if recipe.loss_prediction:
+        check_watchable(start.architecture)
     asked = classes_asked_for(listing, request, held=start.held)
     images = usable_images(listing, asked, start.transform, regions=regions, progress=request.progress)
     accept(images.quarantined)
@@ -93,17 +99,17 @@ def fit_listing(
     return _fit(workspace, request, recipe, start, images, measured_on)
 
 
-def check_segmenter(workspace: Workspace, model: str) -> None:
-    """Refuse what names neither an architecture nor a segmentation model, before anything is asked or trained.
+def check_segmenter(workspace: Workspace, model: str, *, recipe: Mapping[str, Any]) -> None:
+    """Refuse what can't be trained by a recipe, before anything is asked or trained.
 
     Raises:
         UsageError: no such architecture; the nearest one is named.
-        ModelError: no such generation, or a classifier.
+        ModelError: no such generation, a classifier, or a network whose loss can't be predicted where it should be.
     """
-    if names_generation(model):
-        read_segmentation(workspace.generation_folder(model))
-    else:
-        canonical_segmenter(model)
+    known = names_generation(model)
+    name = read_segmentation(workspace.generation_folder(model)).architecture if known else canonical_segmenter(model)
+    if recipe.get("loss_prediction"):
+        check_watchable(name)
 
 
 def _fit(
@@ -122,10 +128,11 @@ def _fit(
         notes = (*images.notes, COMPLETE)
         return SegmentationTrained(generation=held, folder=request.out, quarantined=quarantined, notes=notes)
     network = _network(start, images.classes, request)
+    trainee, parts = _trainee(network, recipe, seed=request.seed)
     work = work_folder(request.out)
     with disk_errors(work):
         result = train_segmenter(
-            network,
+            trainee,
             _as_training(images),
             pixels=images.pixels,
             recipe=recipe,
@@ -135,10 +142,10 @@ def _fit(
             progress=request.progress,
         )
     return SegmentationTrained(
-        generation=_save(workspace, request.out, network, record, _metrics(network, val, result), work),
+        generation=_save(workspace, request.out, network, record, _metrics(network, val, result), work, parts),
         folder=request.out,
         quarantined=quarantined,
-        notes=(*images.notes, *_absent(images)),
+        notes=(*images.notes, *_absent(images), *_unpaired(images, recipe)),
         resumed_from=result.resumed_from,
         images_per_s=(result.epochs - result.resumed_from) * len(images) / result.seconds,
     )
@@ -172,6 +179,14 @@ def _network(start: _Start, classes: MaskClasses, request: SegmentationRequest) 
     if request.weights is not None:
         load_encoder(network, request.weights)
     return network
+
+
+def _trainee(network: Segmenter, recipe: SegmentationRecipe, *, seed: int) -> tuple[nn.Module, dict[str, nn.Module]]:
+    """What is trained, and the parts of it that are kept beside the network."""
+    if not recipe.loss_prediction:
+        return network, {}
+    watched = with_loss_map(network, seed=seed)
+    return watched, {LOSS_PREDICTION: watched.module}
 
 
 def _as_training(images: UsableImages) -> MaskedImages:
@@ -246,10 +261,11 @@ def _save(
     record: Mapping[str, Any],
     metrics: Mapping[str, Any],
     work: Path,
+    parts: Mapping[str, nn.Module],
 ) -> SegmentationGeneration:
     log = {path.name: path for path in work.glob("metrics.csv")}
     with disk_errors(out):
-        generation = save_segmenter(out, network, **record, metrics=metrics, files=log)
+        generation = save_segmenter(out, network, **record, metrics=metrics, files=log, parts=parts)
     _conclude(workspace, generation, out)
     return generation
 
@@ -267,6 +283,11 @@ def _absent(images: UsableImages) -> tuple[str, ...]:
     absent = [images.classes.classes[code] for code in np.flatnonzero(np.array(images.pixels) == 0).tolist()]
     shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
     return (f"no pixel to learn from: {shown}",) if absent else ()
+
+
+def _unpaired(images: UsableImages, recipe: SegmentationRecipe) -> tuple[str, ...]:
+    alone = recipe.loss_prediction and len(images) < 2
+    return ("the loss-prediction module learned nothing: it ranks pairs of images, and there is one",) if alone else ()
 
 
 def _distinct(images: UsableImages, val: UsableImages | None) -> tuple[Quarantined, ...]:

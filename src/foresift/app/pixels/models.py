@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from foresift.app.models.opening import Model, check_weights
 from foresift.app.workspace import Workspace
@@ -39,6 +39,20 @@ class DenseModel:
     def transform_key(self) -> str:
         """Digest of how pixels reach the network, the decoder included."""
         return digest_value([self.generation.transform.digest, decoder_version()])
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What a receipt says of the model: enough to train another one on the same classes."""
+        held = self.generation
+        return {
+            "id": held.id,
+            "folder": str(self.folder.absolute()),
+            "architecture": held.architecture,
+            "image_size": held.transform.spelled,
+            "classes": list(held.classes),
+            "values": list(held.values),
+            "ignored": list(held.ignored),
+        }
 
     def network(self) -> nn.Module:
         """The trained network, in evaluation mode."""

@@ -14,6 +14,8 @@ from foresift.app.passes.stored import PassOptions, PassResult, refuse_broken
 from foresift.app.pixels.auto import Situation, Verdict, is_auto, judged
 from foresift.app.pixels.models import CropModel, DenseModel, is_dense, open_dense
 from foresift.app.pixels.passes import DenseRows, dense_rows
+from foresift.app.pixels.predicted_loss import COLUMN as LOSS
+from foresift.app.pixels.predicted_loss import predicted_losses, refuse_patches
 from foresift.app.pixels.request import LOW_LEVEL, Dense
 from foresift.app.pixels.strategies import by_pixels
 from foresift.app.pixels.units import labeled_units, of_score, patch_pool, patches, pixels_of, sized, unit_values
@@ -34,8 +36,8 @@ from foresift.scores.dense import PIXEL_SCORES
 from foresift.selection.candidates import LABEL_NEEDS, model_columns
 from foresift.strategies import Strategy, parse
 
-MADE = ("patch-grid", "embeddings")
-"""Columns that a segmentation model gives."""
+MADE = ("patch-grid", "embeddings", LOSS)
+"""Columns that a segmentation model gives, the last one with the module that predicts its loss, for whole images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def select_dense(
     own = dense.embeddings_from in (None, LOW_LEVEL)
     backbone = None if own else open_model(workspace, str(dense.embeddings_from))
     pool = _opened(workspace, spec, request, plan.needs, stdin)
-    grid = dense_rows(workspace, pool, model, PatchGrid(), options=request.options)
+    grid = _seen(workspace, pool, model, plan, request.options)
     units, notes = _units(grid, dense)
     units = replace(units, notes=(*units.notes, *notes, *grid.notes))
     labeled = _labeled(units, request)
@@ -186,6 +188,13 @@ def _select_patches(
     return _finished(job, predictions, plan, dense, quarantined=quarantined, made_by=made_by)
 
 
+def _seen(workspace: Workspace, pool: Pool, model: DenseModel, plan: _Plan, options: PassOptions) -> DenseRows:
+    """The first pass, which also says which images are usable: predicted losses where these do without grids."""
+    if LOSS in plan.needs and "patch-grid" not in plan.needs:
+        return predicted_losses(workspace, pool, model, options=options)
+    return dense_rows(workspace, pool, model, PatchGrid(), options=options)
+
+
 def _typed(request: Request, dense: Dense) -> _Plan:
     """The strategy as it was typed; what can be refused at once was refused, in the words that were typed."""
     if dense.budget_pixels is not None:
@@ -193,6 +202,7 @@ def _typed(request: Request, dense: Dense) -> _Plan:
     strategy, guards = checked(request), request.limits.guards()
     if request.limits.reads_images:
         raise UsageError("beside a segmentation model or patches, --validation is a predictions file (.parquet)")
+    refuse_patches(strategy, dense)
     return _Plan(strategy, tuple(dict.fromkeys((*strategy.needs, *guards.needs))))
 
 
@@ -208,6 +218,8 @@ def _over_pixels(
     spelled = by_pixels(strategy, dense.aggregate, classes=len(model.generation.classes))
     plan = _typed(replace(request, strategy=spelled), dense)
     _check_needs(plan.strategy, model_columns(plan.needs))
+    if LOSS in plan.needs:
+        model.generation.loss_prediction()
     return replace(plan, verdict=verdict)
 
 
@@ -318,6 +330,10 @@ def _columns(
             rows = _embedded(workspace, backbone, grid.pool, dense, options)
         columns["embeddings"] = _column(rows, units)
         results.append(rows)
+    if LOSS in plan.needs:
+        rows = predicted_losses(workspace, grid.pool, model, options=options)
+        columns[LOSS] = _column(rows, units)
+        results.append(rows)
     predictions = Predictions(sample_ids=units.ids, columns=columns, uris=units.uris)
     return (with_groups_of(units, predictions) if "groups" in plan.needs else predictions), results
 
@@ -362,18 +378,7 @@ def _at_least_one(count: int, pixels: int) -> int:
 
 
 def _record(model: DenseModel, backbone: Model | None) -> dict[str, Any]:
-    """What a receipt says of the model: enough to train another one on the same classes."""
-    held = model.generation
-    named = {
-        "id": held.id,
-        "folder": str(model.folder.absolute()),
-        "architecture": held.architecture,
-        "image_size": held.transform.spelled,
-        "classes": list(held.classes),
-        "values": list(held.values),
-        "ignored": list(held.ignored),
-    }
-    return named if backbone is None else {**named, "embeddings": _named(backbone)}
+    return model.described if backbone is None else {**model.described, "embeddings": _named(backbone)}
 
 
 def _named(backbone: Model) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from foresift.core.samples import Pool, Quarantined
 from foresift.inference.crop_embeddings import CropEmbeddings
 from foresift.inference.decode import decode
 from foresift.inference.dense_columns import LowLevelEmbeddings, PatchEmbeddings, PatchGrid
+from foresift.inference.loss_maps import PredictedLossMap
 from foresift.kernels.patch_grid import CELL, LEAST_VALID, grid_shape
 from foresift.kernels.patch_rows import HEAD, row_width
 from foresift.scores.dense import PIXEL_SCORES
@@ -32,6 +33,7 @@ from foresift.sources.labels import read_labels
 from foresift.sources.read import fetch
 
 Floats = npt.NDArray[np.float32]
+_STORED = tuple(one.name for one in (PatchGrid, PatchEmbeddings, LowLevelEmbeddings, CropEmbeddings, PredictedLossMap))
 
 
 def of_score(producer: Producer, score: str) -> Producer:
@@ -42,17 +44,17 @@ def of_score(producer: Producer, score: str) -> Producer:
 def stored_producer(producer: Producer) -> Producer | None:
     """The producer of the stored rows behind a column; None if they are no rows of images in their own size."""
     name = parse_spec(producer.stage)[0]
-    if name not in (PatchGrid.name, PatchEmbeddings.name, LowLevelEmbeddings.name, CropEmbeddings.name):
+    if name not in _STORED:
         return None
     return replace(producer, stage=producer.stage.partition(",score=")[0])
 
 
 def unit_values(store: GridStore, producer: Producer, ids: Ids, digests: npt.NDArray[np.str_]) -> Floats:
-    """(n, width) a column of n units.
+    """(n, width) a column of n units; (n,) where it is one value of a whole image.
 
     Args:
         producer: of the column.
-        ids: of images, or of regions on the grid of 16 px.
+        ids: of images, or of regions on the grid of 16 px where the column has something to say of them.
         digests: (n,) content of the image of each.
     Raises:
         KeyError: the store lacks an image.
@@ -65,9 +67,12 @@ def unit_values(store: GridStore, producer: Producer, ids: Ids, digests: npt.NDA
         region = split_id(ids[at])[1]
         if name == PatchGrid.name:
             rows[at] = _grid_row(values, *size, region or _whole(size), PIXEL_SCORES.index(parameters["score"]))
+        elif name == PredictedLossMap.name:
+            rows[at] = _of_image(values, region)
         else:
             rows[at] = _embedding(values, *size, region, int(parameters["patch"]))
-    return _assembled(rows)
+    assembled = _assembled(rows)
+    return frozen(assembled[:, 0]) if name == PredictedLossMap.name else assembled
 
 
 def patches(
@@ -235,6 +240,12 @@ def _embedding(values: Floats, height: int, width: int, region: Region | None, p
     _check_inside(region, height, width)
     by_patch = values.reshape(rows, columns, -1)
     return np.asarray(by_patch[region.top // patch, region.left // patch])
+
+
+def _of_image(values: Floats, region: Region | None) -> Floats:
+    if region is not None:
+        raise DataError(f"the predicted loss is one of whole images, not of region {region}")
+    return values
 
 
 def _check_inside(region: Region, height: int, width: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,12 +104,26 @@ def _refuse_pixels(run: RunFile) -> None:
         raise UsageError(
             f"aggregate goes with a score of pixels ({', '.join(PIXEL_SCORES)}), not with strategy: {run.strategy}"
         )
+    _refuse_predicted_losses(run, tried)
     if run.image_size is not None:
         try:
             dense_transform(str(run.image_size))
         except (UsageError, ModelError):
             expected = "WIDTHxHEIGHT such as 240x180, or a share such as 50%"
             raise UsageError(f"image_size: with masks expected {expected}, got {run.image_size!r}") from None
+
+
+def _refuse_predicted_losses(run: RunFile, tried: Sequence[str]) -> None:
+    """A strategy that ranks by predicted losses, without models that predict those of what is chosen."""
+    from foresift.strategies import parse
+
+    asking = [one for one in tried if "predicted-loss" in parse(one).needs]
+    if asking and run.unit == "patch":
+        raise UsageError(f"strategy {asking[0]}: losses are predicted of whole images; leave unit: patch out")
+    if asking and not run.recipe.get("loss_prediction"):
+        raise UsageError(
+            f"strategy {asking[0]} needs models that predict their loss; add loss_prediction: true to recipe"
+        )
 
 
 def _refuse_unknown(recipe: Mapping[str, Any], kind: type[Recipe | SegmentationRecipe]) -> None:

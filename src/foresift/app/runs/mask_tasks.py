@@ -25,7 +25,7 @@ def check(values: Mapping[str, Any], _progress: Progress) -> dict[str, Any]:
     from foresift.app.pixels.fitting import check_segmenter
     from foresift.app.pixels.selection import check_strategy
 
-    check_segmenter(Workspace.open(values["home"]), values["model"])
+    check_segmenter(Workspace.open(values["home"]), values["model"], recipe=values["recipe"])
     for strategy in values["strategies"]:
         check_strategy(strategy)
     return {}

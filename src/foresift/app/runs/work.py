@@ -226,7 +226,7 @@ def check_file(child: Child, workspace: Workspace, file: RunFile) -> None:
         ForesiftError: as the task ``check``.
     """
     strategies = file.strategies if file.tries and not file.control else [file.strategy]
-    values = {"home": str(workspace.home), "model": file.model, "strategies": strategies}
+    values = {"home": str(workspace.home), "model": file.model, "strategies": strategies, "recipe": file.recipe}
     child.call("check-masks" if file.has_masks else "check", values)
 
 

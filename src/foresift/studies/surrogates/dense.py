@@ -142,7 +142,7 @@ class DenseBench:
         import torch
 
         from foresift.studies.surrogates.lessons import optimise
-        from foresift.training.segmentation import segmentation_loss
+        from foresift.training.segmentation_objectives import segmentation_loss
 
         weights = torch.ones(len(self.classes.classes), device=self._device)
         mirrors = np.random.default_rng([seed, 31])
