@@ -154,11 +154,24 @@ split: train
 task: segmentation
 oracle: folders
 evaluation: none
-model: deeplabv3plus:resnet18
+model: unet:resnet18
 strategy: loss-prediction
 budget: 2
 rounds: 2
 """
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_run_trains_the_module_and_chooses_by_it(world: Path, tmp_path: Path) -> None:
+    recipe = "recipe: {epochs: 1, batch_size: 2, loss_prediction: true}\nignore_index: 9\n"
+    file = tmp_path / "run.yaml"
+    file.write_text(RUN.format(pool=world / "squares").replace("budget: 2", "budget: 1") + recipe)
+    vain = command("run", file, home=tmp_path / "home")
+    assert "which unet does not do" in vain.complaint
+    file.write_text(file.read_text().replace("unet:resnet18", MODEL))
+    answer = command("run", file, "--json", home=tmp_path / "home")
+    assert answer.code == 0, answer.err
+    assert [one["strategy"] for one in answer.json["rounds"]] == ["random", "loss-prediction"]
 
 
 @pytest.mark.parametrize(
