@@ -21,7 +21,15 @@ def held_out(ids: Ids, rows: npt.NDArray[np.intp]) -> list[int]:
     return by_digest[: (len(rows) + _SHARE // 2) // _SHARE]
 
 
-def among(pool: Pool, others: Pool) -> npt.NDArray[np.bool_]:
+def left_to_choose(pool: Pool, evaluation: Pool) -> tuple[npt.NDArray[np.bool_], list[str]]:
+    """(n,) whether each sample may be chosen beside an evaluation set, and what to know of those that may not."""
+    shared = _among(pool, evaluation)
+    if not shared.any():
+        return ~shared, []
+    return ~shared, [f"{int(shared.sum())} images are in the evaluation set as well; they are never chosen"]
+
+
+def _among(pool: Pool, others: Pool) -> npt.NDArray[np.bool_]:
     """(n,) whether each sample is in another pool, by its id or its bytes."""
     ids, digests = set(others.ids.tolist()), set(others.digests.tolist()) - {""}
     both = zip(pool.ids.tolist(), pool.digests.tolist(), strict=True)

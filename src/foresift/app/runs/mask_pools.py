@@ -17,7 +17,7 @@ from foresift.app.pixels.units import sized
 from foresift.app.pools import open_pool
 from foresift.app.runs.file_values import FIFTH, FOLDERS, NONE
 from foresift.app.runs.files import RunFile
-from foresift.app.runs.held_out import among, held_out
+from foresift.app.runs.held_out import held_out, left_to_choose
 from foresift.app.runs.kept_masks import Truth, keep_mask, mask_complaint, mask_path, png_of
 from foresift.app.runs.pool_files import CANDIDATES, EVALUATION, TRUTH, Columns, RunPool
 from foresift.app.workspace import Workspace
@@ -102,16 +102,13 @@ def _parts(
     run: RunFile, images: _Masked, other: _Masked | None
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], list[str]]:
     """Rows that may be chosen, rows that are measured on (of ``other`` where there is one), and what to know."""
-    keep, notes = np.ones(len(images.pool), dtype=bool), []
-    held = np.zeros(0, dtype=np.intp)
+    notes: list[str] = []
+    keep, held = np.ones(len(images.pool), dtype=bool), np.zeros(0, dtype=np.intp)
     if other is not None:
         held = np.flatnonzero(other.known)
         if not len(held):
             raise LabelError(f"evaluation: {run.evaluation} holds no mask that can be used{_first(other)}")
-        shared = among(images.pool, other.pool.take(held))
-        keep &= ~shared
-        if shared.any():
-            notes.append(f"{int(shared.sum())} images are in the evaluation set as well; they are never chosen")
+        keep, notes = left_to_choose(images.pool, other.pool.take(held))
     elif run.evaluation == FIFTH and (run.oracle == FOLDERS or not images.missing):
         held = np.array(sorted(held_out(images.pool.ids, np.flatnonzero(images.known))), dtype=np.intp)
         keep[held] = False

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from foresift.app.pools import open_pool
 from foresift.app.runs.file_values import FIFTH, FOLDERS, NONE
 from foresift.app.runs.files import RunFile
-from foresift.app.runs.held_out import among, held_out
+from foresift.app.runs.held_out import held_out, left_to_choose
 from foresift.app.runs.mask_pools import mask_pool
 from foresift.app.runs.pool_files import CANDIDATES, EVALUATION, TRUTH, Columns, RunPool, keep_pool, kept_pool
 from foresift.app.workspace import Workspace
@@ -94,13 +94,10 @@ def _evaluation(workspace: Workspace, run: RunFile, pool: Pool) -> Pool | None:
 
 def _candidates(run: RunFile, pool: Pool, evaluation: Pool | None) -> tuple[Pool, list[str]]:
     """What may be chosen: nothing that is measured on, and with class folders only what they name."""
-    keep = np.ones(len(pool), dtype=bool)
-    notes = []
+    keep, notes = np.ones(len(pool), dtype=bool), []
     if evaluation is not None:
-        shared = among(pool, evaluation)
-        keep &= ~shared
-        if run.evaluation != FIFTH and shared.any():
-            notes.append(f"{int(shared.sum())} images are in the evaluation set as well; they are never chosen")
+        keep, shared = left_to_choose(pool, evaluation)
+        notes = [] if run.evaluation == FIFTH else shared  # of a fifth of the pool itself that is no news
     elif run.evaluation == FIFTH:
         notes.append("the pool has no labels to hold out a fifth of: nothing is measured; give evaluation: FOLDER")
     if run.oracle == FOLDERS:
