@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 import weakref
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from foresift.core.members import (
     is_state,
     member_dtype,
     merge,
+    merge_samples,
     no_members,
     one_member,
     state_of,
@@ -307,3 +309,25 @@ def test_the_column_is_taken_sliced_mapped_and_digested_like_any(tmp_path: Path)
         ]
     )
     assert digest_array(renamed) != digest_array(state)
+
+
+@given(st.lists(st.integers(0, 40), max_size=6), st.integers(1, 4), st.integers(0, 99))
+def test_parts_of_a_pool_merge_to_all_samples_to_the_bit(cuts: list[int], members: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.standard_normal((members, 40, 3)).astype(np.float32)
+    ids = np.sort(rng.choice(999, 40, replace=False))
+    parts = [slice(*pair) for pair in pairwise(sorted({0, *cuts, 40}))]
+    made = [(ids[part], state_of(logits[:, part])) for part in parts]
+    merged_ids, merged = merge_samples([made[at] for at in rng.permutation(len(made))])
+    assert merged_ids.tolist() == ids.tolist()
+    assert merged.tobytes() == state_of(logits).tobytes()
+
+
+def test_parts_of_a_pool_that_do_not_fit_are_refused() -> None:
+    three, two = (state_of([np.zeros((2, c), dtype=np.float32)]) for c in (3, 2))
+    with pytest.raises(UsageError, match="same classes"):
+        merge_samples([(np.arange(2), three), (np.arange(2, 4), two)])
+    with pytest.raises(UsageError, match="one part or more"):
+        merge_samples([])
+    with pytest.raises(UsageError, match="two parts"):
+        merge_samples([(np.arange(2), three), (np.arange(1, 3), three)])

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from foresift.core.errors import UsageError
 from foresift.core.matrices import RowMatrix
-from foresift.core.members import state_of
-from foresift.kernels.shards import Gram, merge_grams, merge_states
+from foresift.kernels.shards import Gram, merge_grams
 from foresift.kernels.topk import merge_top_k, top_k_by_id
 
 CUTS = st.lists(st.integers(0, 40), max_size=6).map(lambda cuts: sorted({0, *cuts, 40}))
@@ -56,26 +55,6 @@ def test_leverage_of_a_shard_against_the_whole_is_that_of_the_whole() -> None:
 def test_parts_that_are_none_or_twice_are_refused(shards: list[int]) -> None:
     with pytest.raises(UsageError, match="different shards"):
         merge_grams([Gram.of(RowMatrix(array=rows()), shard=shard) for shard in shards])
-
-
-@settings(max_examples=30, deadline=None)
-@given(cuts=CUTS, members=st.integers(1, 4), seed=st.integers(0, 99))
-def test_states_of_shards_are_those_of_all_samples_to_the_bit(cuts: list[int], members: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    logits = rng.standard_normal((members, 40, 3)).astype(np.float32)
-    ids = np.sort(rng.choice(999, 40, replace=False))
-    made = [(ids[part], state_of(logits[:, part])) for part in parts(cuts)]
-    merged_ids, merged = merge_states([made[at] for at in rng.permutation(len(made))])
-    assert merged_ids.tolist() == ids.tolist()
-    assert merged.tobytes() == state_of(logits).tobytes()
-
-
-def test_states_that_do_not_fit_are_refused() -> None:
-    three, two = (state_of([np.zeros((2, c), dtype=np.float32)]) for c in (3, 2))
-    with pytest.raises(UsageError, match="same classes"):
-        merge_states([(np.arange(2), three), (np.arange(2, 4), two)])
-    with pytest.raises(UsageError, match="two parts"):
-        merge_states([(np.arange(2), three), (np.arange(1, 3), three)])
 
 
 @settings(max_examples=40, deadline=None)

@@ -12,7 +12,7 @@ from foresift.core.arrays import Ids, Logits
 from foresift.core.digests import digest_value
 from foresift.core.errors import DataError, ModelError, UsageError
 from foresift.core.generations import Transform
-from foresift.core.members import Members, State, add, merge, no_members
+from foresift.core.members import Members, State, add, merge, merge_samples, no_members
 
 ENSEMBLE_FORMAT = 1
 _SHOWN = 5
@@ -150,11 +150,8 @@ class Spoken:
         )
 
     def _appended(self, other: Spoken) -> Spoken:
-        wide = max(self.state.dtype, other.state.dtype, key=lambda kind: kind.itemsize)
-        state = np.concatenate([self.state.astype(wide), other.state.astype(wide)])
-        ids = np.concatenate([self.sample_ids, other.sample_ids])
-        order = np.argsort(ids, kind="stable")
-        return Spoken(sample_ids=ids[order], state=state[order], members=self.members, classes=self.classes)
+        ids, state = merge_samples([(self.sample_ids, self.state), (other.sample_ids, other.state)])
+        return Spoken(sample_ids=ids, state=state, members=self.members, classes=self.classes)
 
     def _with(self, *, state: State, members: tuple[str, ...]) -> Spoken:
         return Spoken(sample_ids=self.sample_ids, state=state, members=tuple(sorted(members)), classes=self.classes)

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from foresift.core.arrays import Logits, Values
+from foresift.core.arrays import Ids, Logits, Values
 from foresift.core.errors import DataError, UsageError
 
 State: TypeAlias = npt.NDArray[np.void]
@@ -150,6 +150,25 @@ def merge(first: State, second: State) -> State:
     for rows in _blocks(merged):
         _merge_into(merged[rows], second[rows])
     return merged
+
+
+def merge_samples(parts: Iterable[tuple[Ids, State]]) -> tuple[Ids, State]:
+    """Ids ascending, and what the same members say of them, from parts of a pool in any order; exact.
+
+    Members of the same samples are merged by :func:`merge`.
+
+    Raises:
+        UsageError: no parts, other classes, or a sample twice.
+    """
+    given = list(parts)
+    if len({Members(state).classes for _, state in given}) != 1:
+        raise UsageError("expected states of the same classes, one part or more")
+    ids = np.concatenate([part for part, _ in given])
+    order = np.argsort(ids, kind="stable")
+    if (ids[order][1:] == ids[order][:-1]).any():
+        raise UsageError("a sample occurs in two parts")
+    widest = max((state.dtype for _, state in given), key=lambda kind: kind.itemsize)
+    return ids[order], np.concatenate([state.astype(widest) for _, state in given])[order]
 
 
 def add(state: State, logits: Logits) -> State:

@@ -1,7 +1,8 @@
-"""Reductions of the parts of a pool that give what one pass over all of it would give.
+"""Sums of products over the parts of a pool that give what one pass over all of it would give.
 
 Whoever makes the parts, in whatever order they come: sums are taken in the order of the shards, so that their last
-bits do not depend on it. Top-k has its merge beside it, in :mod:`foresift.kernels.topk`.
+bits do not depend on it. Top-k has its merge in :mod:`foresift.kernels.topk`, what members of an ensemble say in
+:mod:`foresift.core.members`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from foresift.core.arrays import Ids
 from foresift.core.errors import UsageError
 from foresift.core.matrices import RowMatrix
-from foresift.core.members import Members, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,22 +71,3 @@ def merge_grams(parts: Iterable[Gram]) -> Gram:
         total += part.total
         products += part.products
     return Gram(shard=shards[0], n=sum(part.n for part in ordered), total=total, products=products)
-
-
-def merge_states(parts: Iterable[tuple[Ids, State]]) -> tuple[Ids, State]:
-    """Ids ascending, and what the same members say of them, from parts of the pool; exact.
-
-    Members of one part are merged by :func:`foresift.core.members.merge`.
-
-    Raises:
-        UsageError: no parts, other classes, or a sample twice.
-    """
-    given = list(parts)
-    if len({Members(state).classes for _, state in given}) != 1:
-        raise UsageError("expected states of the same classes, one part or more")
-    ids = np.concatenate([part for part, _ in given])
-    widest = max((state.dtype for _, state in given), key=lambda kind: kind.itemsize)
-    order = np.argsort(ids, kind="stable")
-    if (ids[order][1:] == ids[order][:-1]).any():
-        raise UsageError("a sample occurs in two parts")
-    return ids[order], np.concatenate([state.astype(widest) for _, state in given])[order]
