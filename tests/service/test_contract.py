@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def ended(ways: tuple[Http, Grpc], view: Any) -> Any:
     return view
 
 
-def test_every_call_gives_the_same_through_both(ways: tuple[Http, Grpc], images: Path) -> None:
+def test_every_call_gives_the_same_through_both(server: Server, ways: tuple[Http, Grpc], images: Path) -> None:
     uris, pool = sorted(map(str, images.rglob("*.png")))[4::3], {"pool": "whole"}
     pushed = [said(way, "Push", pool, {"uris": uris}) for way in ways]
     assert [view["kind"] for view in pushed] == ["push", "push"]
@@ -106,7 +107,9 @@ def test_every_call_gives_the_same_through_both(ways: tuple[Http, Grpc], images:
         "Selection": {"selection": chosen["id"]},
         "Cancel": job,
     }.items():
-        assert isinstance(both(ways, name, places), dict), name
+        told = both(ways, name, places)
+        assert isinstance(told, dict), name
+        assert str(server.base) not in json.dumps(told), name
         asked.add(name)
     assert both(ways, "Run", {"run": "none"})[:2] == (404, "UnknownRecordError")
     seen = [[JobView.model_validate(view) for view in way.watch(BY_NAME["Watch"], job)] for way in ways]

@@ -16,6 +16,7 @@ from foresift.service.access import Access
 from foresift.service.allowed import Allowed
 from foresift.service.alone import alone
 from foresift.service.diary import Diary
+from foresift.service.discretion import Discretion
 from foresift.service.heavy import Asked, HeavyWork
 from foresift.service.jobs import Jobs, Work
 from foresift.service.labels import PoolLabels
@@ -85,6 +86,7 @@ class Application:
         self._fence = allowed.fence
         self.uploads = Uploads(
             self.folder / "uploads",
+        self.discretion = Discretion(roots=allowed.roots, own=(self.workspace.home, base))
             most_bytes=settings.limits.body_mib << 20,
             most_pixels=settings.limits.image_mpixel * 10**6,
         )

@@ -59,9 +59,7 @@ class Diary:
 
     def tell(self, event: str, **values: Any) -> None:
         """Keep something that the operator did."""
-        row = {"at": utc_now(), "event": event, **values}
-        LOG.info(json.dumps(row))
-        self._append(row)
+        self._append(log_event(event, level=logging.INFO, **values))
 
     def _append(self, row: dict[str, Any]) -> None:
         """One write a line, so that lines of several processes never mix; opened anew, so that it may be rotated."""
@@ -75,7 +73,7 @@ class Diary:
                 finally:
                     os.close(file)
         except OSError as error:  # the answer is on its way; the log has the line
-            LOG.error(json.dumps({"at": utc_now(), "event": "audit-failed", "reason": error.strerror}))
+            log_event("audit-failed", level=logging.ERROR, reason=error.strerror)
 
 
 class JsonLines(logging.Formatter):
@@ -90,6 +88,13 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             row["trace"] = self.formatException(record.exc_info)
         return json.dumps(row)
+
+
+def log_event(event: str, *, level: int, **values: Any) -> dict[str, Any]:
+    """Write something that happened to the log, as a line of JSON; what was written."""
+    row = {"at": utc_now(), "event": event, **values}
+    LOG.log(level, json.dumps(row))
+    return row
 
 
 def log_to_stderr() -> None:

@@ -75,7 +75,7 @@ class Gate:
             scope.setdefault("state", {})["caller"] = request.caller
             await self._app(scope, self._receiving(request, receive), sending)
         except ForesiftError as error:
-            await _refused(error)(scope, receive, sending)
+            await self._refused(error)(scope, receive, sending)
         finally:
             self._application.diary.write(self._seen(request))
 
@@ -135,6 +135,12 @@ class Gate:
             request=request.id,
         )
 
+    def _refused(self, error: ForesiftError) -> JSONResponse:
+        headers = {"Retry-After": "1"} if isinstance(error, TooManyError) else {}
+        text = self._application.discretion.refusal(error).encode("utf-8", "replace").decode()
+        told = Problem(error=type(error).__name__, detail=text)
+        return JSONResponse(told.model_dump(), status_code=status_of(error), headers=headers)
+
     def _too_large(self) -> TooLargeError:
         return TooLargeError(f"the body is larger than {self._most_bytes >> 20} MiB (limits.body_mib)")
 
@@ -154,12 +160,6 @@ def _is_local(host: str) -> bool:
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
-
-
-def _refused(error: ForesiftError) -> JSONResponse:
-    headers = {"Retry-After": "1"} if isinstance(error, TooManyError) else {}
-    told = Problem(error=type(error).__name__, detail=str(error).encode("utf-8", "replace").decode())
-    return JSONResponse(told.model_dump(), status_code=status_of(error), headers=headers)
 
 
 def _header(scope: Message, name: bytes) -> str:

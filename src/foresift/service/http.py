@@ -14,7 +14,6 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from foresift.core.about import foresift_version
@@ -59,7 +58,7 @@ def http_app(application: Application) -> FastAPI:
     api.add_middleware(Gate, application=application)
     threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="foresift-http")
     application.when_closing(partial(threads.shutdown, wait=False))
-    _add_refusals(api)
+    _add_refusals(api, application)
     _add_state(api, application)
     own = {"Job": _job, "Upload": _upload, "Watch": _watch}
     for call in CALLS:
@@ -103,7 +102,7 @@ def _plain(application: Application, threads: ThreadPoolExecutor, call: Call) ->
         body = asked if asked is not None else Nothing()
         caller, key = request.scope["state"]["caller"], request.headers.get("idempotency-key", "")
         view = await _in_thread(threads, lambda: answer(application, call, places, body, caller=caller, key=key))
-        return _answer(view, call, request)
+        return _answer(application.discretion.view(view), call, request)
 
     word = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter("request", word, annotation=Request)]
@@ -123,7 +122,7 @@ def _job(application: Application, threads: ThreadPoolExecutor) -> Endpoint:
         while view.state not in OVER and loop.time() < until and not application.draining.is_set():
             await asyncio.sleep(min(LOOK_S, max(0.0, until - loop.time())))
             view = application.job_view(job)
-        return JSONResponse(view.model_dump(mode="json"))
+        return JSONResponse(application.discretion.view(view))
 
     return job_of
 
@@ -137,7 +136,7 @@ def _watch(application: Application, threads: ThreadPoolExecutor) -> Endpoint:
             while not application.draining.is_set():
                 view = application.job_view(job)
                 if view != last:
-                    yield f"event: progress\ndata: {json.dumps(view.model_dump(mode='json'))}\n\n"
+                    yield f"event: progress\ndata: {json.dumps(application.discretion.view(view))}\n\n"
                     last = view
                 if view.state in OVER:
                     return
@@ -155,7 +154,7 @@ def _upload(application: Application, threads: ThreadPoolExecutor) -> Endpoint:
                 await _in_thread(threads, partial(coming.write, part))
             view: UploadView = await _in_thread(threads, coming.finish)
         application.metrics.uploaded(view.size_bytes)
-        return JSONResponse(view.model_dump(mode="json"), status_code=BY_NAME["Upload"].status)
+        return JSONResponse(application.discretion.view(view), status_code=BY_NAME["Upload"].status)
 
     return upload
 
@@ -164,8 +163,8 @@ async def _in_thread(threads: ThreadPoolExecutor, work: Callable[[], Any]) -> An
     return await asyncio.get_running_loop().run_in_executor(threads, work)
 
 
-def _answer(view: BaseModel, call: Call, request: Request) -> Response:
-    answered = JSONResponse(view.model_dump(mode="json"), status_code=call.status)
+def _answer(plain: Mapping[str, Any], call: Call, request: Request) -> Response:
+    answered = JSONResponse(plain, status_code=call.status)
     if not call.tagged:
         return answered
     tag = f'"{hashlib.sha256(bytes(answered.body)).hexdigest()[:32]}"'
@@ -175,10 +174,10 @@ def _answer(view: BaseModel, call: Call, request: Request) -> Response:
     return answered
 
 
-def _add_refusals(api: FastAPI) -> None:
+def _add_refusals(api: FastAPI, application: Application) -> None:
     @api.exception_handler(ForesiftError)
     async def refused(_: Request, error: ForesiftError) -> Response:
-        return problem(status_of(error), type(error).__name__, str(error))
+        return problem(status_of(error), type(error).__name__, application.discretion.refusal(error))
 
     @api.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:

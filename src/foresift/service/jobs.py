@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -15,6 +16,7 @@ from foresift.core.errors import ForesiftError, StoreError, UsageError
 from foresift.core.jobs import Job
 from foresift.core.records import JobRecords
 from foresift.core.times import utc_now
+from foresift.service.diary import log_event
 from foresift.service.refusals import NotFoundError
 from foresift.wire.messages import JobPage, JobProgress, JobState, JobView, PageRequest
 
@@ -223,9 +225,14 @@ class Jobs:
             else:
                 self._end(work, "cancelled", reason=str(error))
         except ForesiftError as error:
-            self._end(work, "failed", reason=str(error))
+            self._fail(work, str(error))
         except Exception as error:  # noqa: BLE001 - a job must end in a state, whatever happened
-            self._end(work, "failed", reason=f"{type(error).__name__}: {error}"[:300])
+            self._fail(work, f"{type(error).__name__}: {error}"[:300])
+
+    def _fail(self, work: Work, reason: str) -> None:
+        """End it, and write down why: clients may read less of that (:mod:`foresift.service.discretion`)."""
+        log_event("job-failed", level=logging.WARNING, job=work.id, kind=kind_of(work.record), reason=reason)
+        self._end(work, "failed", reason=reason)
 
     def _end(self, work: Work, state: JobState, *, reason: str = "", answer: dict[str, Any] | None = None) -> None:
         with work.lock:

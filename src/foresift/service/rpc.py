@@ -96,7 +96,7 @@ def _plain(application: Application, call: Call) -> Callable[[Any, Any], Any]:
             asking.where = "/".join(places.values())
             key = asking.said.get("idempotency-key", "")
             view = answer(application, call, places, asked, caller=asking.caller, key=key)
-            return to_message(answer_type(call.name), view.model_dump(mode="json"))
+            return to_message(answer_type(call.name), application.discretion.view(view))
 
     return does
 
@@ -107,7 +107,7 @@ def _upload(application: Application, parts: Iterator[Any], context: Any) -> Any
             coming.write(part.data)
         view = coming.finish()
         application.metrics.uploaded(view.size_bytes)
-        return to_message(answer_type("Upload"), view.model_dump(mode="json"))
+        return to_message(answer_type("Upload"), application.discretion.view(view))
 
 
 def _watch(application: Application, message: Any, context: Any) -> Iterator[Any]:
@@ -117,7 +117,7 @@ def _watch(application: Application, message: Any, context: Any) -> Iterator[Any
         view = application.wait(message.job, timeout_s=0)
         while True:
             if view != last:
-                yield to_message(answer_type("Watch"), view.model_dump(mode="json"))
+                yield to_message(answer_type("Watch"), application.discretion.view(view))
                 last = view
             if view.state in OVER or application.draining.is_set() or not context.is_active():
                 return
@@ -192,7 +192,7 @@ class _Asking:
         if error is None or isinstance(error, GeneratorExit):
             return self.call.status, "", ""
         if isinstance(error, ForesiftError):
-            return status_of(error), type(error).__name__, str(error)
+            return status_of(error), type(error).__name__, self.application.discretion.refusal(error)
         LOG.error("%s failed", self.call.name, exc_info=error)
         return 500, "InternalError", "something went wrong inside the server; its log says what"
 

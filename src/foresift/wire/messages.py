@@ -167,7 +167,10 @@ class SelectionSummary(BaseModel):
 
 
 class ReceiptView(BaseModel):
-    """What a selection came from; enough to replay it."""
+    """What a selection came from. It replays where it was made, by its id, which is a digest of all that it says there.
+
+    Here it names no folder of the server.
+    """
 
     id: str
     receipt: dict[str, Any]
