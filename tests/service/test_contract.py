@@ -147,6 +147,8 @@ def test_every_call_gives_the_same_through_both(server: Server, ways: tuple[Http
         ("Train", {"pool": "p"}, {"model": "/etc/passwd"}, 422),
         ("Promote", {"generation": "."}, {}, (404, 405)),
         ("Promote", {"generation": "0" * 40}, {}, 409),
+        ("Promote", {"generation": "0" * 40}, {"on": ""}, 422),
+        ("Promote", {"generation": "0" * 40}, {"force": True}, 422),
         ("Selection", {"selection": "nothing"}, {}, 404),
         ("Job", {"job": "nothing"}, {}, 404),
         ("Jobs", {}, {"limit": 0}, 422),

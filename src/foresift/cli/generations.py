@@ -312,7 +312,12 @@ def _brought(part: Brought, names: dict[str, str]) -> str:
 
 
 def _say_evaluation(told: dict[str, Any] | None) -> None:
-    if told is None or "accuracy" not in told:
+    from foresift.app.generations.judging import NOT_COMPARED
+
+    if told is None:
+        say(f"  {NOT_COMPARED}")
+        return
+    if "accuracy" not in told:
         return
     say(f"  top-1 {percent(told['accuracy'])} on {told['name']} ({told['n']:,} images)")
     if "difference" in told:

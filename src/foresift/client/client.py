@@ -20,6 +20,7 @@ from foresift.wire.messages import (
     LabelView,
     PoolView,
     PredictionView,
+    PromotionView,
     ReceiptView,
     SelectionSummary,
     SelectionView,
@@ -182,9 +183,19 @@ class Client:
         """Generations that may be promoted, the one in use marked."""
         return self._all("Generations", {})
 
-    def promote(self, generation: str) -> GenerationView:
-        """Let the server score with a generation from now on."""
-        return self._ask("Promote", GenerationView, {}, generation=generation)
+    def promote(
+        self, generation: str, *, on: str | os.PathLike[str] | None = None, name: str = "", force: bool = False
+    ) -> PromotionView:
+        """Let the server score with a generation from now on.
+
+        Args:
+            on: labeled images that the server may read: it must beat the one in use on them, or ``ServerError`` says
+                by how much it does not. None = nothing is compared.
+            name: what the record calls these images.
+            force: promote it whatever they say; that is recorded.
+        """
+        asked = {"on": None if on is None else _address(on), "name": name, "force": force}
+        return self._ask("Promote", PromotionView, asked, generation=generation)
 
     def receipt(self, selection: str) -> dict[str, Any]:
         """What a selection came from."""

@@ -12,6 +12,7 @@ ForesiftError
 │   ├── ShortMemoryError  an image that does not fit the memory that is free now
 │   └── QuarantineError   --strict, and a file is broken
 ├── ModelError            weights, architectures, generations
+│   └── NotBetterError    a generation that does not beat the one whose place it would take
 ├── NonFiniteError        NaN or infinity where a number belongs
 ├── MissingColumnError    a strategy needs what the predictions lack
 ├── MissingExtraError     an optional package is not installed
@@ -86,6 +87,10 @@ class QuarantineError(DataError):
 
 class ModelError(ForesiftError):
     """Weights, architectures or generation folders are not as expected."""
+
+
+class NotBetterError(ModelError):
+    """A generation does not beat the one whose place it would take; the text says by how much."""
 
 
 class NonFiniteError(ForesiftError, ValueError):

@@ -28,7 +28,7 @@ ANSWERS: dict[str, Answer] = {
     "Train": lambda app, at, asked: app.train(at["pool"], asked),
     "Evaluate": lambda app, at, asked: app.evaluate(at["pool"], asked),
     "Generations": lambda app, _, asked: app.model.page(asked),
-    "Promote": lambda app, at, _: app.promote(at["generation"]),
+    "Promote": lambda app, at, asked: app.promote(at["generation"], asked),
     "Runs": lambda app, _, asked: run_page(app.records, asked),
     "Run": lambda app, at, _: run_view(app.records, at["run"]),
     "Jobs": lambda app, _, asked: app.jobs.page(asked),

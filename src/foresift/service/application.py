@@ -28,6 +28,7 @@ from foresift.service.opened import OpenedPools
 from foresift.service.pages import by_name
 from foresift.service.pools import Pools
 from foresift.service.predictions import PoolPredictions
+from foresift.service.promotions import Promotions
 from foresift.service.refusals import NotFoundError, NotReadyError
 from foresift.service.remembered import Remembered
 from foresift.service.samples import Samples
@@ -40,7 +41,6 @@ from foresift.strategies import parse
 from foresift.wire.config import Settings
 from foresift.wire.messages import (
     EvaluateRequest,
-    GenerationView,
     JobView,
     PageRequest,
     PoolPage,
@@ -48,6 +48,8 @@ from foresift.wire.messages import (
     PredictionPage,
     PredictionsRequest,
     PredictRequest,
+    PromoteRequest,
+    PromotionView,
     ReceiptView,
     SelectionPage,
     SelectionRequest,
@@ -84,15 +86,16 @@ class Application:
         private = settings.data.allow_private
         allowed = Allowed.of(roots, settings.data.hosts, base=started_in or Path.cwd(), allow_private=private)
         self._fence = allowed.fence
+        self.discretion = Discretion(roots=allowed.roots, own=(self.workspace.home, base))
         self.uploads = Uploads(
             self.folder / "uploads",
-        self.discretion = Discretion(roots=allowed.roots, own=(self.workspace.home, base))
             most_bytes=settings.limits.body_mib << 20,
             most_pixels=settings.limits.image_mpixel * 10**6,
         )
         self.pools = Pools(self.folder, allowed, self.uploads)
         self.heavy = HeavyWork(self.workspace, settings, self._fence)
         self.model = ModelInUse(self.workspace, lambda: self.heavy.prepare(settings.model, base), folder=self.folder)
+        self.promotions = Promotions(self.model, self.heavy, allowed)
         self.records = self.workspace.records()
         self.opened = OpenedPools(self.workspace)
         self.labels = PoolLabels(
@@ -277,9 +280,11 @@ class Application:
         pool, labels = self.pools.get(str(asked["pool"])), self.labels.kept(str(asked["labels"]))
         return self.heavy.measure(pool.manifest, Path(str(asked["model"])), labels, work)
 
-    def promote(self, generation: str) -> GenerationView:
-        """Score with a generation from now on; raises as :meth:`ModelInUse.promote`."""
-        view = self.model.promote(generation)
+    def promote(self, generation: str, asked: PromoteRequest) -> PromotionView:
+        """Score with a generation from now on; raises as :meth:`Promotions.promote`."""
+        if asked.on is not None:
+            self._check_open()
+        view = self.promotions.promote(generation, asked)
         self._answers.clear()
         return view
 

@@ -23,6 +23,7 @@ from foresift.core.errors import ForesiftError
 from foresift.core.predictions import Producer
 from foresift.core.protocols import Progress, Silent
 from foresift.executors import Child, ChildDiedError, ChildFailedError, StoppedError
+from foresift.service.allowed import Allowed
 from foresift.service.diary import LOG
 from foresift.service.jobs import NICENESS, CancelledJobError, Work
 from foresift.service.refusals import NotReadyError
@@ -80,6 +81,19 @@ class Chosen:
     notes: tuple[str, ...]
     made: Producer | None
     """Whose predictions it was made from; None = it read none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """Two generations and the labeled images that decide between them."""
+
+    new: Path
+    holder: Path
+    on: str
+    name: str
+    force: bool
+    allowed: Allowed
+    """Where these images may lie."""
 
 
 class HeavyWork:
@@ -165,6 +179,27 @@ class HeavyWork:
         values = {"pool": str(pool), "model": str(model), "labels": str(labels), "batch": self._ours["batch"]}
         with self.turn:
             return self._call("measure", values, work)
+
+    def compare(self, asked: Compared) -> dict[str, Any]:
+        """``evaluation`` and, where it is promoted all the same, ``problem``: why it should not be.
+
+        Raises:
+            NotBetterError: the new one does not beat the other, and nobody forces it.
+            ForesiftError: as :func:`foresift.app.generations.judging.judge`; or an image lies outside of the roots.
+        """
+        allowed = {"roots": [str(root) for root in asked.allowed.roots], "hosts": asked.allowed.hosts}
+        return self._done(
+            "compare",
+            {
+                "new": str(asked.new),
+                "holder": str(asked.holder),
+                "on": asked.on,
+                "name": asked.name,
+                "force": asked.force,
+                "batch": self._ours["batch"],
+                "allowed": {**allowed, "allow_private": asked.allowed.allow_private},
+            },
+        )
 
     def close(self) -> None:
         """Stop what is being done and end the process, and with it whoever shares its work."""

@@ -10,18 +10,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from foresift.app.generations.judging import Contender, EvaluationSet, judge
 from foresift.app.passes.crews import crew_of
 from foresift.app.passes.kept import producer_of
 from foresift.app.passes.predicting import predict
 from foresift.app.passes.stored import PassOptions
+from foresift.app.pools import open_pool
 from foresift.app.selecting.pool_selection import select_from_pool
 from foresift.app.selecting.request import Request
 from foresift.app.workspace import Workspace
+from foresift.core.errors import UsageError
 from foresift.core.predictions import Predictions
 from foresift.core.protocols import Progress
 from foresift.executors import Crew, Task, serve
+from foresift.service.allowed import Allowed, ForbiddenError
 from foresift.service.training import evaluated
 from foresift.sources.fence import Fence
+from foresift.stores.generations import read_generation
 
 Plain = Mapping[str, Any]
 
@@ -38,7 +43,8 @@ class HeavyTasks:
     def by_name(self) -> Mapping[str, Task]:
         """All of them."""
         return {
-            task.__name__: task for task in (self.join, self.leave, self.prepare, self.look, self.choose, self.measure)
+            task.__name__: task
+            for task in (self.join, self.leave, self.prepare, self.look, self.choose, self.measure, self.compare)
         }
 
     def join(self, values: Plain, progress: Progress) -> dict[str, Any]:  # noqa: ARG002 - as tasks are
@@ -106,6 +112,29 @@ class HeavyTasks:
         options = PassOptions(engine="torch", batch=values["batch"], progress=progress)
         pool, model, labels = (Path(values[name]) for name in ("pool", "model", "labels"))
         return evaluated(self._workspace, pool, model, labels, options)
+
+    def compare(self, values: Plain, progress: Progress) -> dict[str, Any]:
+        """What labeled images say of two generations; raises why the new one should not be promoted, unless forced."""
+        self._check_allowed(values["on"], values["allowed"])
+        options = PassOptions(engine="torch", batch=values["batch"], progress=progress)
+        new, holder = (
+            Contender(generation=read_generation(folder).id, folder=folder)
+            for folder in (Path(values["new"]), Path(values["holder"]))
+        )
+        on = EvaluationSet(data=values["on"], name=values["name"])
+        told, problem = judge(self._workspace, new, holder, on, options=options)
+        if problem is not None and not values["force"]:
+            raise problem
+        return {"evaluation": told, "problem": None if problem is None else str(problem)}
+
+    def _check_allowed(self, data: str, values: Plain) -> None:
+        """Raise if an image of a table or a link of a folder leads to where the server may not read."""
+        roots, hosts = map(Path, values["roots"]), values["hosts"]
+        allowed = Allowed(roots=tuple(roots), hosts=tuple(hosts), allow_private=values["allow_private"])
+        try:
+            allowed.places(open_pool(self._workspace, data).uris.tolist())
+        except ForbiddenError as error:
+            raise UsageError(str(error)) from None
 
     def _options(self, values: Plain, progress: Progress) -> PassOptions:
         return PassOptions(engine=values["engine"], batch=values["batch"], progress=progress, crew=self._crew())

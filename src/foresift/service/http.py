@@ -109,9 +109,16 @@ def _plain(application: Application, threads: ThreadPoolExecutor, call: Call) ->
     parameters += [inspect.Parameter(place, word, annotation=str) for place in call.places]
     if call.asked is not Nothing:
         annotation = call.asked if call.has_body else Annotated[call.asked, Query()]
-        parameters.append(inspect.Parameter("asked", word, annotation=annotation))
+        parameters.append(inspect.Parameter("asked", word, annotation=annotation, default=_default(call)))
     endpoint.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return endpoint
+
+
+def _default(call: Call) -> Any:
+    """What is asked where nothing is sent; nothing where something must be."""
+    if not call.has_body or any(field.is_required() for field in call.asked.model_fields.values()):
+        return inspect.Parameter.empty
+    return call.asked()
 
 
 def _job(application: Application, threads: ThreadPoolExecutor) -> Endpoint:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from foresift.app.workspace import Workspace
-from foresift.core.errors import ForesiftError
+from foresift.core.errors import ForesiftError, StaleError
+from foresift.core.times import utc_now
 from foresift.service.pages import by_name
 from foresift.service.refusals import NotFoundError
 from foresift.stores.files import read_json, write_json
@@ -69,17 +71,21 @@ class ModelInUse:
             self._looking.start()
         return self._trouble
 
-    def promote(self, generation: str) -> GenerationView:
+    def promote(self, folder: Path, *, before: Path | None = None, record: Mapping[str, Any]) -> GenerationView:
         """Score with a generation from now on.
 
+        Args:
+            before: the folder that it was found to be better than; None = whatever is in use.
+            record: what spoke for it, to be kept.
         Raises:
-            NotFoundError: no id; a path is none.
-            ModelError: no generation of that id.
+            StaleError: another one than ``before`` is in use meanwhile.
+            ModelError: no generation in the folder.
         """
-        folder = self.folder_of(generation)
         view = self._view(folder)
         with self._lock:
-            write_json(self._kept, {"folder": str(folder)})
+            if before is not None and self._folder != before:
+                raise StaleError("another generation was promoted meanwhile; look, and try again")
+            write_json(self._kept, {"folder": str(folder), "at": utc_now(), **record})
             self._folder = folder
         return view.model_copy(update={"in_use": True})
 

@@ -188,8 +188,9 @@ CALLS: tuple[Call, ...] = (
         method="POST",
         path="/v1/generations/{generation}/promote",
         scope="admin",
-        answer=m.GenerationView,
-        says="Score with this generation from now on.",
+        asked=m.PromoteRequest,
+        answer=m.PromotionView,
+        says="Score with this generation from now on; where labeled images are named, if it beats the one in use.",
     ),
     Call(
         name="Runs",

@@ -124,6 +124,23 @@ class TrainRequest(_Message):
     seed: Number = 0
 
 
+class PromoteRequest(_Message):
+    """By what evidence a generation takes the place of the one in use."""
+
+    on: str | None = Field(default=None, min_length=1, max_length=4000)
+    """Labeled images that the server may read, on which it must beat the one in use; None = nothing is compared."""
+    name: str = Field(default="", max_length=200)
+    """What the record calls these images; "" = where they lie."""
+    force: bool = Field(default=False, strict=True)
+    """Whatever the comparison says; that is recorded."""
+
+    @model_validator(mode="after")
+    def _forces_a_comparison(self) -> PromoteRequest:
+        if self.force and self.on is None:
+            raise ValueError("force goes with on: without it nothing is compared")
+        return self
+
+
 class ChosenRow(BaseModel):
     """One chosen sample."""
 
@@ -266,6 +283,16 @@ class GenerationView(BaseModel):
     parent: str | None = None
     metrics: dict[str, Any] = Field(default_factory=dict)
     in_use: bool = False
+
+
+class PromotionView(GenerationView):
+    """A generation that is in use now, and what spoke for it."""
+
+    forced: bool = False
+    """Whether it was promoted though it did not beat the one before."""
+    evaluation: dict[str, Any] | None = None
+    """Name and version of the images, the accuracy and the comparison; None = nothing was compared."""
+    notes: list[str] = Field(default_factory=list)
 
 
 class RunView(BaseModel):

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from foresift.app.generations.descent import find, known
+from foresift.app.generations.judging import Contender, EvaluationSet, judge
 from foresift.app.passes.stored import PassOptions
-from foresift.app.pools import open_pool, relabeled
-from foresift.app.training.evaluating import evaluate
 from foresift.app.workspace import Workspace
-from foresift.core.errors import DataError, ForesiftError, ModelError, StaleError, UsageError
+from foresift.core.errors import ForesiftError, NotBetterError, StaleError, UsageError
 from foresift.core.lineage import ALIASES, Descent
-from foresift.core.samples import Pool
 from foresift.core.times import utc_now
-from foresift.lineage.promotion import Duel, duel
-from foresift.stores.generations import is_generation, read_generation
+from foresift.stores.generations import read_generation
 
 DEPLOYED, CANDIDATE = ALIASES
 
@@ -65,7 +59,8 @@ def promote(workspace: Workspace, request: PromoteRequest, *, options: PassOptio
 
     Raises:
         UsageError: there is something to beat, and no evaluation set.
-        ModelError: it does not beat it, or one of both was deleted; nothing changed.
+        NotBetterError: it does not beat it; nothing changed.
+        ModelError: one of both was deleted; nothing changed.
         StaleError: somebody else promoted meanwhile.
     """
     descent = find(workspace, request.generation)
@@ -105,62 +100,13 @@ def _judged(
     if not request.data:
         needed = f"generation {before[:12]} is deployed; name labeled images to beat it on with --on DATA, or --force"
         return None, UsageError(needed) if gated else None
-    pool = relabeled(open_pool(workspace, request.data), request.labels)
-    told: dict[str, Any] = {"name": request.name or pool.name, "version": pool.version}
-    try:
-        mine = _right(workspace, request, pool, Path(descent.folder), options)
-        told |= {"n": len(mine), "accuracy": float(np.mean(list(mine.values())))}
-        if not before:
-            return told, None
-        theirs = _right(workspace, request, pool, _folder(workspace, before), options)
-    except ForesiftError as error:
-        return told, error
-    found = _compared(mine, theirs)
-    told |= {"compared_with": before, **asdict(found), "difference": found.difference}
-    if found.beats or not gated:
-        return told, None
-    return told, ModelError(
-        f"generation {descent.generation[:12]} does not beat {before[:12]}: {sentence(found, told)}"
-    )
+    new = Contender(generation=descent.generation, folder=Path(descent.folder))
+    holder = _holder(workspace, before) if before else None
+    on = EvaluationSet(data=request.data, labels=request.labels, name=request.name)
+    told, problem = judge(workspace, new, holder, on, options=options)
+    return told, None if isinstance(problem, NotBetterError) and not gated else problem
 
 
-def sentence(found: Duel, told: dict[str, Any]) -> str:
-    """The comparison in words."""
-    return (
-        f"{found.difference:+.1%} on {told['name']} (95 % interval {found.low:+.1%} to {found.high:+.1%}; "
-        f"of {found.n:,} images {found.won} are right only now and {found.lost} were only before; "
-        f"McNemar p = {found.p:.3g}); more images narrow the interval, --force promotes it and records that"
-    )
-
-
-def _compared(mine: dict[Any, bool], theirs: dict[Any, bool]) -> Duel:
-    both = sorted(mine.keys() & theirs.keys(), key=str)
-    if not both:
-        raise DataError("the two models share no image that both can read")
-    return duel(_flags(mine, both), _flags(theirs, both))
-
-
-def _flags(right: dict[Any, bool], samples: list[Any]) -> npt.NDArray[np.bool_]:
-    return np.array([right[one] for one in samples], dtype=np.bool_)
-
-
-def _folder(workspace: Workspace, generation: str) -> Path:
-    every = known(workspace)
-    if generation not in every or not is_generation(Path(every[generation].folder)):
-        lay = f" ({every[generation].folder})" if generation in every else ""
-        raise ModelError(
-            f"generation {generation[:12]}, which is to be beaten, is gone{lay}: bring it back, or promote without a "
-            "comparison with --force"
-        )
-    return Path(every[generation].folder)
-
-
-def _right(
-    workspace: Workspace, request: PromoteRequest, pool: Pool, folder: Path, options: PassOptions
-) -> dict[Any, bool]:
-    """Whether a generation names the class of each labeled sample, by id; classes are compared by name."""
-    found = evaluate(workspace, request.data, folder, labels=request.labels, options=options)
-    predictions = found.result.predictions
-    said = np.array(found.classes)[predictions.column("logits").argmax(axis=1)]
-    truth = np.array(pool.classes)[pool.codes[pool.rows_of(predictions.sample_ids)]]
-    return dict(zip(predictions.sample_ids.tolist(), (said == truth).tolist(), strict=True))
+def _holder(workspace: Workspace, generation: str) -> Contender:
+    found = known(workspace).get(generation)
+    return Contender(generation=generation, folder=None if found is None else Path(found.folder))

@@ -1,0 +1,57 @@
+"""Generations take the place of the one in use: for nothing, or because they beat it on labeled images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from foresift.app.generations.judging import NOT_COMPARED
+from foresift.service.allowed import Allowed
+from foresift.service.heavy import Compared, HeavyWork
+from foresift.service.models import ModelInUse
+from foresift.wire.messages import PromoteRequest, PromotionView
+
+_IN_USE = "it was in use already: nothing was compared"
+
+
+class Promotions:
+    """The gate before :meth:`ModelInUse.promote`: the same as that of ``foresift generations promote``."""
+
+    def __init__(self, model: ModelInUse, heavy: HeavyWork, allowed: Allowed) -> None:
+        self._model, self._heavy, self._allowed = model, heavy, allowed
+
+    def promote(self, generation: str, asked: PromoteRequest) -> PromotionView:
+        """Score with a generation from now on; where labeled images are named, only if it beats the one in use.
+
+        Raises:
+            NotFoundError: no id; a path is none.
+            ForbiddenError: images that the server may not read.
+            NotBetterError: it does not beat the one in use, and nobody forces it; nothing changed.
+            StaleError: somebody else promoted meanwhile.
+            ForesiftError: as :func:`foresift.app.generations.judging.judge`.
+        """
+        folder = self._model.folder_of(generation)
+        if asked.on is None:
+            return self._promoted(folder, notes=[NOT_COMPARED])
+        place, before = self._allowed.place(asked.on), self._model.folder()
+        if before == folder:
+            return self._promoted(folder, notes=[_IN_USE])
+        told = self._heavy.compare(
+            Compared(new=folder, holder=before, on=place, name=asked.name, force=asked.force, allowed=self._allowed)
+        )
+        return self._promoted(folder, before=before, **told)
+
+    def _promoted(
+        self,
+        folder: Path,
+        *,
+        before: Path | None = None,
+        evaluation: dict[str, Any] | None = None,
+        problem: str | None = None,
+        notes: Sequence[str] = (),
+    ) -> PromotionView:
+        record = {"evaluation": evaluation, "forced": problem is not None, "problem": problem}
+        view = self._model.promote(folder, before=before, record=record)
+        forced = problem is not None
+        return PromotionView(**view.model_dump(), forced=forced, evaluation=evaluation, notes=list(notes))

@@ -1,0 +1,169 @@
+"""The gate of promotions over both wires: the one of the command, on labeled images that the server may read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from commands import command
+from foresift.client import Client, ServerError
+from foresift.client.transports import Grpc, Http
+from foresift.core.errors import StaleError
+from foresift.service.server import Server
+from foresift.stores.files import read_json
+from foresift.wire.calls import BY_NAME
+
+pytestmark = pytest.mark.timeout(240)
+OTHER = {"dark": "light", "light": "dark"}
+
+
+@pytest.fixture(scope="module")
+def server(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "tables").mkdir()
+    file = folder / "server.yml"
+    file.write_text(
+        "model: {name: 'mlp:8', weights: random, image_size: 16, engine: torch-f32}\n"
+        "server: {protocol: grpc, port: 0, http_port: 0}\n"
+        f"data: {{roots: ['{images}', tables]}}\nstorage: {{home: home}}\n"
+    )
+    with Server(config_path=file) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def ways(server: Server) -> Iterator[tuple[Http, Grpc]]:
+    http = Http(server.http_urls[0], token=None, timeout_s=120)
+    other = Grpc(server.grpc_urls[0], token=None, timeout_s=120)
+    yield http, other
+    http.close()
+    other.close()
+
+
+@pytest.fixture(scope="module")
+def trained(server: Server, images: Path) -> tuple[str, str]:
+    """A generation that learned every class for the other one, and one that learned them right."""
+    uris = sorted(map(str, images.rglob("*.png")))
+    made = []
+    for pool, name_of in (("wrong", OTHER.__getitem__), ("right", str)):
+        with Client(server.http_urls[0], pool=pool) as client:
+            client.push_data(uris, asynchronous=False)
+            client.label({uri: name_of(Path(uri).parent.name) for uri in uris})
+            made.append(client.train("mlp:8", recipe={"epochs": 30}).wait(timeout_s=200)["generation"])
+    return made[0], made[1]
+
+
+def promoted(way: Http | Grpc, generation: str, **asked: Any) -> Any:
+    """The answer as its message reads it, or the refusal."""
+    call = BY_NAME["Promote"]
+    try:
+        view = call.answer.model_validate(way.ask(call, {"generation": generation}, asked))
+        return view.model_dump(mode="json")
+    except ServerError as error:
+        return error.status, error.kind, str(error)
+
+
+def both(ways: tuple[Http, Grpc], generation: str, **asked: Any) -> Any:
+    first, second = (promoted(way, generation, **asked) for way in ways)
+    assert first == second
+    return first
+
+
+def in_use(server: Server) -> str:
+    return str(read_json(server._application.folder / "in-use.json")["folder"])
+
+
+def test_without_labeled_images_the_answer_says_that_nothing_was_compared(
+    server: Server, ways: tuple[Http, Grpc], trained: tuple[str, str]
+) -> None:
+    view = both(ways, trained[0])
+    assert (view["in_use"], view["forced"], view["evaluation"]) == (True, False, None)
+    assert view["notes"] == ["nothing was compared: no labeled images were named"]
+    bare = httpx.post(f"{server.http_urls[0]}/v1/generations/{trained[0]}/promote", timeout=60)
+    assert (bare.status_code, bare.json()) == (200, view)
+
+
+def test_a_better_one_is_promoted_and_a_worse_one_refused_in_the_words_of_the_command(
+    server: Server, ways: tuple[Http, Grpc], trained: tuple[str, str], images: Path
+) -> None:
+    wrong, right = trained
+    for way in ways:
+        promoted(way, wrong)
+        better = promoted(way, right, on=str(images), name="all")
+        assert (better["in_use"], better["forced"], better["notes"]) == (True, False, [])
+        assert (better["evaluation"]["name"], better["evaluation"]["n"]) == ("all", 40)
+        assert better["evaluation"]["compared_with"] == wrong
+        assert better["evaluation"]["low"] > 0
+    before = in_use(server)
+    status, kind, told = both(ways, wrong, on=str(images), name="all")
+    assert (status, kind) == (409, "NotBetterError")
+    assert in_use(server) == before
+    home = server.base / "home"
+    assert command("generations", "promote", right, home=home).code == 0
+    said = command("generations", "promote", wrong, "--on", images, "--name", "all", home=home)
+    assert told.endswith(said.complaint.removeprefix("foresift: "))
+    assert "does not beat" in told
+    assert "95 % interval" in told
+
+
+def test_what_is_forced_is_recorded(
+    server: Server, ways: tuple[Http, Grpc], trained: tuple[str, str], images: Path
+) -> None:
+    wrong, right = trained
+    for way in ways:
+        promoted(way, right)
+        view = promoted(way, wrong, on=str(images), force=True)
+        assert (view["in_use"], view["forced"]) == (True, True)
+        assert view["evaluation"]["high"] < 0
+        record = read_json(server._application.folder / "in-use.json")
+        assert record["forced"]
+        assert "does not beat" in record["problem"]
+
+
+def test_the_one_in_use_is_compared_with_nothing(
+    ways: tuple[Http, Grpc], trained: tuple[str, str], images: Path
+) -> None:
+    promoted(ways[0], trained[0])
+    view = both(ways, trained[0], on=str(images))
+    assert (view["evaluation"], view["notes"]) == (None, ["it was in use already: nothing was compared"])
+
+
+def test_only_images_under_the_roots_decide(
+    server: Server, ways: tuple[Http, Grpc], trained: tuple[str, str], images: Path, tmp_path: Path
+) -> None:
+    wrong, right = trained
+    promoted(ways[0], wrong)
+    assert both(ways, right, on=str(tmp_path))[0] == 403
+    assert both(ways, right, on=str(images / "none"))[0] == 422
+    outside = tmp_path / "outside.png"
+    outside.write_bytes(next((images / "dark").iterdir()).read_bytes())
+    table = server.base / "tables" / "table.csv"
+    table.write_text(f"uri,label\n{outside},dark\n")
+    status, kind, told = both(ways, right, on=str(table))
+    assert (status, kind) == (422, "UsageError")
+    assert "outside of the folders that this server may read" in told
+    inside = "".join(f"{uri},{uri.parent.name}\n" for uri in sorted(images.rglob("*.png")))
+    table.write_text(f"uri,label\n{inside}")
+    assert promoted(ways[1], right, on=str(table))["evaluation"]["n"] == 40
+
+
+def test_another_promotion_meanwhile_stops_this_one(
+    server: Server, ways: tuple[Http, Grpc], trained: tuple[str, str], images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong, right = trained
+    promoted(ways[0], wrong)
+    application = server._application
+    elsewhere = application.model.folder_of(right)
+
+    def compare(_: object) -> dict[str, Any]:
+        application.model.promote(elsewhere, record={})
+        return {"evaluation": {"n": 1}, "problem": None}
+
+    monkeypatch.setattr(application.heavy, "compare", compare)
+    status, kind, told = promoted(ways[1], right, on=str(images))
+    assert (status, kind) == (409, StaleError.__name__)
+    assert "promoted meanwhile" in told
