@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from foresift.app.models.served_model import served_model
 from foresift.app.passes import sharing
@@ -247,8 +249,18 @@ def test_signed_links_reach_the_workers_and_no_store(web: WebServer, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("rows", "workers", "batch", "expected"),
-    [(90, 2, 8, 16), (10_000, 2, 128, 1024), (10_000, 2, 100, 1000), (3, 2, 32, 32), (5_000, 2, 2048, 2048)],
+    ("left", "workers", "batch", "expected"),
+    [(90, 2, 8, 24), (10_000, 2, 128, 1024), (10_000, 2, 100, 1000), (3, 2, 32, 32), (5_000, 2, 2048, 2048)],
 )
-def test_pieces_are_whole_batches_some_for_each_worker(rows: int, workers: int, batch: int, expected: int) -> None:
-    assert piece_rows(rows, workers, batch) == expected
+def test_pieces_are_whole_batches_of_what_is_left(left: int, workers: int, batch: int, expected: int) -> None:
+    assert piece_rows(left, workers, batch) == expected
+
+
+@given(rows=st.integers(1, 20_000), workers=st.integers(1, 9), batch=st.integers(1, 300))
+def test_workers_of_one_speed_end_within_a_batch_of_each_other(rows: int, workers: int, batch: int) -> None:
+    ends, left = [0] * workers, rows
+    while left:
+        piece = min(left, piece_rows(left, workers, batch))
+        ends[int(np.argmin(ends))] += piece
+        left -= piece
+    assert max(ends) - min(ends) <= batch

@@ -27,8 +27,8 @@ from foresift.sources.addresses import link
 from foresift.sources.remote import remote
 from foresift.stores.generations import RECORD, WEIGHTS
 
-PIECES_EACH = 4
-"""Pieces for every worker, so that none of them waits long for the slowest one at the end."""
+ROUNDS_LEFT = 2
+"""A piece is what is left over the workers and this: pieces grow small, so that all workers end at about one time."""
 
 
 class SharedJob(Protocol):
@@ -74,8 +74,7 @@ def share_pass(job: SharedJob, crew: Crew, choice: Choice, producer: Producer) -
     common = _common(job, crew, choice, producer)
     tools.progress.start("inferring", int(missing.sum()))
     with tools.claims(forward.identity, -(-len(job.digests) // forward.shard_rows)) as claims:
-        size = piece_rows(int(missing.sum()), crew.room(), choice.batch)
-        pieces = _Pieces(job, forward, missing, claims, common, size)
+        pieces = _Pieces(job, forward, missing, claims, common, crew, choice.batch)
         for number, values in crew.share("score", pieces.items(), should_stop=partial(_asked, tools.progress)):
             _keep(job, producer, values, report)
             report.shards += pieces.done(number)
@@ -103,9 +102,7 @@ def share_arrivals(
     """
     common = _common(job, crew, choice, producer)
     known = frozenset(job.store.known(producer).tolist())
-    size = piece_rows(len(wanted), crew.room(), choice.batch)
-    parts = (wanted[start : start + size] for start in range(0, len(wanted), size))
-    items = ({**common, **_arrivals(part, known)} for part in parts)
+    items = ({**common, **_arrivals(part, known)} for part in _parts(wanted, crew, choice.batch))
     early: dict[int, list[Brought]] = {}
     following = 0
     for number, values in crew.share("bring", items, should_stop=partial(_asked, progress)):
@@ -117,10 +114,19 @@ def share_arrivals(
             following += 1
 
 
-def piece_rows(rows: int, workers: int, batch: int) -> int:
-    """Rows of one piece: whole batches, some pieces for each worker, never more than a shard."""
-    fair = -(-rows // (PIECES_EACH * workers))
+def piece_rows(left: int, workers: int, batch: int) -> int:
+    """Rows of the next piece of those left: whole batches, fewer and fewer, never more than a shard."""
+    fair = -(-left // (ROUNDS_LEFT * workers))
     return max(batch, min(-(-fair // batch) * batch, SHARD_ROWS // batch * batch))
+
+
+def _parts(wanted: Sequence[Wanted], crew: Crew, batch: int) -> Iterator[Sequence[Wanted]]:
+    """Pieces, cut as workers ask for them."""
+    start = 0
+    while start < len(wanted):
+        end = start + piece_rows(len(wanted) - start, crew.room(), batch)
+        yield wanted[start:end]
+        start = end
 
 
 @dataclass(slots=True)
@@ -132,32 +138,36 @@ class _Pieces:
     missing: npt.NDArray[np.bool_]
     claims: ShardClaims
     common: Mapping[str, Any]
-    size: int
+    crew: Crew
+    batch: int
     cut: list[tuple[int, npt.NDArray[np.intp]]] = field(default_factory=list)
     """Shard and rows of each."""
     _open: dict[int, int] = field(default_factory=dict)
-    """Pieces of a shard that are not done."""
+    """Rows of a shard that are not done."""
 
     def items(self) -> Iterator[dict[str, Any]]:
         """What each worker is told."""
+        beyond = int(self.missing.sum())
         for shard, rows in shards_of(self.missing, self.forward.shard_rows).items():
+            beyond -= len(rows)
             if not self.claims.claim(shard):
                 continue
             left = self._left(shard, rows)
             if not len(left):
                 self.claims.release(shard, done=True)
                 continue
-            self._open[shard] = -(-len(left) // self.size)
-            for start in range(0, len(left), self.size):
-                part = left[start : start + self.size]
+            self._open[shard] = len(left)
+            while len(left):
+                size = piece_rows(len(left) + beyond, self.crew.room(), self.batch)
+                part, left = left[:size], left[size:]
                 self.cut.append((shard, part))
                 uris = [link(uri) for uri in self.forward.uris[part].tolist()]
                 yield {**self.common, "digests": self.forward.digests[part].tolist(), "uris": uris}
 
     def done(self, number: int) -> int:
         """A piece is stored; how many shards that completes."""
-        shard = self.cut[number][0]
-        self._open[shard] -= 1
+        shard, rows = self.cut[number]
+        self._open[shard] -= len(rows)
         if self._open[shard]:
             return 0
         self.claims.release(shard, done=True)
