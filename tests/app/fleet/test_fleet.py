@@ -6,9 +6,11 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from foresift.app.fleet.device_package import modules
 from foresift.app.fleet.exporting import FleetRequest, export_fleet
 from foresift.app.passes.stored import PassOptions
 from foresift.app.workspace import Workspace
-from foresift.core.errors import DataError, ModelError, UnknownNameError, UsageError
+from foresift.core.errors import DataError, ModelError, StoreError, UnknownNameError, UsageError
 from foresift.core.hits import AT_DAYS_END, AT_ONCE, Hit
 from foresift.stores.files import write_json
 from foresift.stores.spool import OUTBOX, Spool, read_hit
@@ -227,6 +229,38 @@ def test_a_hit_written_just_before_the_power_failed_counts(exported: Path, strea
     sent = hits(spool / OUTBOX)
     assert len(sent) == 12
     assert len({hit.digest for hit in sent}) == 12
+
+
+def test_the_state_counts_no_hit_that_is_not_on_the_disk(
+    exported: Path, stream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, remember, seen = Spool.send, Spool.remember, []
+
+    def slowly(self: Spool, hit: Hit, data: bytes) -> None:
+        time.sleep(0.02)
+        send(self, hit, data)
+
+    def looked_at(self: Spool, state: dict[str, Any]) -> None:
+        seen.append((sum(state["days"].values()), len(self.waiting())))
+        remember(self, state)
+
+    monkeypatch.setattr(Spool, "send", slowly)
+    monkeypatch.setattr(Spool, "remember", looked_at)
+    run_device(DeviceRun(folder=exported, spool=tmp_path / "spool", device="cam", day="one"), str(stream))
+    assert seen[-1] == (12, 12)
+    assert all(counted == written for counted, written in seen)
+
+
+def test_a_disk_that_fails_stops_the_device(
+    exported: Path, stream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Spool, hit: Hit, data: bytes) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(Spool, "send", full)
+    with pytest.raises(StoreError, match="the disk is full"):
+        run_device(DeviceRun(folder=exported, spool=tmp_path / "spool", device="cam", day="one"), str(stream))
+    assert not list((tmp_path / "spool").rglob("*.json"))  # no receipt, and no state that counts one
 
 
 def test_near_duplicates_in_time_are_sent_once(exported: Path, stream: Path, tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ import os
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +47,8 @@ BY_CLOCK, BY_FILE = "clock", "file"
 _SAVE_EVERY_S = 10.0
 """Between two records of the state; after a power cut, hits sent since the last are known by their receipts."""
 _BROKEN_LISTED = 20
+_UNWRITTEN = 16
+"""Hits that wait for the disk at most: a frame's place on it takes as long as scoring thirty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +143,8 @@ class _Device:
         self._score = DEVICE_SCORES[fleet.score]
         self._side = decoded_side(fleet.transform)
         self._spool = Spool(job.spool)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="spool")
+        self._unwritten: deque[Future[None]] = deque()
         self._day = ""
         self._saved = time.monotonic()
         self._recent = RecentFrames(min_distance=fleet.min_distance)
@@ -155,7 +161,8 @@ class _Device:
             if self._day and not self._job.keep_open:
                 self._close()
         finally:
-            self._save()
+            with self._writer:
+                self._save()
         self._forward()
         self.report.held = len(self._held)
         self.report.days = dict(self._days)
@@ -247,14 +254,17 @@ class _Device:
 
     def _close(self) -> None:
         """Fill the quota with the best of what was held."""
+        names = []
         for key in self._controller.close_day():
             hit = self._held.pop(key)
-            data = self._spool.held(_held_name(hit), hit.digest)
+            names.append(_held_name(hit))
+            data = self._spool.held(names[-1], hit.digest)
             if data is None:
                 self.report.lost += 1
             else:
                 self._send(hit, data, why=AT_DAYS_END)
-            self._spool.release((_held_name(hit),))
+        self._wait_for_disk()  # until then the held ones are all there is of these frames
+        self._spool.release(names)
         self._release(tuple(self._held))
         self._sent.clear()
         self._day = ""
@@ -263,9 +273,16 @@ class _Device:
     def _send(self, hit: Hit, data: bytes, *, why: str = AT_ONCE) -> None:
         self._days[self._day] += 1
         numbered = replace(hit, day=self._day, number=self._days[self._day], why=why)
-        self._spool.send(numbered, data)
+        self._unwritten.append(self._writer.submit(self._spool.send, numbered, data))
+        self._wait_for_disk(_UNWRITTEN)
         self._sent.add(hit.digest)
         self.report.sent += 1
+
+    def _wait_for_disk(self, most: int = 0) -> None:
+        """Until at most so many hits are not on the disk; raises what one of the others failed with, at every call."""
+        while len(self._unwritten) > most or (self._unwritten and self._unwritten[0].done()):
+            self._unwritten[0].result()
+            self._unwritten.popleft()
 
     def _release(self, keys: Sequence[str]) -> None:
         for key in keys:
@@ -295,7 +312,9 @@ class _Device:
             self.report.uploaded += self._spool.forward(self._job.upload)
 
     def _save(self) -> None:
+        """Record the state, once all hits that it counts are on the disk."""
         self._saved = time.monotonic()
+        self._wait_for_disk()
         self._spool.remember(
             {
                 "fleet": self._fleet_id,
