@@ -22,7 +22,7 @@ ARMS = tuple(
 )
 RANDOM = "random-images"
 PRESETS = {
-    "cpu": Size(image_size="240x180", start=18, step=18, patch=96, steps=400),
+    "cpu": Size(image_size="240x180", start=18, step=18, patch=96, steps=240),
     "paper": Size(
         model="deeplabv3plus:resnet18", start=30, step=30, rounds=4, patch=96, steps=4_000, recipe={"crop": (320, 320)}
     ),
