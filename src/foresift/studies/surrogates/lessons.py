@@ -33,14 +33,18 @@ def optimise(module: nn.Module, step: Step, *, count: int, lessons: Lessons, see
     batches = max(1, count // lessons.batch)
     total = lessons.epochs * batches
     device = next(module.parameters()).device
+    mixed = lessons.precision == "bf16"
     with isolated(seed):
+        if mixed:  # convolutions in bfloat16 are written for this order
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = _optimizer(module, lessons)
         module.train()
         for number, rows in enumerate(_orders(count, batches, lessons)):
             rate = lessons.lr * rate_share(lessons.optimizer, number, total)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss = step(rows.to(device), number / total, number)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
+                loss = step(rows.to(device), number / total, number)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -7,8 +7,9 @@ from dataclasses import replace
 from foresift.studies.surrogates.protocol import AUTO, TRUE_LOSS, Lessons, Protocol
 
 PAPER_CUTS = "models, image sizes and training lengths are not the paper's: small networks from scratch on two cores"
-_CIFAR = Lessons(epochs=20, batch=64, lr=0.01, augment="flip-crop")
-_SEGMENTATION = Lessons(epochs=25, batch=8, lr=3e-3, augment="flip-crop")
+_BF16 = "trained in mixed precision (bfloat16)"
+_CIFAR = Lessons(epochs=20, batch=64, lr=0.01, augment="flip-crop", precision="bf16")
+_SEGMENTATION = Lessons(epochs=25, batch=8, lr=3e-3, augment="flip-crop", precision="bf16")
 _MNV3, _XC65 = "deeplabv3plus:mobilenetv3_large_100", "deeplabv3plus:xception65"
 _PAPER = Lessons(optimizer="sgd", lr=0.01, weight_decay=4e-4, augment="flip-crop", pretrained=True)
 
@@ -30,7 +31,7 @@ PRESETS: dict[str, tuple[Protocol, ...]] = {
             recipe=_CIFAR,
             backbone="resnet8",
             curves=False,
-            cut=(PAPER_CUTS, "no true-loss ceiling, no Core-Set and no learning curve of random data"),
+            cut=(PAPER_CUTS, _BF16, "no true-loss ceiling, no Core-Set and no learning curve of random data"),
         ),
         Protocol(
             title="CIFAR-10, pool 50,000, ResNets",
@@ -46,6 +47,7 @@ PRESETS: dict[str, tuple[Protocol, ...]] = {
             curves=False,
             cut=(
                 PAPER_CUTS,
+                _BF16,
                 "five cycles of 2,000 labels in place of ten, two seeds, one surrogate, 12 epochs, no suitability",
             ),
         ),
@@ -76,6 +78,7 @@ PRESETS: dict[str, tuple[Protocol, ...]] = {
             curves=False,
             cut=(
                 PAPER_CUTS,
+                _BF16,
                 "CamVid for CityScapes at 240 x 180, five cycles of 4 %, two seeds, 25 epochs, no true-loss ceiling",
             ),
         ),

@@ -33,9 +33,12 @@ class Lessons:
     """``none`` or ``flip-crop``."""
     pretrained: bool = False
     """Start from published weights, where there are any."""
+    precision: str = "32"
+    """``32``, or ``bf16``: training in mixed precision, up to twice as fast where the processor has bfloat16."""
 
     def __post_init__(self) -> None:
         _within("recipe.optimizer", self.optimizer, ("adamw", "sgd"))
+        _within("recipe.precision", self.precision, ("32", "bf16"))
         _within("recipe.augment", self.augment, ("none", "flip-crop"))
         _at_least("recipe.epochs", self.epochs, 1)
         _at_least("recipe.batch", self.batch, 1)
