@@ -36,7 +36,7 @@ def optimise(module: nn.Module, step: Step, *, count: int, lessons: Lessons, see
     mixed = lessons.precision == "bf16"
     with isolated(seed):
         if mixed:  # convolutions in bfloat16 are written for this order
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            module.to(memory_format=torch.channels_last)
         optimizer = _optimizer(module, lessons)
         module.train()
         for number, rows in enumerate(_orders(count, batches, lessons)):
