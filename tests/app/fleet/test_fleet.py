@@ -223,11 +223,13 @@ def test_a_hit_written_just_before_the_power_failed_counts(exported: Path, strea
     run_device(job(exported, spool, keep_open=True), "-", stdin=paths[:50])
     before = (spool / "state.json").read_bytes()
     run_device(job(exported, spool, keep_open=True), "-", stdin=paths[50:])
-    assert len(hits(spool / OUTBOX)) > 0
+    written = {hit.digest for hit in hits(spool / OUTBOX)}
+    assert len(written) > sum(json.loads(before)["days"].values())
     (spool / "state.json").write_bytes(before)
-    run_device(job(exported, spool), "-", stdin=paths[50:])
+    run_device(job(exported, spool), "-", stdin=[*paths[:50:-1], *paths[50:]])
     sent = hits(spool / OUTBOX)
     assert len(sent) == 12
+    assert written <= {hit.digest for hit in sent}  # a new hit takes no old one's place
     assert len({hit.digest for hit in sent}) == 12
 
 

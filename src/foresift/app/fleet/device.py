@@ -48,7 +48,7 @@ _SAVE_EVERY_S = 10.0
 """Between two records of the state; after a power cut, hits sent since the last are known by their receipts."""
 _BROKEN_LISTED = 20
 _UNWRITTEN = 16
-"""Hits that wait for the disk at most: a frame's place on it takes as long as scoring thirty."""
+"""Hits that wait for the disk at most, and that a power cut may cost: a place on it takes as long as thirty scores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,10 +247,12 @@ class _Device:
             self._close()
         self._day = checked_name("day", day)
         waiting = [read_hit(path) for path in self._spool.waiting()]
-        # A hit that was written just before the power failed counts, although the state does not know of it.
+        self._controller.sent = self._days[day] = self._sent_on(day, self._days, waiting)
+
+    def _sent_on(self, day: str, days: Mapping[str, int], waiting: Iterable[Hit]) -> int:
+        """Hits of a day; one that was written after the last record of the state, before a crash, counts too."""
         written = [hit.number for hit in waiting if hit.device == self._name and hit.day == day]
-        self._days[day] = max([self._days.get(day, 0), *written])
-        self._controller.sent = self._days[day]
+        return max([days.get(day, 0), *written])
 
     def _close(self) -> None:
         """Fill the quota with the best of what was held."""
@@ -338,7 +340,10 @@ class _Device:
         self._day = str(state["day"])
         controller = UploadController.from_dict(self._quota, state["controller"])
         held = {key: Hit.from_dict(plain) for key, plain in state["held"].items()}
-        sent = set(state["sent"]) | {read_hit(path).digest for path in self._spool.waiting()}
+        waiting = [read_hit(path) for path in self._spool.waiting()]
+        if self._day:
+            controller.sent = days[self._day] = self._sent_on(self._day, days, waiting)
+        sent = set(state["sent"]) | {hit.digest for hit in waiting}
         # What was sent or released between the last record and a power cut is no candidate any more.
         for key in [key for key, hit in held.items() if key in sent or self._spool.held(_held_name(hit), key) is None]:
             controller.withdraw(key)

@@ -30,7 +30,7 @@ from foresift.stores.files import locked
 
 DEFAULT_BATCH = 16
 """Of larger ones the values between layers leave a processor's caches: ResNet-18 at 224 px loses a tenth at 32."""
-GPU_BATCH = 64
+GPU_BATCH = 32
 SMALL_IMAGE_BATCH = 128
 """Up to 64 px, calls into the engine cost more than the arithmetic in them."""
 FEW = 256
