@@ -18,6 +18,7 @@ from foresift.service.discretion import Discretion
 from foresift.service.server import Server
 from foresift.stores.files import write_json
 from foresift.wire.calls import BY_NAME
+from foresift.wire.messages import ReceiptView
 
 pytestmark = pytest.mark.timeout(120)
 DISCRETION = Discretion(roots=[Path("/pool"), Path("/my images")], own=[Path("/srv/my models")])
@@ -39,6 +40,16 @@ DISCRETION = Discretion(roots=[Path("/pool"), Path("/my images")], own=[Path("/s
             "and/or, https://h.org/a/b, s3://b/k, upload://0a, ../c, ./d, 1/2 / 3",
             "and/or, https://h.org/a/b, s3://b/k, upload://0a, ../c, ./d, 1/2 / 3",
         ),
+        ("file://localhost/srv/a, file:/srv/b and //srv/c", ".../a, .../b and .../c"),
+        ("file://localhost/pool/a.png", "file://localhost/pool/a.png"),
+        ("FILE:///srv/a", ".../a"),
+        ("sqlite:////srv/home/f.db is locked", ".../f.db is locked"),
+        ("/pool/../etc/passwd and file:///pool/%2e%2e/etc/shadow", ".../passwd and .../shadow"),
+        ("/pool/a,b/../../etc/passwd, /pool/..a/b...", ".../passwd, /pool/..a/b..."),
+        ("'/srv/my dir/one two.pt' and \"/srv/jo's dir/x y\"", "'.../one two.pt' and \".../x y\""),
+        ("'file:///srv/my dir/x', '/pool/my dir/../../etc/a b'", "'.../x', '.../a b'"),
+        ("'/pool/a b.png' lies beside '/pool'", "'/pool/a b.png' lies beside '/pool'"),
+        ("'/srv/jo\\'s dir/x' isn't '/srv/y z", "'.../x' isn't '.../y z"),
     ],
 )
 def test_absolute_paths_are_hidden_except_under_the_roots(said: str, told: str) -> None:
@@ -47,7 +58,30 @@ def test_absolute_paths_are_hidden_except_under_the_roots(said: str, told: str) 
 
 
 def test_where_every_path_may_be_addressed_none_is_hidden() -> None:
-    assert Discretion(roots=[Path("/")], own=[Path("/srv")]).text("/srv/a: /b") == "/srv/a: /b"
+    assert Discretion(roots=[Path("/")], own=[Path("/srv")]).text("/srv/a: /b/../c") == "/srv/a: /b/../c"
+
+
+def test_a_server_in_the_topmost_folder_hides_no_addresses() -> None:
+    discretion = Discretion(roots=[Path("/pool")], own=[Path("/srv/home"), Path("/")])
+    said = "s3://b/k/x.png, https://h.org/a/b, upload://0ab, /pool/a.png"
+    assert discretion.text(said) == said
+    assert discretion.text("/etc/x.yml") == ".../x.yml"
+
+
+def test_of_a_receipt_every_text_is_looked_at_but_ids_addresses_and_classes() -> None:
+    held = {
+        "id": "/ids/stay",
+        "pool": {"file": "/srv/a/p.parquet", "uris": ["/data/a.png"], "columns": "0a"},
+        "details": {"pairs": [["/srv/a", 1], [2, ["/srv/b"]]], "/srv/c": {"anything": "see '/srv/d e'"}},
+        "model": {"classes": ["/m/01", "b"], "folder": "/pool/m"},
+    }
+    told = {
+        "id": "/ids/stay",
+        "pool": {"file": ".../p.parquet", "uris": ["/data/a.png"], "columns": "0a"},
+        "details": {"pairs": [[".../a", 1], [2, [".../b"]]], ".../c": {"anything": "see '.../d e'"}},
+        "model": {"classes": ["/m/01", "b"], "folder": "/pool/m"},
+    }
+    assert DISCRETION.view(ReceiptView(id="/0a", receipt=held)) == {"id": "/0a", "receipt": told}
 
 
 @pytest.fixture(scope="module")
