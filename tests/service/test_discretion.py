@@ -61,6 +61,12 @@ def test_where_every_path_may_be_addressed_none_is_hidden() -> None:
     assert Discretion(roots=[Path("/")], own=[Path("/srv")]).text("/srv/a: /b/../c") == "/srv/a: /b/../c"
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("part", ["\\", "'/", "/pool,", "a:///", "a+", "/"])
+def test_no_text_takes_long(part: str) -> None:
+    assert len(DISCRETION.text(f"'/{part * 2000}")) <= 2 + 2000 * len(part) + 3 * 2000
+
+
 def test_a_server_in_the_topmost_folder_hides_no_addresses() -> None:
     discretion = Discretion(roots=[Path("/pool")], own=[Path("/srv/home"), Path("/")])
     said = "s3://b/k/x.png, https://h.org/a/b, upload://0ab, /pool/a.png"

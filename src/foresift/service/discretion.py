@@ -84,7 +84,7 @@ def _places(roots: list[str], own: list[str]) -> re.Pattern[str]:
     if "/" in roots:
         return re.compile("(?!)")
     shown = f"(?:{'|'.join(map(re.escape, roots)) or '(?!)'})"
-    inside = r"(?:\\.|(?!(?P=mark))[^\n])"
+    inside = r"(?:\\.|(?!(?P=mark))[^\n\\])"
     kept_inside = rf"{shown}(?:(?=/)|(?=(?P=mark)))(?!{inside}*?{_UP})"
     quoted = rf"(?P<mark>['\"`]){_SCHEME}(?!{kept_inside})(?P<quoted>{_START}{inside}+)(?=(?P=mark))"
     kept = rf"{shown}(?!{_ANY}*?{_UP})(?:/{_NAME}*|(?![\w-]|\.\w))"
