@@ -193,9 +193,17 @@ class Client:
                 by how much it does not. None = nothing is compared.
             name: what the record calls these images.
             force: promote it whatever they say; that is recorded.
+        Raises:
+            ServerError: it does not beat the one in use; or the server knows of no comparison, and promoted it.
         """
         asked = {"on": None if on is None else _address(on), "name": name, "force": force}
-        return self._ask("Promote", PromotionView, asked, generation=generation)
+        view = self._ask("Promote", PromotionView, asked, generation=generation)
+        if on is not None and view.evaluation is None and not view.notes and not view.forced:
+            raise ServerError(
+                f"{self.url}: this server is too old for on=: it promoted {generation} and compared nothing; promote "
+                "the generation that was in use before again, or bring the server up to date"
+            )
+        return view
 
     def receipt(self, selection: str) -> dict[str, Any]:
         """What a selection came from."""
