@@ -15,7 +15,6 @@ from foresift.app.passes.crews import crew_of
 from foresift.app.passes.kept import producer_of
 from foresift.app.passes.predicting import predict
 from foresift.app.passes.stored import PassOptions
-from foresift.app.pools import open_pool
 from foresift.app.selecting.pool_selection import select_from_pool
 from foresift.app.selecting.request import Request
 from foresift.app.workspace import Workspace
@@ -25,6 +24,7 @@ from foresift.core.protocols import Progress
 from foresift.executors import Crew, Task, serve
 from foresift.service.allowed import Allowed, ForbiddenError
 from foresift.service.training import evaluated
+from foresift.sources import listed_addresses
 from foresift.sources.fence import Fence
 from foresift.stores.generations import read_generation
 
@@ -115,7 +115,7 @@ class HeavyTasks:
 
     def compare(self, values: Plain, progress: Progress) -> dict[str, Any]:
         """What labeled images say of two generations; raises why the new one should not be promoted, unless forced."""
-        self._check_allowed(values["on"], values["allowed"])
+        _check_allowed(values["on"], values["allowed"])
         options = PassOptions(engine="torch", batch=values["batch"], progress=progress)
         new, holder = (
             Contender(generation=read_generation(folder).id, folder=folder)
@@ -127,15 +127,6 @@ class HeavyTasks:
             raise problem
         return {"evaluation": told, "problem": None if problem is None else str(problem)}
 
-    def _check_allowed(self, data: str, values: Plain) -> None:
-        """Raise if an image of a table or a link of a folder leads to where the server may not read."""
-        roots, hosts = map(Path, values["roots"]), values["hosts"]
-        allowed = Allowed(roots=tuple(roots), hosts=tuple(hosts), allow_private=values["allow_private"])
-        try:
-            allowed.places(open_pool(self._workspace, data).uris.tolist())
-        except ForbiddenError as error:
-            raise UsageError(str(error)) from None
-
     def _options(self, values: Plain, progress: Progress) -> PassOptions:
         return PassOptions(engine=values["engine"], batch=values["batch"], progress=progress, crew=self._crew())
 
@@ -146,6 +137,16 @@ class HeavyTasks:
             environment = None if fence is None else fence.environment
             self._crews = [self._held.enter_context(crew_of(self._replicas, self._ray, environment=environment))]
         return self._crews[0]
+
+
+def _check_allowed(data: str, values: Plain) -> None:
+    """Raise if an image of a table or a link of a folder leads to where the server may not read; opens none."""
+    roots, hosts = map(Path, values["roots"]), values["hosts"]
+    allowed = Allowed(roots=tuple(roots), hosts=tuple(hosts), allow_private=values["allow_private"])
+    try:
+        allowed.places(listed_addresses(data))
+    except ForbiddenError as error:
+        raise UsageError(str(error)) from None
 
 
 def _made(predictions: Predictions) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from foresift.sources.read import local_path
 from foresift.sources.tables import READERS
 from foresift.sources.uris import UriListSource
 
-__all__ = ["FolderSource", "ManifestSource", "PrefixSource", "UriListSource", "open_source"]
+__all__ = ["FolderSource", "ManifestSource", "PrefixSource", "UriListSource", "listed_addresses", "open_source"]
 
 
 def open_source(
@@ -56,6 +56,19 @@ def open_source(
         f"{path}: {what}; expected a folder of images, a manifest ({', '.join(sorted(READERS))}),"
         " or - for addresses on standard input"
     )
+
+
+def listed_addresses(spec: str | Path) -> list[str]:
+    """Every address that a folder, a manifest or a bucket's prefix names, broken ones too; no image is opened.
+
+    Raises:
+        DataError: as :func:`open_source`, or what lies there can't be listed.
+    """
+    source = open_source(spec)
+    if not isinstance(source, FolderSource | ManifestSource | PrefixSource):
+        raise DataError(f"{spec}: expected a folder of images, a manifest or a bucket's prefix")
+    listing = source.listing()
+    return [*listing.uris, *(broken.uri for broken in listing.quarantined)]
 
 
 def _folder_or_nothing(path: Path, progress: Progress | None) -> Source:
