@@ -12,8 +12,10 @@ import pytest
 from commands import command
 from foresift.client import Client, ServerError
 from foresift.client.transports import Grpc, Http
-from foresift.core.errors import StaleError
+from foresift.core.errors import StaleError, UsageError
+from foresift.service.heavy_tasks import _check_allowed
 from foresift.service.server import Server
+from foresift.sources import identity
 from foresift.stores.files import read_json
 from foresift.wire.calls import BY_NAME
 
@@ -119,17 +121,38 @@ def test_what_is_forced_is_recorded(
         view = promoted(way, wrong, on=str(images), force=True)
         assert (view["in_use"], view["forced"]) == (True, True)
         assert view["evaluation"]["high"] < 0
+        assert "does not beat" in view["problem"]
         record = read_json(server._application.folder / "in-use.json")
         assert record["forced"]
-        assert "does not beat" in record["problem"]
+        assert record["problem"] == view["problem"]
 
 
-def test_the_one_in_use_is_compared_with_nothing(
-    ways: tuple[Http, Grpc], trained: tuple[str, str], images: Path
+def test_the_one_in_use_is_compared_with_nothing_and_what_spoke_for_it_is_kept(
+    server: Server, ways: tuple[Http, Grpc], trained: tuple[str, str], images: Path
 ) -> None:
-    promoted(ways[0], trained[0])
+    promoted(ways[0], trained[1])
+    promoted(ways[0], trained[0], on=str(images), force=True)
+    kept = (server._application.folder / "in-use.json").read_bytes()
     view = both(ways, trained[0], on=str(images))
     assert (view["evaluation"], view["notes"]) == (None, ["it was in use already: nothing was compared"])
+    assert both(ways, trained[0])["in_use"]
+    assert (server._application.folder / "in-use.json").read_bytes() == kept
+
+
+def test_another_promotion_stops_one_of_the_one_in_use(
+    server: Server, ways: tuple[Http, Grpc], trained: tuple[str, str], images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted(ways[0], trained[0])
+    model = server._application.model
+    before, elsewhere = model.folder(), model.folder_of(trained[1])
+
+    def folder() -> Path:
+        model.promote(elsewhere, record={})
+        return before
+
+    monkeypatch.setattr(model, "folder", folder)
+    assert promoted(ways[0], trained[0], on=str(images))[:2] == (409, StaleError.__name__)
+    assert in_use(server) == str(elsewhere)
 
 
 def test_only_images_under_the_roots_decide(
@@ -146,9 +169,43 @@ def test_only_images_under_the_roots_decide(
     status, kind, told = both(ways, right, on=str(table))
     assert (status, kind) == (422, "UsageError")
     assert "outside of the folders that this server may read" in told
+    table.write_text(f"uri,label\n{tmp_path / 'none.png'},dark\n{next((images / 'dark').iterdir())},dark\n")
+    told = both(ways, right, on=str(table))[2]
+    assert "outside of the folders" in told
+    assert "no such" not in told
     inside = "".join(f"{uri},{uri.parent.name}\n" for uri in sorted(images.rglob("*.png")))
     table.write_text(f"uri,label\n{inside}")
     assert promoted(ways[1], right, on=str(table))["evaluation"]["n"] == 40
+
+
+def test_what_lies_outside_of_the_roots_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    (outside / "a.png").write_bytes(b"secret")
+    (root / "link").symlink_to(outside)
+
+    def read(uri: str) -> None:
+        raise AssertionError(f"{uri} was opened")
+
+    monkeypatch.setattr(identity, "read", read)
+    allowed = {"roots": [str(root)], "hosts": [], "allow_private": False}
+    with pytest.raises(UsageError, match="outside of the folders"):
+        _check_allowed(str(root), allowed)
+    (root / "link").unlink()
+    (root / "b.png").write_bytes(b"an image, or none")
+    _check_allowed(str(root), allowed)
+
+
+def test_a_server_that_knows_of_no_comparison_is_named_as_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = {"id": "0a", "architecture": "mlp:8", "classes": ["a"], "in_use": True}
+    with Client("http://localhost:1") as client:
+        monkeypatch.setattr(client._way, "ask", lambda *_, **__: answered)
+        assert client.promote("0a").in_use
+        with pytest.raises(ServerError, match="too old for on=: it promoted 0a and compared nothing"):
+            client.promote("0a", on="s3://b/k", force=True)
+        answered["notes"] = ["it was in use already: nothing was compared"]
+        assert client.promote("0a", on="s3://b/k").notes == answered["notes"]
 
 
 def test_another_promotion_meanwhile_stops_this_one(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foresift.app.workspace import Workspace
-from foresift.core.errors import ForesiftError, StaleError
+from foresift.core.errors import ForesiftError, StaleError, StoreError
 from foresift.core.times import utc_now
 from foresift.service.pages import by_name
 from foresift.service.refusals import NotFoundError
@@ -72,7 +72,7 @@ class ModelInUse:
         return self._trouble
 
     def promote(self, folder: Path, *, before: Path | None = None, record: Mapping[str, Any]) -> GenerationView:
-        """Score with a generation from now on.
+        """Score with a generation from now on; where it was promoted before and is in use, what was kept stays.
 
         Args:
             before: the folder that it was found to be better than; None = whatever is in use.
@@ -85,7 +85,8 @@ class ModelInUse:
         with self._lock:
             if before is not None and self._folder != before:
                 raise StaleError("another generation was promoted meanwhile; look, and try again")
-            write_json(self._kept, {"folder": str(folder), "at": utc_now(), **record})
+            if not self._keeps(folder):
+                write_json(self._kept, {"folder": str(folder), "at": utc_now(), **record})
             self._folder = folder
         return view.model_copy(update={"in_use": True})
 
@@ -100,6 +101,13 @@ class ModelInUse:
             except ForesiftError:  # its folder is gone, or it is no classifier
                 continue
         return GenerationPage(items=found, next=after)
+
+    def _keeps(self, folder: Path) -> bool:
+        """Whether the choice that is kept is this one; one that can't be read is none."""
+        try:
+            return Path(read_json(self._kept)["folder"]) == folder
+        except StoreError:
+            return False
 
     def _look(self) -> None:
         try:

@@ -36,7 +36,7 @@ class Promotions:
             return self._promoted(folder, notes=[NOT_COMPARED])
         place, before = self._allowed.place(asked.on), self._model.folder()
         if before == folder:
-            return self._promoted(folder, notes=[_IN_USE])
+            return self._promoted(folder, before=before, notes=[_IN_USE])
         told = self._heavy.compare(
             Compared(new=folder, holder=before, on=place, name=asked.name, force=asked.force, allowed=self._allowed)
         )
@@ -51,7 +51,6 @@ class Promotions:
         problem: str | None = None,
         notes: Sequence[str] = (),
     ) -> PromotionView:
-        record = {"evaluation": evaluation, "forced": problem is not None, "problem": problem}
+        record: dict[str, Any] = {"evaluation": evaluation, "forced": problem is not None, "problem": problem}
         view = self._model.promote(folder, before=before, record=record)
-        forced = problem is not None
-        return PromotionView(**view.model_dump(), forced=forced, evaluation=evaluation, notes=list(notes))
+        return PromotionView(**view.model_dump(), **record, notes=list(notes))

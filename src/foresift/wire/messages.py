@@ -293,6 +293,8 @@ class PromotionView(GenerationView):
     evaluation: dict[str, Any] | None = None
     """Name and version of the images, the accuracy and the comparison; None = nothing was compared."""
     notes: list[str] = Field(default_factory=list)
+    problem: str | None = None
+    """Why it would have been refused, had nobody forced it."""
 
 
 class RunView(BaseModel):
