@@ -26,7 +26,8 @@ from foresift.studies.masks.sets import MaskSet, mask_set
 
 MODEL = "deeplabv3plus:mobilenetv3_small_100"
 SCORED, WARM = 200, 5
-"""Images that both passes are timed on, and that warm the network up before."""
+"""Images of the pass, and calls that warm the network up before the bare one."""
+BATCHES = (1, 4)
 PATCHES, WIDTH, SIDE = 60_000, 128, 256
 """Patch units of a steel set, numbers of an embedding, pixels of a patch's side: Neven and Goedemé 2022, 4.3."""
 DRAWN = 30
@@ -42,7 +43,7 @@ def scoring(work: Path) -> list[Figure]:
     opened = open_dense(workspace, str(model))
     bare = _bare(opened, data.listing.images[:SCORED])
     _, seconds = timed(lambda: dense_rows(workspace, pool, opened, PatchGrid(), options=PassOptions()))
-    rate = len(pool) / seconds
+    rate, bare = len(pool) / seconds, max(bare, _bare(opened, data.listing.images[:SCORED]))
     return [
         Figure(f"the bare forward pass, {MODEL}, 480 x 360", bare, "images/s"),
         Figure("entropy, least confidence, margin and ratio of every pixel, stored", rate, "images/s"),
@@ -96,16 +97,20 @@ BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
 
 
 def _bare(model: DenseModel, images: tuple[str, ...]) -> float:
-    """Images a second through the network alone, one by one, already in memory."""
+    """Images a second through the network alone, already in memory, at the best of some batches."""
     import torch
 
     subject = model.subject()
-    inputs = [normalised(decode(Path(image).read_bytes()), subject) for image in images[: WARM + SCORED // 4]]
+    inputs = [normalised(decode(Path(image).read_bytes()), subject) for image in images[: SCORED // 4]]
+    rates = []
     with torch.inference_mode():
-        for one in inputs[:WARM]:
-            subject.network(one)
-        _, seconds = timed(lambda: [subject.network(one) for one in inputs[WARM:]])
-    return (len(inputs) - WARM) / seconds
+        for batch in BATCHES:
+            blocks = [torch.cat(inputs[at : at + batch]) for at in range(0, len(inputs), batch)]
+            for one in blocks[:WARM]:
+                subject.network(one)
+            _, seconds = timed(lambda blocks=blocks: [subject.network(one) for one in blocks])  # type: ignore[misc]
+            rates.append(len(inputs) / seconds)
+    return max(rates)
 
 
 def _camvid(work: Path) -> MaskSet:

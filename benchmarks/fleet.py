@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from unittest import mock
 
-from benchmarks.measure import Figure, at_most, command
+from benchmarks.measure import Figure, at_most, command, process
 
 T = TypeVar("T")
 FEW, MANY = 10_000, 100_000
@@ -73,7 +71,7 @@ def memory(folder: Path, images: list[str], work: Path) -> list[Figure]:
     for frames in (FEW, MANY):
         spool = work / f"spool-{frames}"
         shutil.rmtree(spool, ignore_errors=True)
-        arguments = ["-", "--spool", str(spool), "--day", "one", "--batch", "8"]
+        arguments = ["-", "--spool", str(spool), "--day", "one", "--batch", "64"]
         peaks.append(_device(folder, arguments, lines=itertools.islice(itertools.cycle(images), frames)) / 2**20)
     return [
         Figure("device: peak memory, 10,000 frames", peaks[0], "MiB"),
@@ -101,19 +99,5 @@ class _Timer:
 
 def _device(folder: Path, arguments: list[str], *, lines: Iterable[str] = ()) -> int:
     """Run the exported command; its peak memory in bytes."""
-    environment = {**os.environ, "PYTHONPATH": ""}
-    with subprocess.Popen(
-        [sys.executable, "-P", str(folder / "run.py"), *arguments],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    ) as child:
-        assert child.stdin is not None
-        with child.stdin as stdin:
-            stdin.writelines(f"{line}\n" for line in lines)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise SystemExit(f"run.py {' '.join(arguments)} failed with exit code {child.returncode}")
-    return usage.ru_maxrss * 1024
+    run = [sys.executable, "-P", str(folder / "run.py"), *arguments]
+    return process(run, variables={"PYTHONPATH": ""}, lines=lines).peak_bytes

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -56,21 +57,44 @@ class Process:
     output: str
 
 
+_LAUNCHER = """
+import os, subprocess, sys
+child = subprocess.Popen(sys.argv[2:])
+_, status, usage = os.wait4(child.pid, 0)
+open(sys.argv[1], "w").write(str(usage.ru_maxrss))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+"""A small parent: a process's peak memory, as Linux keeps it, begins with that of whoever started it."""
+
+
 def command(arguments: Sequence[str], *, home: Path) -> Process:
     """Run ``foresift`` with these arguments in a process of its own."""
-    environment = {**os.environ, "FORESIFT_HOME": str(home)}
-    start = time.perf_counter()
-    with subprocess.Popen(
-        [sys.executable, "-m", "foresift.cli", *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as child:
-        assert child.stdout is not None
-        output = child.stdout.read()
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise SystemExit(f"foresift {' '.join(arguments)} failed with exit code {child.returncode}")
-    return Process(time.perf_counter() - start, usage.ru_maxrss * 1024, output)
+    return process([sys.executable, "-m", "foresift.cli", *arguments], variables={"FORESIFT_HOME": str(home)})
+
+
+def process(arguments: Sequence[str], *, variables: Mapping[str, str], lines: Iterable[str] = ()) -> Process:
+    """Run a program to its end.
+
+    Args:
+        variables: of its environment, beside ours.
+        lines: for its standard input, given as it reads them.
+    """
+    with tempfile.NamedTemporaryFile("r", prefix="peak-") as peak:
+        start = time.perf_counter()
+        with subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _LAUNCHER, peak.name, *arguments],
+            env={**os.environ, **variables},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as child:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            with child.stdin as stdin:
+                stdin.writelines(f"{line}\n" for line in lines)
+            output = child.stdout.read()
+        wall = time.perf_counter() - start
+        if child.returncode:
+            raise SystemExit(f"{' '.join(arguments[:6])} failed with exit code {child.returncode}")
+        return Process(wall, int(peak.read()) * 1024, output)

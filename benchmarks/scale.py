@@ -16,7 +16,8 @@ LIMIT_BYTES = 6 << 30
 EXPONENT = 1.15
 METHODS = ("margin", "k-center", "badge", "k-means", "typiclust", "ua-dpp")
 _CHILD = """
-import json, resource, sys, time
+import json, sys, time
+from pathlib import Path
 import numpy as np
 import foresift
 folder, spec, n, budget = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -26,7 +27,8 @@ predictions = foresift.Predictions.from_arrays(np.arange(n), logits=logits, embe
 start = time.perf_counter()
 picked = foresift.select(predictions, spec, budget=budget)
 seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+peak = int(status["VmHWM"].split()[0]) * 1024  # ru_maxrss would begin with that of the parent
 print(json.dumps({"seconds": seconds, "peak": peak, "n": len(set(picked.sample_ids.tolist())),
                   "solver": picked.receipt.solver, "approx": picked.receipt.approx}))
 """

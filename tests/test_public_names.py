@@ -29,6 +29,7 @@ NAMES = {
     "export",
     "heatmap",
     "import_masks",
+    "masks",
     "predict",
     "replay",
     "score",

@@ -9,7 +9,6 @@ the seconds of the selection call alone, and the picked rows to ``picks-PEER-MET
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -56,5 +55,11 @@ def answer(peer: str, methods: dict[str, Callable[[Task], Callable[[], np.ndarra
     rows = np.asarray(call()).astype(np.int64).ravel()
     seconds = time.perf_counter() - start
     np.save(task.folder / f"picks-{peer}-{method}.npy", rows)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_bytes()
     print(json.dumps({"seconds": seconds, "peak_bytes": peak, "n": len(rows), "distinct": len(np.unique(rows))}))
+
+
+def peak_bytes() -> int:
+    """Of this program's memory so far; ``ru_maxrss`` would begin with that of the process that started it."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines["VmHWM"].split()[0]) * 1024

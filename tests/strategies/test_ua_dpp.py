@@ -184,3 +184,40 @@ def test_numbers_that_are_none_are_errors_that_name_the_sample() -> None:
 def test_wrong_parameters_are_refused(spec: str, text: str) -> None:
     with pytest.raises(UsageError, match=text):
         parse(spec)
+
+
+def test_a_sample_of_the_pool_lowers_gamma_no_less_than_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    of_row = np.repeat([0, 1], 600)
+    embeddings = (np.eye(2, 8)[of_row] + 0.2 * rng.normal(size=(1200, 8))).astype(np.float32)
+    logits = np.where(of_row[:, None] == 0, [12.0, 0.0], [0.0, 0.0]).astype(np.float32)
+    gammas = []
+    for rows in (10_000, 240):
+        monkeypatch.setattr(ua_dpp, "STRATA_ROWS", rows)
+        monkeypatch.setattr(ua_dpp, "FULL_PICKS", 1)  # as many as 200 of 1,200 are many of a sample of 240
+        details = select("ua-dpp:gamma=10", (logits, embeddings), 200).receipt.details
+        gammas.append(details["gamma"])
+        assert details["fewest_expected_of_a_stratum"] >= 1
+    assert 0 < gammas[1] <= gammas[0] < 10
+
+
+def test_the_matrix_of_a_few_rows_is_that_of_their_features(large_pools: None) -> None:
+    query_of = dpp_similarity.SimilarityChoice(
+        kernel="rbf", metric="cosine", scale=0.5, features=0, conditioned=True, noise=0.1
+    )
+    logits, embeddings = pool()
+    predictions = Predictions.from_arrays(np.arange(60), logits=logits, embeddings=embeddings)
+    seen = {}
+
+    class Spy(type(parse("k-dpp"))):  # type: ignore[misc]
+        def pick(self, query: Any, rng: Any) -> Any:
+            seen["query"] = query
+            return super().pick(query, rng)
+
+    Spy().select(predictions, budget=6, labeled=[3, 4])
+    similarity = query_of.of(seen["query"], np.random.default_rng(0))
+    rows = np.array([5, 7, 50])
+    part = similarity.subset(rows)
+    assert isinstance(part, dpp_similarity.MatrixSimilarity)
+    whole = similarity.ensemble().feature_rows()
+    np.testing.assert_allclose(part.kernel, whole(rows) @ whole(rows).T, atol=1e-6)

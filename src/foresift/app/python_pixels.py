@@ -12,6 +12,7 @@ from foresift.core.queries import Selection
 from foresift.core.segmentation import SegmentationGeneration
 
 if TYPE_CHECKING:
+    from foresift.app.pixels.mask_pictures import DrawnMasks
     from foresift.app.pixels.pictures import Drawn
     from foresift.app.pixels.returned_masks import Imported
 
@@ -183,6 +184,42 @@ def heatmap(
         selection=None if selection is None else Path(selection),
     )
     return draw_heatmap(Workspace.open(home), what)
+
+
+def masks(
+    data: Where,
+    out: Where,
+    *,
+    model: Where = "",
+    split: str = "",
+    layout: str = "auto",
+    classes: str | Sequence[str] = "",
+    ignore_index: Sequence[int] | None = None,
+    count: int = 8,
+    columns: int = 2,
+    side: int = 200,
+    home: Where | None = None,
+) -> DrawnMasks:
+    """Draw images under their masks, beside what a model predicts; ``foresift masks``.
+
+    Raises:
+        ForesiftError: as :func:`foresift.app.pixels.mask_pictures.draw_masks`.
+    """
+    from foresift.app.pixels.mask_pictures import MaskSheet, draw_masks
+
+    what = MaskSheet(
+        root=str(data),
+        out=Path(out),
+        model=str(model),
+        split=split,
+        layout=layout,
+        classes=classes if isinstance(classes, str) else ",".join(classes),
+        ignore_index=None if ignore_index is None else tuple(ignore_index),
+        count=count,
+        columns=columns,
+        side=side,
+    )
+    return draw_masks(Workspace.open(home), what)
 
 
 def sheet(selection: Where, out: Where, *, columns: int = 8, side: int = 160) -> int:

@@ -87,13 +87,14 @@ def run(
         Path | None,
         typer.Option(metavar="DIR", help="Move hits there whenever the folder is there.", show_default=False),
     ] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Frames a call.", show_default="8; 1 for -")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Frames a call.", show_default="up to 64; 1 for -")] = None,
     keep_open: Annotated[bool, typer.Option("--keep-open", help="The day goes on after these frames.")] = False,
     threads: Annotated[int, typer.Option(min=0, help="Of one call.", show_default="one a core")] = 0,
     as_json: Json = False,
 ) -> None:
     """Score frames under an upload budget, as a device does."""
-    from foresift.app.fleet.device import DeviceRun, default_batch, run_device
+    from foresift.app.fleet.device import DeviceRun, run_device
+    from foresift.app.fleet.device_command import default_batch
 
     job = DeviceRun(
         folder=folder,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foresift.cli.options import Home, Json
-from foresift.cli.output import emit_json, note, say
+from foresift.cli.options import Home, Json, MaskLayout, Split
+from foresift.cli.output import emit_json, note, notes_about_pool, quarantine_json, say
 
 if TYPE_CHECKING:
     from foresift.app.pixels.returned_masks import Imported
@@ -123,4 +123,56 @@ def sheet(
     say(f"{out}: {count:,} images")
 
 
-COMMANDS = (export, import_masks, heatmap, sheet)
+def masks(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A root of images and masks, as for training.")],
+    out: Annotated[Path, typer.Option(help="PNG file to write.")],
+    model: Annotated[
+        str, typer.Option(help="A segmentation generation whose predictions to draw beside.", show_default=False)
+    ] = "",
+    split: Split = "",
+    layout: MaskLayout = "auto",
+    classes: Annotated[str, typer.Option(help="As for training.", show_default="the model's, the layout's")] = "",
+    ignore_index: Annotated[
+        str | None,
+        typer.Option(metavar="N[,N]|none", show_default="by layout", help="Mask values that do not count."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Images, evenly spaced.")] = 8,
+    columns: Annotated[int, typer.Option(min=1, help="Images in a row.")] = 2,
+    size: Annotated[int, typer.Option(min=16, help="Side of an image on the sheet, in pixels.")] = 200,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Draw images under their masks, beside what a model predicts."""
+    from foresift.app.pixels.mask_pictures import MaskSheet, draw_masks
+    from foresift.app.pixels.training_request import mask_numbers
+    from foresift.app.workspace import Workspace
+
+    what = MaskSheet(
+        root=data,
+        out=out,
+        model=model,
+        split=split,
+        layout=layout,
+        classes=classes,
+        ignore_index=mask_numbers(ignore_index),
+        count=count,
+        columns=columns,
+        side=size,
+    )
+    drawn = draw_masks(Workspace.open(home), what)
+    if as_json:
+        images = [one._asdict() for one in drawn.images]
+        emit_json(
+            {
+                "file": str(drawn.path),
+                "classes": drawn.classes,
+                "images": images,
+                "quarantined": quarantine_json(drawn.quarantined),
+            }
+        )
+        return
+    notes_about_pool(drawn.quarantined, ())
+    say(f"{drawn.path}: {len(drawn.images):,} images, {len(drawn.classes)} classes")
+
+
+COMMANDS = (export, import_masks, heatmap, sheet, masks)

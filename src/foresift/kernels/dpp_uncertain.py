@@ -39,7 +39,9 @@ class Bounded(NamedTuple):
     """The smallest expectation among the guarded strata; infinite where there is none."""
 
 
-def bounded_gamma(ensemble: Callable[[float], Ensemble], strata: Rows, k: int, gamma: float) -> Bounded:
+def bounded_gamma(
+    ensemble: Callable[[float], Ensemble], strata: Rows, k: int, gamma: float, *, share: float = 1.0
+) -> Bounded:
     """``gamma``, lowered until each stratum with a plain expectation of 3 picks or more keeps 1 or more.
 
     Expectations are exact marginals of the k-DPP, summed over strata. One ensemble for each part
@@ -49,15 +51,16 @@ def bounded_gamma(ensemble: Callable[[float], Ensemble], strata: Rows, k: int, g
         ensemble: gamma to the L-ensemble with q^2 = exp(gamma u).
         strata: (n,) stratum of each row, from 0.
         gamma: 0 or more.
+        share: of the picks that k is, where the rows are a sample of the pool: expectations are divided by it.
     """
-    plain = expected_counts(ensemble(0.0), k, strata)
+    plain = expected_counts(ensemble(0.0), k, strata) / share
     guarded = plain >= GUARDED
     if not guarded.any():
         return Bounded(gamma, np.inf)
-    for share in SHARES:
-        fewest = float(expected_counts(ensemble(share * gamma), k, strata)[guarded].min())
+    for part in SHARES:
+        fewest = float(expected_counts(ensemble(part * gamma), k, strata)[guarded].min()) / share
         if fewest >= KEPT:
-            return Bounded(share * gamma, fewest)
+            return Bounded(part * gamma, fewest)
     return Bounded(0.0, float(plain[guarded].min()))
 
 

@@ -184,6 +184,8 @@ def local_path(uri: str) -> str:
 
 def absolute(uri: str, *, base: str) -> str:
     """An absolute plain path, or the public name of a remote object; relative paths start at the folder ``base``."""
+    if "://" not in uri:  # as nearly all are: nothing to look for
+        return os.path.abspath(os.path.join(base, uri))
     if is_remote(uri):
         return public(uri.strip())
     return os.path.abspath(os.path.join(base, local_path(uri)))

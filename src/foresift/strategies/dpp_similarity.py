@@ -99,9 +99,15 @@ class FeatureSimilarity:
         rows = FeatureRows(matrix=self.matrix, geometry=self.geometry, features=self.features, quality=quality)
         return dual_ensemble(rows, factor=self.factor)
 
-    def subset(self, rows: Rows) -> FeatureSimilarity:
-        """The same features of some candidates."""
-        return replace(self, matrix=self.matrix.subset(rows))
+    def subset(self, rows: Rows) -> Similarity:
+        """The same features of some candidates; their matrix where they are fewer than the features."""
+        if len(rows) >= self.features.width:
+            return replace(self, matrix=self.matrix.subset(rows))
+        held = FeatureRows(matrix=self.matrix, geometry=self.geometry, features=self.features).take(rows)
+        largest = float(np.einsum("ij,ij->i", held, held).max(initial=0.0))
+        if self.factor is not None:
+            held = held @ self.factor
+        return MatrixSimilarity(kernel=held @ held.T, largest=largest, details=self.details, approx=self.approx)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,10 @@ from foresift.strategies.dpp_strategy import DppStrategy, check_choice, check_po
 
 STRATA_ROWS = 10_000
 """Candidates on which expectations of strata are computed, drawn at random where there are more."""
+FEWER_STRATA_ROWS = 3_000
+"""The same where more than ``FULL_PICKS`` are asked for: their kernel is a matrix, not 8,192 features."""
+FULL_PICKS = 1_000
+"""Up to so many picks are expected of the sample as of the pool; more of them thin out with the candidates."""
 MOST_STRATA = 64
 PICKS_A_STRATUM = 5
 LARGEST_GAMMA = 10.0
@@ -100,7 +104,8 @@ class UaDpp(DppStrategy):
 
     def _by_quality(self, query: Query, uncertainty: Values, rng: np.random.Generator) -> Picks:
         similarity = self.similarity(query, rng)
-        rows = np.sort(rng.permutation(len(query))[:STRATA_ROWS])
+        most = STRATA_ROWS if query.budget <= FULL_PICKS else min(STRATA_ROWS, FEWER_STRATA_ROWS)
+        rows = np.sort(rng.permutation(len(query))[:most])
         bounded = self._bounded(similarity, query, uncertainty, rows, rng)
         ensemble = similarity.ensemble(quality(uncertainty, bounded.gamma))
         details = {**similarity.details, "form": self.form, **gamma_details(self.gamma, bounded)}
@@ -134,11 +139,13 @@ class UaDpp(DppStrategy):
         count = min(MOST_STRATA, query.budget // PICKS_A_STRATUM)
         if self.gamma == 0 or count < 2 or np.ptp(uncertainty) == 0:
             return Bounded(self.gamma, np.inf)
-        part, own, k = similarity.subset(rows), uncertainty[rows], min(query.budget, len(rows))
+        part, own = similarity.subset(rows), uncertainty[rows]
+        k = min(query.budget, max(round(query.budget * len(rows) / len(query)), len(rows) * FULL_PICKS // STRATA_ROWS))
         matrix = query.matrix("embeddings")
         points = geometry_of(matrix, self.metric).place(matrix.take(rows))
         strata = kmeans(RowMatrix(array=points), count, rng).assignment
-        return bounded_gamma(lambda gamma: part.ensemble(quality(own, gamma)), strata, k, self.gamma)
+        expected = k / query.budget
+        return bounded_gamma(lambda gamma: part.ensemble(quality(own, gamma)), strata, k, self.gamma, share=expected)
 
     def _uncertainty(self, query: Query) -> Values:
         """(n,) the score of every candidate within 0 .. 1."""

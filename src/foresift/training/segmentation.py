@@ -13,9 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from foresift.core.arrays import Pixels
 from foresift.core.digests import digest_value
 from foresift.core.errors import ModelError, UsageError
+from foresift.core.masks import Mask
 from foresift.core.protocols import Progress, Silent
+from foresift.core.segmentation import DenseTransform
 from foresift.training.augment import normalise
 from foresift.training.checkpoints import resumable
 from foresift.training.epochs import EpochModule, new_trainer
@@ -111,11 +114,26 @@ def evaluate_segmenter(network: nn.Module, images: MaskedImages, truth: Any, *, 
     for row in range(len(images)):
         pixels, _ = images.pair(row)
         codes = torch.from_numpy(np.ascontiguousarray(truth(row))).long().to(device)
-        with torch.inference_mode():
-            logits = network(normalise(torch.from_numpy(pixels[None]).to(device), images.transform)).float()
-            counts += confusion(_most_likely(logits, codes.shape), codes, classes=classes)
+        counts += confusion(_predicted(network, pixels, images.transform, codes.shape), codes, classes=classes)
     table: Confusion = counts.cpu().numpy()
     return table
+
+
+def predicted_codes(network: nn.Module, pixels: Pixels, transform: DenseTransform, size: Sequence[int]) -> Mask:
+    """(h, w) class codes of an image at this size, as :func:`evaluate_segmenter` counts them.
+
+    Args:
+        network: in evaluation mode, on the device to compute on.
+        pixels: (., ., 3) at the size of the network's input.
+    """
+    codes: Mask = _predicted(network, pixels, transform, size).cpu().numpy().astype(np.int16)
+    return codes
+
+
+def _predicted(network: nn.Module, pixels: Pixels, transform: DenseTransform, size: Sequence[int]) -> Tensor:
+    with torch.inference_mode():
+        batch = torch.from_numpy(pixels[None]).to(next(network.parameters()).device)
+        return _most_likely(network(normalise(batch, transform)).float(), size)
 
 
 def _most_likely(logits: Tensor, size: Sequence[int]) -> Tensor:

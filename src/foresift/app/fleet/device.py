@@ -5,27 +5,24 @@ The same file runs on a device from an exported folder, where there is no torch 
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import os
 import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec
 
 import numpy as np
 import numpy.typing as npt
 
 from foresift.core.arrays import Pixels
 from foresift.core.digests import digest_bytes
-from foresift.core.errors import DataError, ForesiftError, NonFiniteError, UnknownNameError
+from foresift.core.errors import DataError, NonFiniteError, UnknownNameError
 from foresift.core.hits import AT_DAYS_END, AT_ONCE, Hit, checked_name
 from foresift.core.protocols import Outputs
 from foresift.engines.onnx import OnnxEngine
@@ -41,6 +38,7 @@ from foresift.sources.read import fetch
 from foresift.stores.files import read_json
 from foresift.stores.spool import Spool, read_hit
 
+P = ParamSpec("P")
 DEVICE_SCORES: Mapping[str, Score] = {one.name: one for one in (entropy, least_confidence, margin, ratio)}
 """What a device can compute: scores of one model's logits."""
 BY_CLOCK, BY_FILE = "clock", "file"
@@ -48,7 +46,9 @@ _SAVE_EVERY_S = 10.0
 """Between two records of the state; after a power cut, hits sent since the last are known by their receipts."""
 _BROKEN_LISTED = 20
 _UNWRITTEN = 16
-"""Hits that wait for the disk at most, and that a power cut may cost: a place on it takes as long as thirty scores."""
+"""Hits and candidates that wait for the disk at most, and that a power cut may cost: one takes as long as a score."""
+_BATCH_BYTES, _BATCH_MOST = 2 * 2**20, 64
+"""Pixels and frames of a call: scoring a few small frames costs as much as scoring many, waiting frames cost memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +66,8 @@ class DeviceRun:
     """Which day a frame belongs to: ``clock``, ``file`` (its modification time), or a name for all of them. UTC."""
     upload: Path | None = None
     """A folder to move hits to whenever it is there, such as a share; else they wait in the spool."""
-    batch: int = 8
-    """Frames of equal size a call of the model."""
+    batch: int = 0
+    """Frames of equal size a call of the model; 0 = up to 64, with no more than 2 MiB of pixels."""
     keep_open: bool = False
     """The day goes on after these frames: what is held stays held."""
     threads: int = 0
@@ -137,6 +137,7 @@ class _Device:
         self._job = job
         self._fleet = fleet
         self._fleet_id = fleet.id  # a digest: taken once
+        self._named_day = "" if job.day in (BY_CLOCK, BY_FILE) else checked_name("day", job.day)
         self._name = checked_name("device", job.device or socket.gethostname().partition(".")[0] or "device")
         self._quota = Quota(per_day=job.quota_per_day or fleet.quota_per_day)
         self._engine = OnnxEngine(job.folder / MODEL, digest=fleet.model, threads=job.threads)
@@ -174,10 +175,13 @@ class _Device:
     def _batches(self, paths: Iterable[str]) -> Iterator[list[_Frame]]:
         """Frames of equal size, as many as a call takes."""
         batch: list[_Frame] = []
+        most = 1
         for frame in self._decoded(paths):
-            if batch and (len(batch) == self._job.batch or frame.pixels.shape != batch[0].pixels.shape):
+            if batch and (len(batch) >= most or frame.pixels.shape != batch[0].pixels.shape):
                 yield batch
                 batch = []
+            if not batch:
+                most = self._job.batch or min(_BATCH_MOST, _BATCH_BYTES // frame.pixels.nbytes)
             batch.append(frame)
         if batch:
             yield batch
@@ -193,8 +197,8 @@ class _Device:
                     self.report.reasons.append(f"{path}: {error}")
 
     def _day_of(self, path: str) -> str:
-        if self._job.day not in (BY_CLOCK, BY_FILE):
-            return checked_name("day", self._job.day)
+        if self._named_day:
+            return self._named_day
         when = datetime.now(UTC) if self._job.day == BY_CLOCK else datetime.fromtimestamp(os.stat(path).st_mtime, UTC)  # noqa: PTH116
         return when.date().isoformat()
 
@@ -227,7 +231,7 @@ class _Device:
             self._send(hit, frame.data)
         elif verdict.action == "hold":
             self._held[digest] = hit
-            self._spool.hold(_held_name(hit), frame.data)
+            self._later(self._spool.hold, _held_name(hit), frame.data)
         self._release(verdict.released)
 
     def _repeats(self, digest: str, score: float, embedding: npt.NDArray[np.float32]) -> bool:
@@ -256,6 +260,7 @@ class _Device:
 
     def _close(self) -> None:
         """Fill the quota with the best of what was held."""
+        self._wait_for_disk()  # the held ones are read back
         names = []
         for key in self._controller.close_day():
             hit = self._held.pop(key)
@@ -275,13 +280,17 @@ class _Device:
     def _send(self, hit: Hit, data: bytes, *, why: str = AT_ONCE) -> None:
         self._days[self._day] += 1
         numbered = replace(hit, day=self._day, number=self._days[self._day], why=why)
-        self._unwritten.append(self._writer.submit(self._spool.send, numbered, data))
-        self._wait_for_disk(_UNWRITTEN)
+        self._later(self._spool.send, numbered, data)
         self._sent.add(hit.digest)
         self.report.sent += 1
 
+    def _later(self, write: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Have the disk written beside the scoring, one thing after the other."""
+        self._unwritten.append(self._writer.submit(write, *args, **kwargs))
+        self._wait_for_disk(_UNWRITTEN)
+
     def _wait_for_disk(self, most: int = 0) -> None:
-        """Until at most so many hits are not on the disk; raises what one of the others failed with, at every call."""
+        """Until at most so many things wait for the disk; raises what one of the others failed with, at every call."""
         while len(self._unwritten) > most or (self._unwritten and self._unwritten[0].done()):
             self._unwritten[0].result()
             self._unwritten.popleft()
@@ -289,7 +298,8 @@ class _Device:
     def _release(self, keys: Sequence[str]) -> None:
         for key in keys:
             self._recent.forget(key)
-        self._spool.release(_held_name(self._held.pop(key)) for key in keys if key in self._held)
+        if names := [_held_name(self._held.pop(key)) for key in keys if key in self._held]:
+            self._later(self._spool.release, names)
 
     def _hit(self, frame: _Frame, digest: str, score: float) -> Hit:
         return Hit(
@@ -352,48 +362,5 @@ class _Device:
         return controller, held, sent, days
 
 
-def default_batch(spec: str) -> int:
-    """Frames a call: of a live stream each is decided when it comes."""
-    return 1 if spec == "-" else 8
-
-
 def _held_name(hit: Hit) -> str:
     return f"{hit.digest}{hit.suffix}"
-
-
-def main(arguments: Sequence[str], *, write: Callable[[str], object] = sys.stdout.write) -> int:
-    """The command of an exported folder: one JSON object on standard output, errors as one line; the exit code."""
-    given = _parser().parse_args(arguments)
-    job = DeviceRun(
-        folder=given.folder,
-        spool=given.spool,
-        device=given.device,
-        quota_per_day=given.quota_per_day,
-        day=given.day,
-        upload=given.upload,
-        batch=given.batch or default_batch(given.frames),
-        keep_open=given.keep_open,
-        threads=given.threads,
-    )
-    try:
-        report = run_device(job, given.frames)
-    except ForesiftError as error:
-        sys.stderr.write(f"fleet run: {' '.join(str(error).split())}\n")
-        return 1
-    write(json.dumps(asdict(report)) + "\n")
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="run.py", description="Score frames under an upload budget.")
-    parser.add_argument("folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("frames", help="a folder of frames, a .csv or .jsonl file with a column uri, or -")
-    parser.add_argument("--spool", type=Path, required=True, help="folder for hits, candidates and the state")
-    parser.add_argument("--quota-per-day", type=int, help="in place of the exported one")
-    parser.add_argument("--device", default="", help="name in receipts (default: the host's)")
-    parser.add_argument("--day", default=BY_CLOCK, help="clock, file, or a name for all of these frames")
-    parser.add_argument("--upload", type=Path, help="folder to move hits to whenever it is there")
-    parser.add_argument("--batch", type=int, default=0, help="frames a call (default: 8; 1 for -)")
-    parser.add_argument("--keep-open", action="store_true", help="the day goes on after these frames")
-    parser.add_argument("--threads", type=int, default=0, help="of one call (default: one a core)")
-    return parser

@@ -10,7 +10,7 @@ from pathlib import Path
 from foresift import core
 
 PACKAGE = Path(str(core.__file__)).parents[1]
-ENTRY = "foresift.app.fleet.device"
+ENTRY = "foresift.app.fleet.device_command"
 REQUIREMENTS = ("numpy", "onnxruntime", "pillow")
 _RUN = '''"""Score frames under an upload budget: python run.py FRAMES --spool DIR (see --help)."""
 
@@ -20,7 +20,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "device"))
 
-from foresift.app.fleet.device import main  # noqa: E402
+from foresift.app.fleet.device_command import main  # noqa: E402
 
 raise SystemExit(main([str(HERE), *sys.argv[1:]]))
 '''

@@ -79,7 +79,7 @@ def draw_heatmap(workspace: Workspace, what: Heatmap) -> Drawn:
         UsageError: the selection names nothing of this image.
         ForesiftError: as for opening the model and decoding the image.
     """
-    _check_png(what.out)
+    check_png(what.out)
     model = open_dense(workspace, what.model)
     pixels = _decoded(what.image)
     framed = None if what.selection is None else _regions_of(what.selection, what.image)
@@ -127,7 +127,7 @@ def draw_sheet(selection: Path, out: Path, *, columns: int = 8, side: int = 160)
     Raises:
         DataError: no selection, or an image that can't be read.
     """
-    _check_png(out)
+    check_png(out)
     check_at_least(1, columns=columns)
     check_at_least(16, side=side)
     picks = read_chosen(selection)
@@ -197,6 +197,7 @@ def _decoded(image: str) -> Pixels:
         raise DataError(f"{image}: {error}") from None
 
 
-def _check_png(out: Path) -> None:
+def check_png(out: Path) -> None:
+    """Refuse a picture's path that does not end in .png; raises ``UsageError``."""
     if out.suffix.lower() != ".png":
         raise UsageError(f"--out {out}: pictures are written as .png")

@@ -1,7 +1,8 @@
-"""A device from export to collection: no torch, a quota that holds, hits that arrive whole and once."""
+"""A device from export to the end of its day: no torch, a quota that holds, nothing sent twice."""
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -17,17 +18,18 @@ import pytest
 from PIL import Image
 
 from commands import command
-from conftest import copy_digits
-from foresift.app.fleet.collecting import collect
-from foresift.app.fleet.device import DeviceRun, main, open_fleet, run_device
+from fleets import hits, job
+from foresift.app.fleet import device
+from foresift.app.fleet.device import DeviceRun, open_fleet, run_device
+from foresift.app.fleet.device_command import main
 from foresift.app.fleet.device_package import modules
 from foresift.app.fleet.exporting import FleetRequest, export_fleet
-from foresift.app.passes.stored import PassOptions
 from foresift.app.workspace import Workspace
 from foresift.core.errors import DataError, ModelError, StoreError, UnknownNameError, UsageError
 from foresift.core.hits import AT_DAYS_END, AT_ONCE, Hit
+from foresift.engines.onnx import OnnxEngine
 from foresift.stores.files import write_json
-from foresift.stores.spool import OUTBOX, Spool, read_hit
+from foresift.stores.spool import OUTBOX, Spool
 
 pytestmark = pytest.mark.timeout(600)
 ALLOWED = ("numpy", "PIL", "onnxruntime")
@@ -51,42 +53,6 @@ try:
 finally:
     print(f"{{time.process_time() - start:.3f}}", file=sys.stderr)
 """
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return Workspace.open(tmp_path_factory.mktemp("home"))
-
-
-@pytest.fixture(scope="module")
-def exported(
-    generation: Path, digit_files: Path, workspace: Workspace, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    folder = tmp_path_factory.mktemp("fleet")
-    pool = copy_digits(digit_files / "train", folder / "calibration", each=20)
-    request = FleetRequest(
-        model=generation,
-        calibrate=pool,
-        out=folder / "export",
-        quota_per_day=12,
-        frames_per_day=100,
-        options=PassOptions(engine="torch-f32"),
-    )
-    return export_fleet(workspace, request).folder
-
-
-@pytest.fixture
-def stream(digit_files: Path, tmp_path: Path) -> Path:
-    """A hundred frames that calibration has not seen."""
-    return copy_digits(digit_files / "train", tmp_path / "stream", each=10, skip=40)
-
-
-def job(exported: Path, spool: Path, **options: object) -> DeviceRun:
-    return DeviceRun(**{"folder": exported, "spool": spool, "device": "cam-1", "day": "day-1", **options})
-
-
-def hits(folder: Path) -> list[Hit]:
-    return [read_hit(path) for path in sorted(folder.glob("*.json"))]
 
 
 # ---- the exported folder -------------------------------------------------------------------
@@ -316,91 +282,60 @@ def test_the_exported_command_answers_in_json_and_complains_in_a_line(
         run_device(job(exported, tmp_path / "s3", device="../cam"), str(stream))
 
 
-# ---- collection ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def spool(exported: Path, stream: Path, tmp_path: Path) -> Path:
-    run_device(job(exported, tmp_path / "spool"), str(stream))
-    return tmp_path / "spool"
-
-
-def test_hits_are_taken_in_once_and_are_a_pool(spool: Path, home: Path) -> None:
-    first = command("fleet", "collect", spool, "--json", home=home)
-    assert first.code == 0
-    (manifest,) = first.json["pools"]
-    assert (first.json["taken"], first.json["already"], first.json["by_device"]) == (12, 0, {"cam-1": 12})
-    before = Path(manifest).read_bytes()
-    copied = shutil.copytree(spool / OUTBOX, spool.parent / "the same again")
-    for folder in (spool, copied):
-        again = command("fleet", "collect", folder, "--json", home=home).json
-        assert (again["taken"], again["already"], again["refused"]) == (0, 12, [])
-    assert Path(manifest).read_bytes() == before
-    chosen = command("select", manifest, "--strategy", "random", "--budget", 5, "--json", home=home).json
-    assert {row["id"] for row in chosen["selected"]} <= {hit.digest for hit in hits(spool / OUTBOX)}
-
-
-def test_truncated_changed_and_replayed_uploads_are_refused_with_the_reason(spool: Path, home: Path) -> None:
-    box = spool / OUTBOX
-    receipts = sorted(box.glob("*.json"))
-    sent = hits(box)
-    frames = [box / f"{hit.name}{hit.suffix}" for hit in sent]
-    frames[0].write_bytes(frames[0].read_bytes()[:-7])
-    frames[1].write_bytes(bytes([frames[1].read_bytes()[0] ^ 1]) + frames[1].read_bytes()[1:])
-    frames[2].unlink()
-    receipts[3].write_text(receipts[3].read_text()[:-9])
-    receipts[4].write_text(receipts[4].read_text().replace(sent[4].uri, "/elsewhere"))
-    answer = command("fleet", "collect", spool, "--json", home=home)
-    assert answer.code == 1
-    reasons = {Path(one["receipt"]).name: one["reason"] for one in answer.json["refused"]}
-    for path, says in zip(receipts, ["truncated", "other bytes", "missing", "not JSON", "changed"], strict=False):
-        assert says in reasons[path.name]
-    assert answer.json["taken"] == 7
-    (manifest,) = answer.json["pools"]
-    assert len(Path(manifest).read_text().splitlines()) == 1 + 7
-
-
-def test_a_replay_under_another_number_or_with_another_frame_is_refused(spool: Path, home: Path) -> None:
-    workspace = Workspace.open(home)
-    assert collect(workspace, spool).taken == 12
-    hit = hits(spool / OUTBOX)[0]
-    data = (spool / OUTBOX / f"{hit.name}{hit.suffix}").read_bytes()
-    values = {name: value for name, value in hit.to_dict().items() if name != "id"}
-    forged = Spool(spool.parent / "forged")
-    forged.send(Hit(**{**values, "day": "day-9"}), data)  # the same frame as another day's
-    other = data + b"x"
-    from foresift.core.digests import digest_bytes
-
-    forged.send(Hit(**{**values, "digest": digest_bytes(other), "size_bytes": len(other)}), other)
-    done = collect(workspace, forged.folder)
-    assert (done.taken, done.already) == (0, 0)
-    assert all("replayed" in reason for _, reason in done.refused)
-    assert len(done.refused) == 2
-
-
-def test_a_collection_that_was_cut_off_goes_on(spool: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from foresift.app.fleet import collecting
-
-    workspace = Workspace.open(home)
-    with monkeypatch.context() as patch:
-        patch.setattr(collecting, "write_text", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            collect(workspace, spool)
-    assert not list(home.rglob("manifest.csv"))
-    assert collect(workspace, spool).taken == 12
-
-
-def test_frames_of_two_devices_with_equal_bytes_are_one_sample(
-    exported: Path, stream: Path, tmp_path: Path, home: Path
+@pytest.mark.parametrize(("side", "most"), [(16, 64), (512, 2), (1024, 1)])
+def test_a_call_holds_many_small_frames_or_a_few_large_ones(
+    exported: Path, tmp_path: Path, side: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for device in ("cam-1", "cam-2"):
-        run_device(job(exported, tmp_path / device, device=device), str(stream))
-    workspace = Workspace.open(home)
-    assert collect(workspace, tmp_path / "cam-1").taken == 12
-    second = collect(workspace, tmp_path / "cam-2")
-    assert (second.taken, second.refused) == (12, [])
-    assert len(Path(second.pools[0]).read_text().splitlines()) == 1 + 12
+    seen: list[tuple[int, ...]] = []
+    infer = OnnxEngine.__call__
+
+    def looked_at(self: OnnxEngine, batch: Any) -> Any:
+        seen.append(batch.shape)
+        return infer(self, batch)
+
+    monkeypatch.setattr(OnnxEngine, "__call__", looked_at)
+    monkeypatch.setattr(device, "decode_with_pillow", lambda data, min_side: _decoded(data))
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number in range(70 if side == 16 else 5):
+        noise = np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(frames / f"{number:03}.bmp")
+    report = run_device(job(exported, tmp_path / "spool"), str(frames))
+    assert report.frames == sum(shape[0] for shape in seen) == len(list(frames.iterdir()))
+    assert max(shape[0] for shape in seen) == most
 
 
-def test_a_folder_that_is_none_is_one_line(home: Path, tmp_path: Path) -> None:
-    assert "no such folder" in command("fleet", "collect", tmp_path / "absent", home=home).complaint
+def _decoded(data: bytes) -> Any:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def test_a_day_without_a_proper_name_is_refused_at_once(exported: Path, stream: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="day 'a/b': expected letters"):
+        run_device(job(exported, tmp_path / "spool", day="a/b"), str(stream))
+    assert not (tmp_path / "spool").exists()
+
+
+def test_candidates_are_on_the_disk_before_the_state_names_them(
+    exported: Path, stream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold, remember, missing, named = Spool.hold, Spool.remember, [], []
+
+    def slowly(self: Spool, name: str, data: bytes) -> None:
+        time.sleep(0.01)
+        hold(self, name, data)
+
+    def looked_at(self: Spool, state: dict[str, Any]) -> None:
+        there = {path.stem for path in (self.folder / "held").iterdir()}
+        named.extend(state["held"])
+        missing.extend(set(state["held"]) - there)
+        remember(self, state)
+
+    monkeypatch.setattr(Spool, "hold", slowly)
+    monkeypatch.setattr(Spool, "remember", looked_at)
+    report = run_device(job(exported, tmp_path / "spool", keep_open=True), str(stream))
+    assert report.held > 0
+    assert named
+    assert not missing
+    released = run_device(job(exported, tmp_path / "spool"), "-", stdin=[])
+    assert (released.days, released.lost) == ({"day-1": 12}, 0)
+    assert not any((tmp_path / "spool" / "held").iterdir())
