@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from unittest import mock
 
-from benchmarks.measure import Figure, at_most, command, process
+from benchmarks.measure import Figure, Process, at_most, command, process
 
 T = TypeVar("T")
 FEW, MANY = 10_000, 100_000
@@ -26,27 +26,30 @@ def fleet(pool: Path, model: Path, work: Path) -> list[Figure]:
     arguments = ["fleet", "export", "--model", str(model), "--calibrate", str(pool), "--out", str(folder)]
     command([*arguments, "--quota-per-day", str(QUOTA), "--engine", "torch-f32"], home=work / "home-fleet")
     images = sorted(map(str, pool.rglob("*.jpg")), key=lambda path: path[::-1])  # classes mixed
-    return [ready(folder), *overhead(folder, images[:DAY], work / "spool-overhead"), *memory(folder, images, work)]
+    day = images[:DAY]
+    files = overhead(folder, day, work / "spool-files", batch=0)
+    live = overhead(folder, day, work / "spool-live", batch=1)
+    return [ready(folder), *files, *live, *memory(folder, images, work)]
 
 
 def ready(folder: Path) -> Figure:
     """Seconds until the device's own command answers: the median of seven."""
-    times = []
-    for _ in range(7):
-        start = time.perf_counter()
-        _device(folder, ["--help"])
-        times.append(time.perf_counter() - start)
+    times = [_device(folder, ["--help"]).wall_s for _ in range(7)]
     return at_most("device package: answers --help", sorted(times)[3], "s", 1.0)
 
 
-def overhead(folder: Path, images: list[str], spool: Path) -> list[Figure]:
-    """Everything that is neither decoding nor the model, as a share of the model's time."""
+def overhead(folder: Path, images: list[str], spool: Path, *, batch: int) -> list[Figure]:
+    """Everything that is neither decoding nor the model, as a share of the model's time.
+
+    Args:
+        batch: frames a call; 0 as of a folder, 1 as of a live stream, where every frame is decided when it comes.
+    """
     from foresift.app.fleet import device as fleet_device
     from foresift.engines.onnx import OnnxEngine
 
     shutil.rmtree(spool, ignore_errors=True)
     decoding, inferring = _Timer(), _Timer()
-    job = fleet_device.DeviceRun(folder=folder, spool=spool, device="bench", day="one", threads=1)
+    job = fleet_device.DeviceRun(folder=folder, spool=spool, device="bench", day="one", threads=1, batch=batch)
     with (
         mock.patch.object(fleet_device, "fetch", decoding(fleet_device.fetch)),
         mock.patch.object(fleet_device, "decode_with_pillow", decoding(fleet_device.decode_with_pillow)),
@@ -56,12 +59,12 @@ def overhead(folder: Path, images: list[str], spool: Path) -> list[Figure]:
         report = fleet_device.run_device(job, "-", stdin=images)
         total = time.perf_counter() - start
     rest = total - decoding.seconds - inferring.seconds
-    each = 1e6 / report.frames
+    each, way = 1e6 / report.frames, "a live stream" if batch == 1 else "files"
     return [
-        Figure("bare ONNX Runtime, one thread", inferring.seconds * each, "us a frame"),
-        Figure("decoding", decoding.seconds * each, "us a frame"),
-        Figure("score, threshold, candidates, spool", rest * each, "us a frame"),
-        at_most("the choice beside bare ONNX Runtime", 100 * rest / inferring.seconds, "%", 10),
+        Figure(f"{way}: bare ONNX Runtime, one thread", inferring.seconds * each, "us a frame"),
+        Figure(f"{way}: decoding", decoding.seconds * each, "us a frame"),
+        Figure(f"{way}: score, threshold, candidates, spool", rest * each, "us a frame"),
+        at_most(f"{way}: the choice beside bare ONNX Runtime", 100 * rest / inferring.seconds, "%", 10),
     ]
 
 
@@ -72,7 +75,8 @@ def memory(folder: Path, images: list[str], work: Path) -> list[Figure]:
         spool = work / f"spool-{frames}"
         shutil.rmtree(spool, ignore_errors=True)
         arguments = ["-", "--spool", str(spool), "--day", "one", "--batch", "64"]
-        peaks.append(_device(folder, arguments, lines=itertools.islice(itertools.cycle(images), frames)) / 2**20)
+        stream = itertools.islice(itertools.cycle(images), frames)
+        peaks.append(_device(folder, arguments, lines=stream).peak_bytes / 2**20)
     return [
         Figure("device: peak memory, 10,000 frames", peaks[0], "MiB"),
         Figure("device: peak memory, 100,000 frames", peaks[1], "MiB"),
@@ -97,7 +101,7 @@ class _Timer:
         return timed
 
 
-def _device(folder: Path, arguments: list[str], *, lines: Iterable[str] = ()) -> int:
-    """Run the exported command; its peak memory in bytes."""
+def _device(folder: Path, arguments: list[str], *, lines: Iterable[str] = ()) -> Process:
+    """Run the exported command."""
     run = [sys.executable, "-P", str(folder / "run.py"), *arguments]
-    return process(run, variables={"PYTHONPATH": ""}, lines=lines).peak_bytes
+    return process(run, variables={"PYTHONPATH": ""}, lines=lines)

@@ -58,10 +58,11 @@ class Process:
 
 
 _LAUNCHER = """
-import os, subprocess, sys
+import os, subprocess, sys, time
+start = time.perf_counter()
 child = subprocess.Popen(sys.argv[2:])
 _, status, usage = os.wait4(child.pid, 0)
-open(sys.argv[1], "w").write(str(usage.ru_maxrss))
+open(sys.argv[1], "w").write(f"{usage.ru_maxrss} {time.perf_counter() - start}")
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 """A small parent: a process's peak memory, as Linux keeps it, begins with that of whoever started it."""
@@ -79,14 +80,13 @@ def process(arguments: Sequence[str], *, variables: Mapping[str, str], lines: It
         variables: of its environment, beside ours.
         lines: for its standard input, given as it reads them.
     """
-    with tempfile.NamedTemporaryFile("r", prefix="peak-") as peak:
-        start = time.perf_counter()
+    with tempfile.NamedTemporaryFile("r", prefix="peak-") as figures, tempfile.TemporaryFile("w+") as errors:
         with subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _LAUNCHER, peak.name, *arguments],
+            [sys.executable, "-I", "-S", "-c", _LAUNCHER, figures.name, *arguments],
             env={**os.environ, **variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=errors,
             text=True,
         ) as child:
             assert child.stdin is not None
@@ -94,7 +94,9 @@ def process(arguments: Sequence[str], *, variables: Mapping[str, str], lines: It
             with child.stdin as stdin:
                 stdin.writelines(f"{line}\n" for line in lines)
             output = child.stdout.read()
-        wall = time.perf_counter() - start
         if child.returncode:
-            raise SystemExit(f"{' '.join(arguments[:6])} failed with exit code {child.returncode}")
-        return Process(wall, int(peak.read()) * 1024, output)
+            errors.seek(0)
+            said = errors.read()[-2_000:]
+            raise SystemExit(f"{' '.join(arguments[:6])} failed with exit code {child.returncode}: {said}")
+        peak_kib, wall = figures.read().split()
+        return Process(float(wall), int(peak_kib) * 1024, output)

@@ -193,12 +193,20 @@ def test_a_sample_of_the_pool_lowers_gamma_no_less_than_the_pool(monkeypatch: py
     logits = np.where(of_row[:, None] == 0, [12.0, 0.0], [0.0, 0.0]).astype(np.float32)
     gammas = []
     for rows in (10_000, 240):
-        monkeypatch.setattr(ua_dpp, "STRATA_ROWS", rows)
-        monkeypatch.setattr(ua_dpp, "FULL_PICKS", 1)  # as many as 200 of 1,200 are many of a sample of 240
+        monkeypatch.setattr(ua_dpp, "FEWER_STRATA_ROWS", rows)
+        monkeypatch.setattr(ua_dpp, "MANY_PICKS", 1)  # as many as 200 of 1,200 are many of a sample of 240
         details = select("ua-dpp:gamma=10", (logits, embeddings), 200).receipt.details
         gammas.append(details["gamma"])
         assert details["fewest_expected_of_a_stratum"] >= 1
     assert 0 < gammas[1] <= gammas[0] < 10
+
+
+def test_a_sample_is_asked_for_its_share_of_many_picks_and_for_a_tenth_at_least() -> None:
+    assert ua_dpp.picks_of_sample(1_500, 10_000, 60_000) == 1_500
+    assert ua_dpp.picks_of_sample(8_000, 3_000, 60_000) == 400
+    assert ua_dpp.picks_of_sample(2_000, 3_000, 60_000) == 300
+    assert ua_dpp.picks_of_sample(2_500, 3_000, 3_000) == 2_500
+    assert ua_dpp.picks_of_sample(50, 40, 60) == 40
 
 
 def test_the_matrix_of_a_few_rows_is_that_of_their_features(large_pools: None) -> None:

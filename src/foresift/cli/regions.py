@@ -10,6 +10,7 @@ import typer
 
 from foresift.cli.options import Home, Json, MaskLayout, Split
 from foresift.cli.output import emit_json, note, notes_about_pool, quarantine_json, say
+from foresift.cli.progress import progress
 
 if TYPE_CHECKING:
     from foresift.app.pixels.returned_masks import Imported
@@ -158,6 +159,7 @@ def masks(
         count=count,
         columns=columns,
         side=size,
+        progress=progress(quiet=as_json),
     )
     drawn = draw_masks(Workspace.open(home), what)
     if as_json:
@@ -168,10 +170,11 @@ def masks(
                 "classes": drawn.classes,
                 "images": images,
                 "quarantined": quarantine_json(drawn.quarantined),
+                "notes": drawn.notes,
             }
         )
         return
-    notes_about_pool(drawn.quarantined, ())
+    notes_about_pool(drawn.quarantined, drawn.notes)
     say(f"{drawn.path}: {len(drawn.images):,} images, {len(drawn.classes)} classes")
 
 

@@ -40,7 +40,7 @@ class Bounded(NamedTuple):
 
 
 def bounded_gamma(
-    ensemble: Callable[[float], Ensemble], strata: Rows, k: int, gamma: float, *, share: float = 1.0
+    ensemble: Callable[[float], Ensemble], strata: Rows, k: int, gamma: float, *, scale: float = 1.0
 ) -> Bounded:
     """``gamma``, lowered until each stratum with a plain expectation of 3 picks or more keeps 1 or more.
 
@@ -51,14 +51,15 @@ def bounded_gamma(
         ensemble: gamma to the L-ensemble with q^2 = exp(gamma u).
         strata: (n,) stratum of each row, from 0.
         gamma: 0 or more.
-        share: of the picks that k is, where the rows are a sample of the pool: expectations are divided by it.
+        scale: k as a share of the picks of the pool that the rows are a sample of; expectations are divided by it,
+            which is nearly what the pool would give and somewhat on the safe side.
     """
-    plain = expected_counts(ensemble(0.0), k, strata) / share
+    plain = expected_counts(ensemble(0.0), k, strata) / scale
     guarded = plain >= GUARDED
     if not guarded.any():
         return Bounded(gamma, np.inf)
     for part in SHARES:
-        fewest = float(expected_counts(ensemble(part * gamma), k, strata)[guarded].min()) / share
+        fewest = float(expected_counts(ensemble(part * gamma), k, strata)[guarded].min()) / scale
         if fewest >= KEPT:
             return Bounded(part * gamma, fewest)
     return Bounded(0.0, float(plain[guarded].min()))

@@ -32,10 +32,13 @@ from foresift.strategies.dpp_strategy import DppStrategy, check_choice, check_po
 
 STRATA_ROWS = 10_000
 """Candidates on which expectations of strata are computed, drawn at random where there are more."""
+MANY_PICKS = 1_500
+"""Above this budget fewer candidates are drawn, and of these no more picks than their share: else a sample is
+exhausted where the pool is not, and no stratum seems to starve."""
 FEWER_STRATA_ROWS = 3_000
-"""The same where more than ``FULL_PICKS`` are asked for: their kernel is a matrix, not 8,192 features."""
-FULL_PICKS = 1_000
-"""Up to so many picks are expected of the sample as of the pool; more of them thin out with the candidates."""
+"""Candidates then: no more than there are features, so that their kernel is a matrix."""
+LEAST_SHARE = 10
+"""One in so many of the candidates drawn is picked at least: expectations of less say little."""
 MOST_STRATA = 64
 PICKS_A_STRATUM = 5
 LARGEST_GAMMA = 10.0
@@ -104,12 +107,15 @@ class UaDpp(DppStrategy):
 
     def _by_quality(self, query: Query, uncertainty: Values, rng: np.random.Generator) -> Picks:
         similarity = self.similarity(query, rng)
-        most = STRATA_ROWS if query.budget <= FULL_PICKS else min(STRATA_ROWS, FEWER_STRATA_ROWS)
+        most = STRATA_ROWS if query.budget <= MANY_PICKS else FEWER_STRATA_ROWS
         rows = np.sort(rng.permutation(len(query))[:most])
         bounded = self._bounded(similarity, query, uncertainty, rows, rng)
         ensemble = similarity.ensemble(quality(uncertainty, bounded.gamma))
         details = {**similarity.details, "form": self.form, **gamma_details(self.gamma, bounded)}
-        sampled = f"gamma was bounded on {len(rows)} candidates drawn at random" if len(rows) < len(query) else ""
+        sampled = ""
+        if len(rows) < len(query):
+            k = picks_of_sample(query.budget, len(rows), len(query))
+            sampled = f"gamma was bounded on {len(rows)} candidates drawn at random, of which {k} would be picked"
         approx = "; ".join(part for part in (similarity.approx, sampled) if part)
         return self.picks(ensemble, query, rng, approx=approx, details=details)
 
@@ -140,12 +146,12 @@ class UaDpp(DppStrategy):
         if self.gamma == 0 or count < 2 or np.ptp(uncertainty) == 0:
             return Bounded(self.gamma, np.inf)
         part, own = similarity.subset(rows), uncertainty[rows]
-        k = min(query.budget, max(round(query.budget * len(rows) / len(query)), len(rows) * FULL_PICKS // STRATA_ROWS))
+        k = picks_of_sample(query.budget, len(rows), len(query))
         matrix = query.matrix("embeddings")
         points = geometry_of(matrix, self.metric).place(matrix.take(rows))
         strata = kmeans(RowMatrix(array=points), count, rng).assignment
-        expected = k / query.budget
-        return bounded_gamma(lambda gamma: part.ensemble(quality(own, gamma)), strata, k, self.gamma, share=expected)
+        of_all = k / query.budget if query.budget > MANY_PICKS else 1.0
+        return bounded_gamma(lambda gamma: part.ensemble(quality(own, gamma)), strata, k, self.gamma, scale=of_all)
 
     def _uncertainty(self, query: Query) -> Values:
         """(n,) the score of every candidate within 0 .. 1."""
@@ -166,6 +172,13 @@ class UaDpp(DppStrategy):
         if scaled.min(initial=0.0) < -1e-5 or scaled.max(initial=0.0) > 1 + 1e-5:
             raise UsageError(f"{self.name}: score must lie within 0 .. 1, {self.score} reaches {scaled.max():.4g}")
         return np.asarray(np.clip(scaled, 0.0, 1.0))
+
+
+def picks_of_sample(budget: int, rows: int, n: int) -> int:
+    """Picks that a sample of the pool is asked for in place of the pool."""
+    if budget <= MANY_PICKS:
+        return min(budget, rows)
+    return min(budget, max(round(budget * rows / n), rows // LEAST_SHARE))
 
 
 def gamma_details(asked: float, bounded: Bounded) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -282,12 +283,14 @@ def test_the_exported_command_answers_in_json_and_complains_in_a_line(
         run_device(job(exported, tmp_path / "s3", device="../cam"), str(stream))
 
 
-@pytest.mark.parametrize(("side", "most"), [(16, 64), (512, 2), (1024, 1)])
+@pytest.mark.parametrize(("side", "model_side", "most"), [(16, 8, 64), (1024, 8, 1), (256, 8, 5), (16, 224, 6)])
 def test_a_call_holds_many_small_frames_or_a_few_large_ones(
-    exported: Path, tmp_path: Path, side: int, most: int, monkeypatch: pytest.MonkeyPatch
+    exported: Path, tmp_path: Path, side: int, model_side: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Large as they are decoded, or as the model sees them."""
     seen: list[tuple[int, ...]] = []
-    infer = OnnxEngine.__call__
+    infer, opened = OnnxEngine.__call__, open_fleet(exported)
+    seen_by_model = replace(opened, transform=replace(opened.transform, size=model_side))
 
     def looked_at(self: OnnxEngine, batch: Any) -> Any:
         seen.append(batch.shape)
@@ -295,9 +298,10 @@ def test_a_call_holds_many_small_frames_or_a_few_large_ones(
 
     monkeypatch.setattr(OnnxEngine, "__call__", looked_at)
     monkeypatch.setattr(device, "decode_with_pillow", lambda data, min_side: _decoded(data))
+    monkeypatch.setattr(device, "open_fleet", lambda _folder: seen_by_model)
     frames = tmp_path / "frames"
     frames.mkdir()
-    for number in range(70 if side == 16 else 5):
+    for number in range(70 if most == 64 else 7):
         noise = np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
         Image.fromarray(noise).save(frames / f"{number:03}.bmp")
     report = run_device(job(exported, tmp_path / "spool"), str(frames))
@@ -319,10 +323,15 @@ def test_candidates_are_on_the_disk_before_the_state_names_them(
     exported: Path, stream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold, remember, missing, named = Spool.hold, Spool.remember, [], []
+    scored = threading.Event()
 
-    def slowly(self: Spool, name: str, data: bytes) -> None:
-        time.sleep(0.01)
+    def last_of_all(self: Spool, name: str, data: bytes) -> None:
+        scored.wait(timeout=60)  # the disk is busy until every frame was read
         hold(self, name, data)
+
+    def paths() -> Iterator[str]:
+        yield from (f"{path}\n" for path in sorted(stream.iterdir())[:12])
+        scored.set()
 
     def looked_at(self: Spool, state: dict[str, Any]) -> None:
         there = {path.stem for path in (self.folder / "held").iterdir()}
@@ -330,12 +339,32 @@ def test_candidates_are_on_the_disk_before_the_state_names_them(
         missing.extend(set(state["held"]) - there)
         remember(self, state)
 
-    monkeypatch.setattr(Spool, "hold", slowly)
+    monkeypatch.setattr(Spool, "hold", last_of_all)
     monkeypatch.setattr(Spool, "remember", looked_at)
-    report = run_device(job(exported, tmp_path / "spool", keep_open=True), str(stream))
-    assert report.held > 0
-    assert named
+    report = run_device(job(exported, tmp_path / "spool", keep_open=True), "-", stdin=paths())
+    assert report.held == len(named) > 0
     assert not missing
-    released = run_device(job(exported, tmp_path / "spool"), "-", stdin=[])
-    assert (released.days, released.lost) == ({"day-1": 12}, 0)
-    assert not any((tmp_path / "spool" / "held").iterdir())
+
+
+def test_a_candidate_that_could_not_be_written_costs_no_other(
+    exported: Path, stream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold, calls = Spool.hold, []
+
+    def fails_once(self: Spool, name: str, data: bytes) -> None:
+        calls.append(name)
+        if len(calls) == 5:
+            raise StoreError("the disk is full")
+        hold(self, name, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "hold", fails_once)
+        with pytest.raises(StoreError, match="the disk is full"):
+            run_device(job(exported, tmp_path / "spool", keep_open=True), str(stream))
+    state = json.loads((tmp_path / "spool" / "state.json").read_text())
+    kept = {path.stem for path in (tmp_path / "spool" / "held").iterdir()}
+    assert len(kept) >= 4
+    assert set(state["held"]) - kept <= {Path(calls[4]).stem}
+    again = run_device(job(exported, tmp_path / "spool", keep_open=True), "-", stdin=[])
+    assert again.held == len(set(state["held"]) & kept)
+    assert run_device(job(exported, tmp_path / "spool"), str(stream)).days == {"day-1": 12}

@@ -46,9 +46,10 @@ _SAVE_EVERY_S = 10.0
 """Between two records of the state; after a power cut, hits sent since the last are known by their receipts."""
 _BROKEN_LISTED = 20
 _UNWRITTEN = 16
-"""Hits and candidates that wait for the disk at most, and that a power cut may cost: one takes as long as a score."""
-_BATCH_BYTES, _BATCH_MOST = 2 * 2**20, 64
-"""Pixels and frames of a call: scoring a few small frames costs as much as scoring many, waiting frames cost memory."""
+"""Hits, candidates and releases that wait for the disk at most; the hits among them a power cut may cost."""
+_BATCH_BYTES, _BATCH_MOST = 2**20, 64
+"""Of a call: pixels, decoded or as the model sees them, and frames. Scoring a few small frames costs nearly as much as
+scoring many; large ones cost memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ class DeviceRun:
     upload: Path | None = None
     """A folder to move hits to whenever it is there, such as a share; else they wait in the spool."""
     batch: int = 0
-    """Frames of equal size a call of the model; 0 = up to 64, with no more than 2 MiB of pixels."""
+    """Frames of equal size a call of the model; 0 = up to 64, with no more than 1 MiB of pixels."""
     keep_open: bool = False
     """The day goes on after these frames: what is held stays held."""
     threads: int = 0
@@ -145,7 +146,8 @@ class _Device:
         self._side = decoded_side(fleet.transform)
         self._spool = Spool(job.spool)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="spool")
-        self._unwritten: deque[Future[None]] = deque()
+        self._unwritten: deque[tuple[Future[None], bool]] = deque()
+        self._failure: BaseException | None = None
         self._day = ""
         self._saved = time.monotonic()
         self._recent = RecentFrames(min_distance=fleet.min_distance)
@@ -164,6 +166,7 @@ class _Device:
         finally:
             with self._writer:
                 self._save()
+        self._raise_failure()
         self._forward()
         self.report.held = len(self._held)
         self.report.days = dict(self._days)
@@ -181,7 +184,8 @@ class _Device:
                 yield batch
                 batch = []
             if not batch:
-                most = self._job.batch or min(_BATCH_MOST, _BATCH_BYTES // frame.pixels.nbytes)
+                largest = max(frame.pixels.nbytes, 3 * self._fleet.transform.size**2)
+                most = self._job.batch or min(_BATCH_MOST, _BATCH_BYTES // largest)
             batch.append(frame)
         if batch:
             yield batch
@@ -280,20 +284,33 @@ class _Device:
     def _send(self, hit: Hit, data: bytes, *, why: str = AT_ONCE) -> None:
         self._days[self._day] += 1
         numbered = replace(hit, day=self._day, number=self._days[self._day], why=why)
-        self._later(self._spool.send, numbered, data)
+        self._unwritten.append((self._writer.submit(self._spool.send, numbered, data), True))
+        self._wait_for_disk(_UNWRITTEN)
         self._sent.add(hit.digest)
         self.report.sent += 1
 
     def _later(self, write: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Have the disk written beside the scoring, one thing after the other."""
-        self._unwritten.append(self._writer.submit(write, *args, **kwargs))
+        """Have a candidate written or let go beside the scoring; a failure is raised by one of the next calls."""
+        self._unwritten.append((self._writer.submit(write, *args, **kwargs), False))
         self._wait_for_disk(_UNWRITTEN)
+        self._raise_failure()
 
     def _wait_for_disk(self, most: int = 0) -> None:
-        """Until at most so many things wait for the disk; raises what one of the others failed with, at every call."""
-        while len(self._unwritten) > most or (self._unwritten and self._unwritten[0].done()):
-            self._unwritten[0].result()
+        """Until at most so many things wait for the disk; what a hit failed with is raised at every call.
+
+        A candidate that failed is one less, which the next start sees: its failure does not keep the state from being
+        recorded.
+        """
+        while len(self._unwritten) > most or (self._unwritten and self._unwritten[0][0].done()):
+            written, is_hit = self._unwritten[0]
+            if is_hit:
+                written.result()
+            self._failure = self._failure or written.exception()
             self._unwritten.popleft()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     def _release(self, keys: Sequence[str]) -> None:
         for key in keys:

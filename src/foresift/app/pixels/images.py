@@ -195,7 +195,7 @@ def _read_all(
             data = fetch(uri)
             pixels = decode(data)
             values, digest = listing.masks[row].read(decode_mask)
-            _same_size(pixels, values)
+            check_same_size(pixels, values)
             codes = _labeled(classes.codes(values), uri, regions)
             pair = _scaled(pixels, codes, transform)
             if not (pair[1] != IGNORED).any():
@@ -211,7 +211,8 @@ def _read_all(
             yield from workers.map(one, rows[start : start + VALUES_FROM])
 
 
-def _same_size(pixels: Pixels, values: MaskValues) -> None:
+def check_same_size(pixels: Pixels, values: MaskValues) -> None:
+    """Refuse an image and a mask of different sizes; raises ``DataError``."""
     if pixels.shape[:2] != values.shape:
         image, mask = ("x".join(map(str, shape[1::-1])) for shape in (pixels.shape, values.shape))
         raise DataError(f"the image is {image} pixels, its mask {mask}")

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import colorsys
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
-from foresift.app.pixels.classes import classes_asked_for, refuse_other_classes
-from foresift.app.pixels.images import UsableImages, usable_images
+from foresift.app.pixels.classes import classes_asked_for
+from foresift.app.pixels.images import check_same_size
 from foresift.app.pixels.pictures import check_png
 from foresift.app.pixels.training_request import SegmentationRequest
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Pixels
-from foresift.core.errors import UsageError
+from foresift.core.errors import DataError, EmptyPoolError, UsageError
 from foresift.core.masks import IGNORED, Mask, MaskClasses, resized
 from foresift.core.protocols import Progress, Silent
 from foresift.core.ranges import check_at_least
 from foresift.core.samples import Quarantined
 from foresift.core.segmentation import DenseTransform
 from foresift.inference.decode import MAX_PIXELS, decode
+from foresift.inference.dense_transform import apply_dense
+from foresift.inference.masks import decode_mask
 from foresift.sources.read import fetch
 from foresift.sources.segmentation import MaskedListing, masked_images
 from foresift.stores.files import write_atomically
@@ -33,26 +35,23 @@ if TYPE_CHECKING:
     from foresift.models.segmentation import Segmenter
 
 _COLOURS = (
-    (110, 130, 170),
-    (230, 140, 20),
-    (20, 160, 120),
-    (240, 220, 60),
-    (90, 180, 240),
-    (200, 60, 70),
-    (200, 120, 180),
-    (120, 90, 200),
-    (150, 100, 50),
-    (40, 90, 150),
-    (170, 210, 70),
-    (90, 60, 90),
+    (0, 114, 178),
+    (230, 159, 0),
+    (0, 158, 115),
+    (240, 228, 66),
+    (213, 94, 0),
+    (86, 180, 233),
+    (204, 121, 167),
 )
-"""Of the first classes: far apart also for those who do not tell red from green."""
+"""Of the first classes, by Okabe and Ito 2008: told apart by nearly everyone. Those of later classes are only all
+different."""
 _GOLDEN = 0.618
 """A turn of the colour circle by this share lands far from all turns before it."""
 _OPACITY, _DIMMED = 0.6, 0.45
 """Of a class over the grey image; how bright what is ignored stays."""
 _LINE_PX, _GAP_PX, _PAPER, _INK = 16, 4, (255, 255, 255), (40, 40, 40)
-_LETTER_PX = 7
+_SWATCH_PX = 24
+"""Of a legend: a swatch, and the gaps around it and its text."""
 _PANELS = 3
 """Of an image with a prediction: itself, its mask, the prediction."""
 
@@ -71,7 +70,7 @@ class MaskSheet:
     """As for training; a model brings its own."""
     ignore_index: tuple[int, ...] | None = None
     count: int = 8
-    """Images, evenly spaced over the listing."""
+    """Images, evenly spaced over the listing; one that can't be read gives its place to another."""
     columns: int = 2
     """Images in a row."""
     side: int = 200
@@ -104,26 +103,45 @@ class DrawnMasks:
     classes: tuple[str, ...]
     images: tuple[DrawnMask, ...]
     quarantined: tuple[Quarantined, ...]
+    """What the listing left out, and images met on the way that can't be drawn."""
+    notes: tuple[str, ...]
 
 
 def draw_masks(workspace: Workspace, what: MaskSheet) -> DrawnMasks:
     """Each image as it is, under its mask and, with a model, under its prediction; a legend below.
 
-    Pixels that are ignored stay grey and dark, in the prediction too.
+    Pixels that are ignored stay grey and dark, in the prediction too. Without a model or names of the classes every
+    mask of the set is read once, to see which there are.
 
     Raises:
         EmptyPoolError: none of the images can be drawn.
         ForesiftError: as for listing images with masks and for opening a model.
     """
     listing = masked_images(what.root, what.split, layout=what.layout)
-    network, classes, transform = _model(workspace, what, listing)
-    images = usable_images(_spaced(listing, what.count), classes, transform, progress=what.progress)
-    names = tuple(classes.classes)
-    rows = [_drawn(images, row, network, what.side) for row in range(len(images))]
+    painter = _painter(workspace, what, listing)
+    drawn: dict[int, tuple[list[Image.Image], DrawnMask]] = {}
+    broken = list(listing.quarantined)
+    for row in _order(len(listing.images), what.count):
+        if len(drawn) == what.count:
+            break
+        try:
+            drawn[row] = painter.drawn(listing, row)
+        except DataError as error:
+            uri = listing.images[row]
+            broken.append(Quarantined(uri=uri, reason=str(error).removeprefix(f"{uri}: ")))
+    if not drawn:
+        first = broken[0]
+        raise EmptyPoolError(f"{listing.name}: no image can be drawn; the first, {first.uri}: {first.reason}")
+    rows = [drawn[row] for row in sorted(drawn)]
+    names = tuple(painter.classes.classes)
     sheet = _sheet([panels for panels, _ in rows], [_caption(one) for _, one in rows], names, what)
     write_atomically(what.out, lambda target: sheet.save(target, format="PNG"))
     return DrawnMasks(
-        path=what.out, classes=names, images=tuple(one for _, one in rows), quarantined=images.quarantined
+        path=what.out,
+        classes=names,
+        images=tuple(one for _, one in rows),
+        quarantined=tuple(broken),
+        notes=listing.notes,
     )
 
 
@@ -144,45 +162,64 @@ def colour_of(code: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _model(
-    workspace: Workspace, what: MaskSheet, listing: MaskedListing
-) -> tuple[Segmenter | None, MaskClasses, DenseTransform]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Painter:
+    """What turns an image of a listing into its panels."""
+
+    classes: MaskClasses
+    transform: DenseTransform
+    network: Segmenter | None
+    side: int
+
+    def drawn(self, listing: MaskedListing, row: int) -> tuple[list[Image.Image], DrawnMask]:
+        """The panels of an image, fitted into a square, and its figures at its own size.
+
+        Raises:
+            DataError: the image or its mask can't be used.
+        """
+        pixels = decode(fetch(listing.images[row]))
+        values, _ = listing.masks[row].read(decode_mask)
+        check_same_size(pixels, values)
+        truth = self.classes.codes(values)
+        counted = truth != IGNORED
+        layers, right = [truth], None
+        if self.network is not None:
+            from foresift.training.segmentation import predicted_codes
+
+            found = predicted_codes(self.network, apply_dense(pixels, self.transform), self.transform, truth.shape)
+            right = float((found == truth)[counted].mean())
+            layers.append(np.where(counted, found, IGNORED).astype(truth.dtype))
+        share = self.side / max(truth.shape)
+        height, width = (max(1, round(share * length)) for length in truth.shape)
+        small = np.asarray(Image.fromarray(pixels).resize((width, height)))
+        panels = [small, *(under_mask(small, resized(layer, height, width)) for layer in layers)]
+        figures = DrawnMask(listing.images[row], float(counted.mean()), right)
+        return [Image.fromarray(panel) for panel in panels], figures
+
+
+def _painter(workspace: Workspace, what: MaskSheet, listing: MaskedListing) -> _Painter:
+    asked = SegmentationRequest(
+        model=what.model,
+        out=what.out,
+        classes=what.classes,
+        ignore_index=what.ignore_index,
+        progress=what.progress,
+    )
     if not what.model:
-        asked = SegmentationRequest(
-            model="", out=what.out, classes=what.classes, ignore_index=what.ignore_index, progress=what.progress
-        )
-        return None, classes_asked_for(listing, asked, held=None), DenseTransform()
+        classes = classes_asked_for(listing, asked, held=None)
+        return _Painter(classes=classes, transform=DenseTransform(), network=None, side=what.side)
     from foresift.models.segmentation_generations import load_segmenter
 
     folder = workspace.generation_folder(what.model)
     held = read_segmentation(folder)
-    refuse_other_classes(listing.classes, held.mask_classes, what.model)
-    ignored = tuple(sorted({*held.ignored, *(what.ignore_index or ())}))
-    return load_segmenter(folder, held), replace(held.mask_classes, ignored=ignored), held.transform
+    classes = classes_asked_for(listing, asked, held=held)
+    return _Painter(classes=classes, transform=held.transform, network=load_segmenter(folder, held), side=what.side)
 
 
-def _spaced(listing: MaskedListing, count: int) -> MaskedListing:
-    """So many images of a listing, the first and the last among them."""
-    rows = np.unique(np.linspace(0, len(listing.images) - 1, min(count, len(listing.images))).round().astype(int))
-    images, masks = (tuple(part[row] for row in rows) for part in (listing.images, listing.masks))
-    return replace(listing, images=images, masks=masks, quarantined=())
-
-
-def _drawn(images: UsableImages, row: int, network: Segmenter | None, side: int) -> tuple[list[Image.Image], DrawnMask]:
-    """The panels of an image, fitted into a square, and its figures at its own size."""
-    pixels, truth = decode(fetch(images.images[row])), images.truth(row)
-    counted = truth != IGNORED
-    small = np.asarray(ImageOps.contain(Image.fromarray(pixels), (side, side)))
-    layers, right = [truth], None
-    if network is not None:
-        from foresift.training.segmentation import predicted_codes
-
-        found = predicted_codes(network, images.pair(row)[0], images.transform, truth.shape)
-        right = float((found == truth)[counted].mean())
-        layers.append(np.where(counted, found, IGNORED).astype(truth.dtype))
-    panels = [small, *(under_mask(small, resized(layer, *small.shape[:2])) for layer in layers)]
-    figures = DrawnMask(images.images[row], float(counted.mean()), right)
-    return [Image.fromarray(panel) for panel in panels], figures
+def _order(n: int, count: int) -> list[int]:
+    """All rows: first so many evenly spaced ones, the first and the last among them, then the others."""
+    first = np.unique(np.linspace(0, n - 1, min(count, n)).round().astype(int)).tolist()
+    return [*first, *sorted(set(range(n)) - set(first))] if n else []
 
 
 def _caption(one: DrawnMask) -> str:
@@ -202,11 +239,12 @@ def _sheet(
     """
     columns = min(what.columns, len(rows))
     tall = max(panel.height for panels in rows for panel in panels)
-    high = tall + _LINE_PX
-    width = columns * (len(rows[0]) * (what.side + _GAP_PX) + 2 * _GAP_PX)
+    high, wide = tall + _LINE_PX, len(rows[0]) * (what.side + _GAP_PX) + 2 * _GAP_PX
+    width, top = columns * wide, math.ceil(len(rows) / columns) * high
+    write = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     panels_are = "image | mask" + (" | model" if len(rows[0]) == _PANELS else "")
-    places, below = _legend((panels_are, *classes), width)
-    top = math.ceil(len(rows) / columns) * high
+    entries = [_short(write, text, width - _SWATCH_PX) for text in (panels_are, *map(_readable, classes))]
+    places, below = _legend([write.textlength(entry) for entry in entries], width)
     if width * (top + below) > MAX_PIXELS:
         raise UsageError(
             f"a sheet of {len(rows)} images would have {width} x {top + below} pixels; give a smaller --size"
@@ -215,22 +253,35 @@ def _sheet(
     draw = ImageDraw.Draw(sheet)
     for at, (panels, caption) in enumerate(zip(rows, captions, strict=True)):
         row, column = divmod(at, columns)
-        left = column * (width // columns) + _GAP_PX
-        draw.text((left, row * high + tall), caption, fill=_INK)
+        left = column * wide + _GAP_PX
+        draw.text((left, row * high + tall), _short(draw, _readable(caption), wide - _GAP_PX), fill=_INK)
         for number, panel in enumerate(panels):
             sheet.paste(panel, (left + number * (what.side + _GAP_PX), row * high + tall - panel.height))
-    draw.text((places[0][0], top + 2), panels_are, fill=_INK)
-    for code, (name, (left, line)) in enumerate(zip(classes, places[1:], strict=True)):
-        draw.rectangle((left, top + line + 3, left + 10, top + line + 13), fill=colour_of(code))
-        draw.text((left + 14, top + line + 2), name, fill=_INK)
+    for code, (entry, (left, line)) in enumerate(zip(entries, places, strict=True), start=-1):
+        if code >= 0:
+            draw.rectangle((left, top + line + 3, left + 10, top + line + 13), fill=colour_of(code))
+        draw.text((left + (14 if code >= 0 else 0), top + line + 2), entry, fill=_INK)
     return sheet
 
 
-def _legend(classes: tuple[str, ...], width: int) -> tuple[list[tuple[int, int]], int]:
-    """Where the classes stand below the images, and the height of it all."""
+def _readable(text: str) -> str:
+    """A text in letters that Pillow's own font has; another letter is a question mark."""
+    return text.encode("latin-1", "replace").decode("latin-1")
+
+
+def _short(draw: ImageDraw.ImageDraw, text: str, width: float) -> str:
+    """A text, cut where it would be wider."""
+    if draw.textlength(text) <= width:
+        return text
+    kept = next((at for at in range(len(text), 0, -1) if draw.textlength(text[:at] + "...") <= width), 0)
+    return text[:kept] + "..."
+
+
+def _legend(widths: list[float], width: int) -> tuple[list[tuple[int, int]], int]:
+    """Where texts of these widths stand below the images, and the height of it all."""
     places, left, line = [], _GAP_PX, 0
-    for name in classes:
-        wide = 22 + _LETTER_PX * len(name)
+    for one in widths:
+        wide = _SWATCH_PX + math.ceil(one)
         if left > _GAP_PX and left + wide > width:
             left, line = _GAP_PX, line + _LINE_PX
         places.append((left, line))
