@@ -75,6 +75,8 @@ class UploadController:
     seen: int = 0
     threshold: float = math.inf
     _at: int = 0
+    _stride: int = 1
+    """Frames between two scores that are remembered."""
     _held: list[tuple[float, int, str]] = field(default_factory=list)
     """A heap of (score, minus the order of arrival, key): the first to go is the lowest, latest one."""
 
@@ -130,8 +132,7 @@ class UploadController:
     def pass_by(self, score: float) -> None:
         """Count a frame that is not up for a decision, such as a near-duplicate."""
         self.seen += 1
-        stride = max(1, round((self.expected or 0) / WINDOW))
-        if self.seen % stride == 0:
+        if self.seen % self._stride == 0:
             self._remember(score)
         if self.seen % _REFRESH == 0:
             self._look()
@@ -221,6 +222,7 @@ class UploadController:
         In a poor hour the threshold stays where the whole day puts it: what is not sent then is chosen
         at the end of the day among everything. In a rich one it rises, because less is left to send.
         """
+        self._stride = max(1, round((self.expected or 0) / WINDOW))
         if self.expected is None or not len(self.window):
             self.threshold = math.inf
             return

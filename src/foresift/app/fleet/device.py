@@ -32,6 +32,7 @@ from foresift.lineage.fleet import MODEL, RECORD, Fleet
 from foresift.lineage.nearness import RecentFrames
 from foresift.lineage.uploads import Quota, UploadController
 from foresift.scores.registry import Score
+from foresift.scores.single import MOST_CLASSES, score_of_row
 from foresift.scores.uncertainty import entropy, least_confidence, margin, ratio
 from foresift.sources.frames import frames
 from foresift.sources.read import fetch
@@ -158,7 +159,8 @@ class _Device:
         """Every frame, then the end of the day unless it is kept open."""
         try:
             for batch in self._batches(paths):
-                outputs = self._engine(np.array([frame.pixels for frame in batch]))
+                pixels = batch[0].pixels[None] if len(batch) == 1 else np.array([frame.pixels for frame in batch])
+                outputs = self._engine(pixels)
                 for frame, score, embedding in zip(batch, self._scored(outputs), outputs.embeddings, strict=True):
                     self._decide(frame, score, embedding)
             if self._day and not self._job.keep_open:
@@ -172,6 +174,9 @@ class _Device:
         self.report.days = dict(self._days)
 
     def _scored(self, outputs: Outputs) -> list[float]:
+        rows, classes = outputs.logits.shape
+        if rows == 1 and 2 <= classes <= MOST_CLASSES:
+            return [score_of_row(self._fleet.score, outputs.logits[0].tolist())]
         values: list[float] = self._score.formula(outputs.logits).tolist()  # a batch is one block of rows
         return values
 
@@ -184,11 +189,14 @@ class _Device:
                 yield batch
                 batch = []
             if not batch:
-                largest = max(frame.pixels.nbytes, 3 * self._fleet.transform.size**2)
-                most = self._job.batch or min(_BATCH_MOST, _BATCH_BYTES // largest)
+                most = self._job.batch or self._most_like(frame)
             batch.append(frame)
         if batch:
             yield batch
+
+    def _most_like(self, frame: _Frame) -> int:
+        """Frames of this size that a call takes, or less than two."""
+        return min(_BATCH_MOST, _BATCH_BYTES // max(frame.pixels.nbytes, 3 * self._fleet.transform.size**2))
 
     def _decoded(self, paths: Iterable[str]) -> Iterator[_Frame]:
         for path in paths:
