@@ -8,10 +8,11 @@ import pytest
 from dpp_brute import Array, assert_law, draw, law, marginals_of
 from foresift.core.errors import NonFiniteError, UsageError
 from foresift.core.matrices import RowMatrix
+from foresift.kernels import dpp_exact
 from foresift.kernels.dpp_ensembles import DualEnsemble, Ensemble, FeatureRows, dual_ensemble, primal_ensemble
 from foresift.kernels.dpp_exact import expected_counts, marginals, sample_beyond_rank, sample_k_dpp
 from foresift.kernels.dpp_features import Geometry, LinearFeatures
-from foresift.kernels.dpp_projection import sample_projection
+from foresift.kernels.dpp_projection import ReadRows, sample_projection
 
 TIMES = 4000
 
@@ -124,6 +125,34 @@ def test_large_blocks_of_proposals_keep_rows_distinct_and_the_marginals() -> Non
     z = (total - 200 * expected) / np.sqrt(200 * expected * (1 - expected) + 1e-9)
     assert np.abs(z).max() < 4.5
     assert 0.7 < z.std() < 1.3
+
+
+def test_a_look_in_float32_first_changes_no_pick_and_spares_most_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    ensemble = dual(rng.normal(size=(500, 80)), np.exp(rng.normal(size=500)))
+    read: list[int] = []
+    rows_of = DualEnsemble.eigenvector_rows
+
+    def counted(self: DualEnsemble, columns: Array, *, dtype: type = np.float64) -> ReadRows:
+        rows = rows_of(self, columns, dtype=dtype)
+
+        def reading(which: Array) -> Array:
+            if dtype is np.float64:
+                read.append(len(which))
+            return rows(which)
+
+        return reading
+
+    monkeypatch.setattr(DualEnsemble, "eigenvector_rows", counted)
+    for seed in range(20):
+        plain = sample_k_dpp(ensemble, 70, np.random.default_rng(seed))
+        proposals = sum(read)
+        read.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(dpp_exact, "EXACT_PICKS", 10)
+            np.testing.assert_array_equal(sample_k_dpp(ensemble, 70, np.random.default_rng(seed)), plain)
+        assert 70 <= sum(read) < 0.8 * proposals
+        read.clear()
 
 
 def test_expected_counts_add_up_marginals_of_strata() -> None:

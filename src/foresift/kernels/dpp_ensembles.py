@@ -43,8 +43,8 @@ class Ensemble(Protocol):
     def squares(self, weights: Array) -> Array:
         """(n,) sum over j of weights_j V_ij^2, weights (r,); columns of weight 0 cost nothing."""
 
-    def eigenvector_rows(self, columns: Rows) -> ReadRows:
-        """What gives rows of V restricted to some columns, in float64."""
+    def eigenvector_rows(self, columns: Rows, *, dtype: npt.DTypeLike = np.float64) -> ReadRows:
+        """What gives rows of V restricted to some columns."""
 
     def feature_rows(self) -> ReadRows:
         """What gives rows of a matrix Psi with L = Psi Psi'."""
@@ -72,9 +72,9 @@ class PrimalEnsemble:
         used = np.flatnonzero(weights)
         return np.asarray(self.vectors[:, used] ** 2 @ weights[used])
 
-    def eigenvector_rows(self, columns: Rows) -> ReadRows:
+    def eigenvector_rows(self, columns: Rows, *, dtype: npt.DTypeLike = np.float64) -> ReadRows:
         """Rows of the chosen eigenvectors."""
-        chosen = self.vectors[:, columns]
+        chosen = self.vectors[:, columns].astype(dtype)
         return lambda which: chosen[which]
 
     def feature_rows(self) -> ReadRows:
@@ -188,10 +188,10 @@ class DualEnsemble:
         scaled = (self.directions[:, used] * np.sqrt(weights[used])).astype(np.float32)
         return self._squared_norms(scaled)
 
-    def eigenvector_rows(self, columns: Rows) -> ReadRows:
+    def eigenvector_rows(self, columns: Rows, *, dtype: npt.DTypeLike = np.float64) -> ReadRows:
         """Rows of the chosen eigenvectors, O(D (d + k)) each."""
-        chosen = np.ascontiguousarray(self.directions[:, columns])
-        return lambda which: self.rows.take(which) @ chosen
+        chosen = np.ascontiguousarray(self.directions[:, columns], dtype=dtype)
+        return lambda which: self.rows.take(which).astype(dtype, copy=False) @ chosen
 
     def feature_rows(self) -> ReadRows:
         """Rows of Phi B: kept in float32 where they fit into ``HELD_BYTES``, else computed again each time."""
