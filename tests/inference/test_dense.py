@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch import nn
 
 from foresift.core.errors import ModelError, NonFiniteError, UsageError
 from foresift.inference import dense
-from foresift.inference.dense import DenseScorer, cell_sums, score_maps
+from foresift.inference.dense import DenseScorer, cell_sums, others_by_index, others_by_plane, score_maps
 from foresift.inference.tiles import windows
 from foresift.kernels.patch_grid import cells_of
 from foresift.scores.dense import PIXEL_SCORES, score_map
@@ -30,17 +32,35 @@ def picture(h: int, w: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, size=(h, w, 3), dtype=np.uint8)
 
 
+@pytest.mark.parametrize("others", [others_by_plane, others_by_index])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("classes", [2, 19, 40])
-def test_torch_scores_are_those_of_the_kernel(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_scores_are_those_of_the_kernel(
+    classes: int, order: torch.memory_format, others: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dense, "others_by_plane", others)
     logits = np.random.default_rng(1).normal(size=(2, classes, 9, 11)).astype(np.float32) * 8
     logits[0, :, 0, 0] = 0  # ties
     logits[0, 0, 0, 1] = 90  # sure
-    whole = score_maps(torch.from_numpy(logits))
+    whole = score_maps(torch.from_numpy(logits).contiguous(memory_format=order))
     monkeypatch.setattr(dense, "BLOCK_ELEMENTS", 500)
-    in_blocks = score_maps(torch.from_numpy(logits))
+    in_blocks = score_maps(torch.from_numpy(logits).contiguous(memory_format=order))
     torch.testing.assert_close(whole, in_blocks, rtol=1e-5, atol=1e-30)
     for at, name in enumerate(PIXEL_SCORES):
         np.testing.assert_allclose(whole[:, at].numpy(), score_map(name, logits), rtol=2e-5, atol=1e-30, err_msg=name)
+
+
+@pytest.mark.parametrize("others", [others_by_plane, others_by_index])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_logit_that_is_no_number_gives_no_score(wrong: float, others: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense, "others_by_plane", others)
+    for at in range(3):
+        logits = torch.zeros(1, 3, 2, 2)
+        logits[0, at, 1, 0] = wrong
+        finite = score_maps(logits).isfinite().all(dim=1)[0]
+        assert finite.tolist() == [[True, True], [False, True]]
+    extreme = torch.tensor([3e38, -3e38, 0.0]).view(1, 3, 1, 1)
+    assert score_maps(extreme).isfinite().all()
 
 
 def test_torch_cells_are_those_of_the_kernel() -> None:

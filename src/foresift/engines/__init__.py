@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 
 from foresift.core.errors import MissingExtraError, UnknownNameError, UsageError
 from foresift.core.protocols import Engine
-from foresift.engines.kserve import PRECISION as SERVED
-from foresift.engines.kserve import KServeEngine, connect, is_served, parse_address
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,6 +41,8 @@ def canonical(name: str) -> str:
         UnknownNameError: neither ``auto`` nor an engine.
         UsageError: an address of a server that lacks something.
     """
+    from foresift.engines.kserve import is_served, parse_address  # not at the top: a device has no use for it
+
     if is_served(name):
         return str(parse_address(name))
     full = {"torch": REFERENCE, "openvino": "openvino-f32", "onnx": "onnx-f32"}.get(name, name)
@@ -67,6 +67,8 @@ def make_engine(
         UsageError: ``INT8`` without a graph.
         ModelError: the engine can't run this network, or a server serves another.
     """
+    from foresift.engines.kserve import is_served
+
     if is_served(name):
         return _served(name, network, size=size, batch=batch)
     library, precision = canonical(name).split("-")
@@ -99,8 +101,10 @@ def engine_identity(name: str) -> tuple[str, str]:
     """
     from importlib.metadata import version
 
+    from foresift.engines.kserve import PRECISION, is_served
+
     if is_served(name):
-        return f"kserve {canonical(name)}", SERVED
+        return f"kserve {canonical(name)}", PRECISION
     library, precision = canonical(name).split("-")
     device = _torch_device() if library == "torch" else "cpu"
     if extra := _lacking(canonical(name)):
@@ -112,6 +116,8 @@ def engine_identity(name: str) -> tuple[str, str]:
 def _served(name: str, network: nn.Module, *, size: int, batch: int) -> Engine:
     """A connection to a server, which is held to the widths that the network itself gives."""
     import torch
+
+    from foresift.engines.kserve import KServeEngine, connect, parse_address
 
     address = parse_address(name)
     with torch.inference_mode():

@@ -64,14 +64,39 @@ def score_maps(logits: Tensor) -> Tensor:
     return torch.cat(blocks, dim=2)
 
 
-def _scores(logits: Tensor) -> Tensor:
+def others_by_plane(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Gaps to the largest logit and their exponentials, (b, c - 1, h, w) each: of all classes but the most probable.
+
+    Class by class: what does not win against the largest so far remains. No index is computed, so that a CPU takes a
+    fifth of the time of :func:`others_by_index`.
+    """
+    import torch
+
+    planes = logits.contiguous().unbind(1)
+    top, gaps = planes[0], torch.empty_like(logits[:, 1:], memory_format=torch.contiguous_format)
+    for plane, loser in zip(planes[1:], gaps.unbind(1), strict=True):
+        torch.minimum(top, plane, out=loser)
+        top = torch.maximum(top, plane)
+    gaps.sub_(top[:, None]).clamp_(min=torch.finfo(logits.dtype).min)
+    gaps[:, 0] += top - top  # where the largest is infinite, no score may be a number
+    return gaps, gaps.exp()
+
+
+def others_by_index(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The same as (b, c, h, w), with weight 0 for the most probable class: few calls, for a GPU."""
     import torch
 
     top, best = logits.max(dim=1, keepdim=True)
     gaps = (logits - top).clamp(min=torch.finfo(logits.dtype).min)
-    weights = gaps.exp().scatter(1, best, 0)  # of all classes but the most probable one
+    return gaps, gaps.exp().scatter(1, best, 0)
+
+
+def _scores(logits: Tensor) -> Tensor:
+    import torch
+
+    gaps, weights = (others_by_plane if logits.device.type == "cpu" else others_by_index)(logits)
     rest = weights.sum(dim=1)
-    entropy = rest.log1p() - (gaps * weights).sum(dim=1) / (1 + rest)
+    entropy = rest.log1p() - gaps.mul_(weights).sum(dim=1) / (1 + rest)
     ratio = weights.amax(dim=1)
     return torch.stack([entropy, rest / (1 + rest), (rest + ratio) / (1 + rest), ratio], dim=1)
 
