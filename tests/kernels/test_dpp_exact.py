@@ -149,7 +149,7 @@ def test_a_look_in_float32_first_changes_no_pick_and_spares_most_rows(monkeypatc
         proposals = sum(read)
         read.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(dpp_exact, "EXACT_PICKS", 10)
+            patch.setattr(dpp_exact, "SCREENED_ABOVE", 10)
             np.testing.assert_array_equal(sample_k_dpp(ensemble, 70, np.random.default_rng(seed)), plain)
         assert 70 <= sum(read) < 0.8 * proposals
         read.clear()

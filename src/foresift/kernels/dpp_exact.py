@@ -10,7 +10,7 @@ from foresift.kernels.dpp_ensembles import Ensemble
 from foresift.kernels.dpp_features import Array
 from foresift.kernels.dpp_projection import sample_projection
 
-EXACT_PICKS = 2_000
+SCREENED_ABOVE = 2_000
 """For more picks than these proposals are looked at in float32 first."""
 
 
@@ -29,7 +29,7 @@ def sample_k_dpp(ensemble: Ensemble, k: int, rng: np.random.Generator) -> Rows:
     columns = select_eigenvectors(np.log(ensemble.eigenvalues), k, rng)
     chosen = np.zeros(len(ensemble.eigenvalues))
     chosen[columns] = 1.0
-    roughly = ensemble.eigenvector_rows(columns, dtype=np.float32) if k > EXACT_PICKS else None
+    roughly = ensemble.eigenvector_rows(columns, dtype=np.float32) if k > SCREENED_ABOVE else None
     return sample_projection(ensemble.squares(chosen), ensemble.eigenvector_rows(columns), k, rng, roughly=roughly)
 
 
