@@ -1,33 +1,53 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from foresift.core.errors import DataError
 from foresift.sources.coco_shapes import polygon_grid, shape_grid
 
+Corner = tuple[float, float]
 
-def winding_free(points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Even-odd rule by its definition: count the edges that a ray to the left of each pixel centre crosses."""
+
+def even_odd(points: list[float], height: int, width: int) -> np.ndarray:
+    """Even-odd rule by its definition, in exact numbers: count the edges that a ray to the left of each pixel centre
+    crosses."""
     grid = np.zeros((height, width), dtype=bool)
-    corners = points.reshape(-1, 2)
+    exact = [Fraction(place) for place in points]
+    corners = list(zip(exact[::2], exact[1::2], strict=True))
     for row, column in np.ndindex(height, width):
-        x, y, crossed = column + 0.5, row + 0.5, 0
-        for (x1, y1), (x2, y2) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-            if (y1 <= y) != (y2 <= y) and x1 + (y - y1) * (x2 - x1) / (y2 - y1) <= x:
-                crossed += 1
-        grid[row, column] = crossed % 2 == 1
+        x, y = column + Fraction(1, 2), row + Fraction(1, 2)
+        for (x1, y1), (x2, y2) in zip(corners, corners[1:] + corners[:1], strict=True):
+            if (y1 <= y) != (y2 <= y):
+                crossing = x1 + (y - y1) * (x2 - x1) / (y2 - y1)
+                assume(abs(crossing - x) > Fraction(1, 10**9))
+                grid[row, column] ^= crossing < x
     return grid
 
 
-# Tenths with an offset: no corner or crossing lies exactly on a pixel's centre.
+# Tenths with an offset: no corner lies exactly on a pixel's centre.
 PLACES = st.integers(-30, 130).map(lambda tenth: tenth / 10 + 0.0371)
+CORNERS = st.tuples(PLACES, PLACES)
 
 
 @given(points=st.lists(PLACES, min_size=6, max_size=16).filter(lambda xs: len(xs) % 2 == 0))
 def test_a_polygon_holds_the_pixels_whose_centres_lie_inside(points: list[float]) -> None:
-    np.testing.assert_array_equal(polygon_grid(points, 9, 11), winding_free(np.array(points), 9, 11))
+    np.testing.assert_array_equal(polygon_grid(points, 9, 11), even_odd(points, 9, 11))
+
+
+def test_a_polygon_without_an_inside_holds_no_pixel_even_through_their_centres() -> None:
+    assert not polygon_grid([3.7, -2.7, 12.1, 6.9, 12.1, 6.9], 9, 11).any()
+
+
+@given(start=CORNERS, end=CORNERS, one=CORNERS, other=CORNERS)
+@example(start=(3.7, -2.7), end=(12.1, 6.9), one=(0.0371, 5.5371), other=(9.0371, 0.0371))
+def test_the_two_sides_of_a_cut_make_the_whole_up(start: Corner, end: Corner, one: Corner, other: Corner) -> None:
+    whole = polygon_grid([*start, *one, *end, *other], 9, 11)
+    sides = polygon_grid([*start, *one, *end], 9, 11) ^ polygon_grid([*end, *other, *start], 9, 11)
+    np.testing.assert_array_equal(sides, whole)
 
 
 def test_neighbours_that_share_an_edge_share_no_pixel() -> None:

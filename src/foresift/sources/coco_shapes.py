@@ -49,11 +49,12 @@ def polygon_grid(points: Any, height: int, width: int) -> Grid:
     for (x1, y1), (x2, y2) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         if y1 == y2:
             continue
-        top, bottom = sorted((y1, y2))
+        # From the upper end, whoever draws it: two neighbours that share an edge round its crossings alike.
+        (top, left), (bottom, right) = sorted(((y1, x1), (y2, x2)))
         # Rows whose centre y + 1/2 lies in [top, bottom): each corner belongs to one of its two edges.
         first, last = max(0, math.ceil(top - 0.5)), min(height, math.ceil(bottom - 0.5))
         rows = np.arange(first, last)
-        crossings = x1 + (rows + 0.5 - y1) * ((x2 - x1) / (y2 - y1))
+        crossings = left + (rows + 0.5 - top) * ((right - left) / (bottom - top))
         toggles[rows, np.clip(np.ceil(crossings - 0.5), 0, width).astype(np.intp)] += 1
     inside: Grid = np.cumsum(toggles[:, :width], axis=1) % 2 == 1
     return inside
