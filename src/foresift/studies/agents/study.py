@@ -24,6 +24,7 @@ from foresift.studies.parts import WHOLE, Part
 from foresift.studies.surrogates.bench_of import bench_of
 from foresift.studies.surrogates.benches import HeadBench, PixelBench
 from foresift.studies.surrogates.protocol import Lessons, Protocol
+from foresift.studies.threads import one_thread
 
 _HEADS = Setting(images="cifar10", learner="heads", model="linear", budget=200, backbone="resnet8")
 PRESETS: dict[str, tuple[Setting, ...]] = {
@@ -103,8 +104,6 @@ def _settings(preset: str, only: Sequence[str]) -> list[Setting]:
 
 
 def _results(folder: Path, setting: Setting, data: Path | None, told: Progress, part: Part) -> ImagesResults:
-    from foresift.studies.surrogates.lessons import one_thread
-
     bench = bench_of(_protocol(setting), folder, data, told)
     assert isinstance(bench, PixelBench | HeadBench)  # noqa: S101 - settings name no other learner
     told.start(f"running every arm on {setting.images}", setting.seeds * (len(setting.strategies) + 1))

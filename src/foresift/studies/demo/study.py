@@ -6,8 +6,7 @@ train the same models from the same initial weights. Test images serve evaluatio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,7 @@ from foresift.stores.tables import write_rows
 from foresift.strategies import Strategy, parse
 from foresift.studies.demo.gallery import Gallery, gallery_of, ranking
 from foresift.studies.paired import Paired
+from foresift.studies.threads import one_thread
 from foresift.training.metrics import evaluate
 
 SIDE = 8
@@ -154,7 +154,7 @@ def run(protocol: Protocol, folder: Path, *, home: Path | None = None, progress:
         UsageError: a protocol that makes no sense; before any work.
     """
     strategy = protocol.checked()
-    with _one_thread():
+    with one_thread():
         bench = Bench.open(protocol, strategy, folder, home=home, progress=progress or Silent())
         bench.progress.start("training", protocol.seeds * (protocol.rounds - 1 + 4 * len(protocol.sizes)))
         runs = tuple(bench.compare(seed) for seed in range(protocol.seeds))
@@ -355,19 +355,3 @@ def _ids(selection: Selection) -> list[str]:
 
 def _parameters(architecture: str, *, classes: int) -> int:
     return parameters(build(architecture, classes=classes, image_size=SIDE, seed=0))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """torch on one thread: for networks this small a second one costs more than it gives.
-
-    It also keeps the figures from depending on the number of cores.
-    """
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

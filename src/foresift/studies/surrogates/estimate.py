@@ -14,6 +14,7 @@ from foresift.studies.surrogates.bench_of import bench_of
 from foresift.studies.surrogates.cells import FOLDS
 from foresift.studies.surrogates.protocol import Protocol
 from foresift.studies.surrogates.study import piloted
+from foresift.studies.threads import one_thread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +49,6 @@ def estimates(
 
 
 def _estimate(folder: Path, protocol: Protocol, data: Path | None, workers: int, told: Progress) -> Estimate:
-    from foresift.studies.surrogates.lessons import one_thread
-
     # Embeddings of networks on pixels serve auto alone: what they cost is not worth an estimate's while.
     bare = replace(protocol, backbone="") if protocol.learner == "pixels" else protocol
     bench = bench_of(bare, folder, data, told)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -59,17 +58,6 @@ def rate_share(optimizer: str, number: int, total: int) -> float:
     if number < warm:
         return (number + 1) / warm
     return 0.5 * (1 + math.cos(math.pi * (number - warm) / max(1, total - warm)))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread inside: short trainings of small networks gain nothing from more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def device_of_study() -> torch.device:

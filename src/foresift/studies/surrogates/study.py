@@ -20,6 +20,7 @@ from foresift.studies.parts import Part
 from foresift.studies.surrogates.bench_of import bench_of
 from foresift.studies.surrogates.cells import CELLS, Cells, Pilot, Probe, Training
 from foresift.studies.surrogates.protocol import Protocol
+from foresift.studies.threads import one_thread
 
 POLL_S = 1.0
 Pair = tuple[str, str]
@@ -98,8 +99,6 @@ def run(
 
 def run_part(folder: Path, protocols: Sequence[Protocol], *, data: Path | None, part: Part) -> None:
     """Make the cells of some seeds, on one thread; raises as :func:`run`."""
-    from foresift.studies.surrogates.lessons import one_thread
-
     for protocol in protocols:
         bench = bench_of(protocol, folder, data)
         with one_thread():
@@ -156,8 +155,6 @@ def run_seed(cells: Cells, seed: int) -> SeedResults:
 
 
 def _table(folder: Path, protocol: Protocol, data: Path | None, workers: int, told: Progress) -> Table:
-    from foresift.studies.surrogates.lessons import one_thread
-
     bench = bench_of(protocol, folder, data, told)
     labels = protocol.labels_of(bench.count)
     told.start(f"comparing: {protocol.title or protocol.images}", protocol.seeds * cells_of(protocol))
@@ -191,8 +188,6 @@ def _in_processes(
 
 
 def _seed_alone(folder: Path, protocol: Protocol, data: Path | None, seed: int) -> SeedResults:
-    from foresift.studies.surrogates.lessons import one_thread
-
     with one_thread():
         return run_seed(Cells(bench=bench_of(protocol, folder, data), protocol=protocol, folder=folder), seed)
 
