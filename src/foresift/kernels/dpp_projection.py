@@ -82,17 +82,20 @@ class _Accepted:
         """
         residuals = self._outside(vectors)
         alive = np.einsum("ij,ij->i", residuals, residuals) > thresholds
-        proposed, thresholds, residuals = proposed[alive], thresholds[alive], residuals[alive]
+        proposed, thresholds = proposed[alive], thresholds[alive]
+        residuals = self._outside(residuals[alive])  # once more: what cancelled the first time is exact now
+        begin = self.count
         for at in range(len(proposed)):
             if self.count == len(self.rows):
                 return
             if proposed[at] not in self.rows[: self.count] and residuals[at] @ residuals[at] > thresholds[at]:
-                direction = self._accept(int(proposed[at]), residuals[at])
+                direction = self._accept(int(proposed[at]), residuals[at], begin)
                 later = residuals[at + 1 :]
                 later -= np.outer(later @ direction, direction)
 
-    def _accept(self, row: int, residual: Array) -> Array:
-        direction = self._outside(residual[None])[0]  # once more: what cancelled the first time is exact now
+    def _accept(self, row: int, residual: Array, begin: int) -> Array:
+        block = self._basis[begin : self.count]
+        direction = residual - (residual @ block.T) @ block  # once more, against the rows of this block
         direction /= np.sqrt(direction @ direction)
         self.rows[self.count], self._basis[self.count] = row, direction
         if self._rough_basis.size:
