@@ -44,6 +44,9 @@ def test_generations_of_a_run_know_its_receipts_and_may_be_inherited_from(digits
     assert (first["receipts"], second["receipts"]) == (receipts[:1], receipts)
     assert [part["surrogates"] for part in second["brought"]] == [[], [first["generation"]]]
     assert (first["run"], second["run"], second["number"]) == (told["run"], told["run"], 2)
+    assert [one["metrics"]["evaluation"] for one in (first, second)] == [one["metrics"] for one in told["rounds"]]
+    shown = command("generations", "lineage", second["generation"], home=home).out
+    assert f"{100 * told['rounds'][1]['metrics']['top1']:.1f} % on the evaluation set of run {told['run']}" in shown
     (tmp_path / "next").mkdir()
     after = write_run(tmp_path / "next", digits, rounds=2, model="mlp:4", inherit=told["run"])
     went = command("run", after, "--json", home=home).json

@@ -290,7 +290,7 @@ def _told(one: Member, names: dict[str, str]) -> list[str]:
         data = record["data"]
         lines.append(f"  pool {data['pool']} ({str(data.get('version', ''))[:SHORT]}), seed {record.get('seed')}")
     if one.accuracy is not None:
-        lines.append(f"  top-1 {percent(one.accuracy)} on {record['data']['val']['pool']}")
+        lines.append(f"  top-1 {percent(one.accuracy)} on {one.measured_on}")
     if descent.target or descent.run:
         meant = [f"meant for {descent.target}"] if descent.target else []
         lines.append("  " + ", ".join([*meant, *([f"of run {descent.run}"] if descent.run else [])]))

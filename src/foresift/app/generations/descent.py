@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,20 @@ class Member:
     there: bool
     """Whether its folder still holds it."""
     metrics: dict[str, Any]
+    """As its record has them, and under ``evaluation`` what the run that trained it measured."""
 
     @property
     def accuracy(self) -> float | None:
-        """Top-1 on the validation set of its training; None without one."""
-        value = self.metrics.get("val", {}).get("top1")
-        return None if value is None else float(value)
+        """Top-1 on the validation set of its training, else on the evaluation set of its run; None without either."""
+        measured = self.metrics.get("val") or self.metrics.get("evaluation") or {}
+        return None if measured.get("top1") is None else float(measured["top1"])
+
+    @property
+    def measured_on(self) -> str:
+        """What :attr:`accuracy` was measured on, for people."""
+        if self.metrics.get("val"):
+            return str(self.descent.record["data"]["val"]["pool"])
+        return f"the evaluation set of run {self.descent.run}"
 
 
 def members(workspace: Workspace, spec: str | None = None) -> list[Member]:
@@ -89,13 +98,14 @@ def members(workspace: Workspace, spec: str | None = None) -> list[Member]:
     graph = {**lost, **every}
     number = ages(graph)
     names = holders(workspace)
+    measured = _measured(workspace, {graph[one].run for one in wanted if one in graph and graph[one].run})
     found = [
         Member(
             descent=graph[one],
             number=number[one],
             aliases=tuple(name for name, holder in names.items() if holder == one),
             there=_is_there(graph[one]),
-            metrics=dict(graph[one].record.get("metrics", {})),
+            metrics={**graph[one].record.get("metrics", {}), **measured.get(one, {})},
         )
         for one in graph
         if one in wanted or one in lost
@@ -128,6 +138,17 @@ def find(workspace: Workspace, spec: str | Path) -> Descent:
     if generation.id not in every:
         workspace.note_generation(generation, folder)
     return every.get(generation.id) or known(workspace)[generation.id]
+
+
+def _measured(workspace: Workspace, runs: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What runs measured of the generations that they trained."""
+    records = workspace.records()
+    return {
+        one.generation: {"evaluation": dict(one.metrics)}
+        for run in sorted(runs)
+        for one in records.rounds(run)
+        if one.generation and one.metrics
+    }
 
 
 def _is_there(descent: Descent) -> bool:
