@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from foresift.core.digests import digest_value
 from foresift.core.labels import LabelRecord
 from foresift.core.rounds import Round, Run
-from foresift.cycle.plans import ByAgent, First, OneStrategy, Plan, bought
+from foresift.cycle.plans import INHERITED, ByAgent, First, OneStrategy, Plan, bought
 from foresift.cycle.pshea import Pshea
 from foresift.cycle.rounds import Gathered, Picked, Trained
 from foresift.cycle.runs import advance_run
@@ -114,7 +114,15 @@ def by_agent() -> Plan:
     return ByAgent(first=First(strategy="random", budget=BUDGET), agent=agent, rounds=5)
 
 
-PLANS = {"one strategy": (one_strategy, False), "agent": (by_agent, True)}
+def of_an_heir() -> Plan:
+    """Like an agent's, but the first round only learns from what was there."""
+    plan = by_agent()
+    assert isinstance(plan, ByAgent)
+    return replace(plan, first=INHERITED)
+
+
+PLANS = {"one strategy": (one_strategy, False), "agent": (by_agent, True), "heir": (of_an_heir, True)}
+PAID = {"one strategy": BUDGET * ROUNDS - 1, "agent": TRIED + BUDGET, "heir": TRIED}
 
 
 def answer_all(world: World) -> None:
@@ -146,7 +154,7 @@ class AnyInterruption(RuleBasedStateMachine):
     def begin(self, kind: str, quota: int | None) -> None:
         plan, own = PLANS[kind]
         self.kind, self.world = kind, World(plan(), own=own, quota=quota)
-        self.paid = TRIED + BUDGET if kind == "agent" else BUDGET * ROUNDS - 1
+        self.paid = PAID[kind]
 
     @rule()
     def step(self) -> None:
@@ -248,6 +256,13 @@ def test_the_ledger_of_a_trial_is_that_of_its_rounds() -> None:
     assert turns == [(one.round, one.strategy, one.purchases) for one in trial.turns]
     assert bought(world.rounds) == BUDGET + trial.ledgers["unique"] <= BUDGET + TRIED
     assert trial.stopped
+
+
+def test_an_heir_learns_before_it_buys() -> None:
+    world = finish(World(of_an_heir(), own=True))
+    first, *others = world.rounds
+    assert (first.selected, first.state, first.partial, bool(first.generation)) == ((), "done", False, True)
+    assert bought(others) == Trial.from_dict(world.records.run(RUN).trial or {}).ledgers["unique"] <= TRIED
 
 
 def test_all_selections_of_a_turn_are_asked_at_once() -> None:

@@ -234,11 +234,12 @@ class _Lines:
         left = f"; {each:.1f} s a round" + ("" if self.file.tries else f", {each * self._left(done):.0f} s left")
         known = [f", {told} {percent(last.metrics[name])}" for name, told in METRICS.items() if name in last.metrics]
         why = f" ({last.details['ran']})" if "ran" in last.details else ""
-        number = last.details.get("turn", last.number - 1) + 1
-        note(
-            f"round {number} of {self.file.rounds}: {len(last.selected)} by {last.strategy}{why}, "
-            f"{last.details.get('trained_on', 0):,} labels{''.join(known)}{left}"
-        )
+        labels = f"{last.details.get('trained_on', 0):,} labels{''.join(known)}{left}"
+        if not last.budget:
+            note(f"before the first round: {last.strategy}, {labels}")
+            return
+        number = last.details.get("turn", last.number - 1) + (1 if done[0].budget else 0)
+        note(f"round {number} of {self.file.rounds}: {len(last.selected)} by {last.strategy}{why}, {labels}")
 
     def _left(self, done: Sequence[Round]) -> int:
         return max(0, self.file.rounds - len(done))

@@ -69,10 +69,15 @@ class First:
 
     strategy: str
     budget: int
+    """0 = nothing is bought: what there is to learn from was there before."""
 
     def move(self) -> Open:
         """Open round 1."""
         return Open(turn=0, strategy=self.strategy, budget=self.budget)
+
+
+INHERITED = First(strategy="inherited", budget=0)
+"""Learns from inherited labels alone: what all arms of a trial start from, and are compared with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ class Picked:
     """What a round asks labels for."""
 
     ids: tuple[SampleId, ...]
-    """In order of rank, at most the round's budget; fewer only if the pool ends."""
+    """In order of rank, at most the round's budget, which may be 0; fewer only if the pool ends."""
     receipt: str | None = None
     closes_at: str | None = None
     """ISO 8601, UTC: when the round stops waiting for labels; None = never by date."""
@@ -86,11 +86,11 @@ def advance(records: RunRecords, round: Round, ports: Ports) -> Round:
 
 
 def _select(round: Round, ports: Ports) -> Round:
-    """Nothing to label is the end of a round: there is nothing new to learn from."""
+    """Nothing to label is the end of a round, unless it was to buy nothing and learn from what is there."""
     picked = ports.select(round)
     return replace(
         round,
-        state="labeling" if picked.ids else "done",
+        state="labeling" if picked.ids or not round.budget else "done",
         selected=picked.ids,
         receipt=picked.receipt,
         closes_at=picked.closes_at,

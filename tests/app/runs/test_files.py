@@ -193,3 +193,5 @@ def test_a_control_arm_doubles_what_is_bought() -> None:
     run = run_of({**PLAIN, "control": "random"}, base=Path("/base"))
     assert run.tries
     assert run.most_labels == 5 + 2 * 5
+    heir = run_of({**PLAIN, "control": "random", "inherit": "deployed"}, base=Path("/base"))
+    assert (heir.most_labels, heir.first_labels) == (2 * 2 * 5, 0), "both arms buy in the first round, too"

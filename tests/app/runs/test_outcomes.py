@@ -44,6 +44,16 @@ def test_a_gain_is_that_over_as_many_random_labels_of_the_same_turn() -> None:
     assert list(gains([first[0], replace(first[1], metrics={}), first[2]])) == []
 
 
+def test_the_first_choice_of_a_run_that_inherits_is_its_ancestors() -> None:
+    began = done(1, "inherited", 0, 0.5, selected=())
+    first = [began, done(2, "margin", 1, 0.625), done(3, "random", 1, 0.5)]
+    rounds = [*first, done(4, "margin", 2, 0.75), done(5, "random", 2, 0.875)]
+    assert [(one.round.number, one.chosen_by, one.points) for one in gains(rounds, ancestor="a")] == [
+        (2, "a", 0.125),
+        (4, "g2", -0.125),
+    ]
+
+
 @pytest.mark.usefixtures("in_process")
 def test_predictions_and_what_came_of_them_are_kept_and_shown(digit_files: Path, tmp_path: Path) -> None:
     workspace = Workspace.open(tmp_path / "home")
@@ -63,6 +73,66 @@ def test_predictions_and_what_came_of_them_are_kept_and_shown(digit_files: Path,
     assert "1 outcomes are known" in shown
     told = command("calibration", "--json", home=workspace.home).json["forecasts"]
     assert [one["realised"] for one in told] == [None, None, None, gain]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_what_the_ancestor_chose_is_compared_with_as_many_random_labels(digit_files: Path, tmp_path: Path) -> None:
+    workspace, notes = Workspace.open(tmp_path / "home"), []
+    early, late = tmp_path / "early", tmp_path / "late"
+    early.mkdir()
+    late.mkdir()
+    older = carry_on(
+        workspace, start_run(workspace, write_run(early, digit_files / "test", rounds=1, model="mlp:4")).id
+    )
+    (first,) = workspace.records().rounds(older.id)
+    ancestor = str(first.generation)
+    for name in ("mlp:4", f"mlp:4 {ancestor[:8]}"):
+        remember(workspace, replace(MADE, surrogate=name, when=name))
+    remember(workspace, MADE)  # of the heir's own architecture: not who chose
+    run = start_run(
+        workspace, write_run(late, digit_files / "test", control="random", rounds=2, inherit=older.id, target=1.0)
+    )
+    assert carry_on(workspace, run.id, watch=Watch(note=notes.append)).state == "finished"
+    began, *bought = workspace.records().rounds(run.id)
+    assert (began.strategy, began.selected, began.receipt) == ("inherited", (), None)
+    assert began.details["trained_on"] == 10
+    assert sorted((one.strategy, one.details["turn"], one.details["trained_on"]) for one in bought) == [
+        ("margin", 1, 20),
+        ("margin", 2, 30),
+        ("random", 1, 20),
+        ("random", 2, 30),
+    ]
+    listed = command("generations", "list", "--json", home=workspace.home).json["generations"]
+    brought = {one["generation"]: [part["surrogates"] for part in one["brought"]] for one in listed}
+    chosen = {(one.strategy, one.details["turn"]): one for one in bought}
+    assert brought[str(chosen["margin", 1].generation)] == [[], [ancestor]], "the ancestor looked"
+    assert brought[str(chosen["random", 1].generation)] == [[], []]
+    assert not {*first.selected} & {sample for one in bought for sample in one.selected}
+    (row, *later) = (one for one in forecasts(workspace) if one.run)
+    assert (row.surrogate, row.round) == (f"mlp:4 {ancestor[:8]}", chosen["margin", 1].number)
+    gain = chosen["margin", 1].metrics["top1"] - chosen["random", 1].metrics["top1"]
+    assert row.realised == gain
+    assert [one.surrogate for one in later] == ["mlp:8"], "later its own models choose"
+    shown = command("runs", "show", run.id, home=workspace.home).out
+    assert "inherited" in shown
+
+
+@pytest.mark.usefixtures("in_process")
+def test_several_strategies_may_start_from_inherited_labels(digit_files: Path, tmp_path: Path) -> None:
+    workspace = Workspace.open(tmp_path / "home")
+    early, late = tmp_path / "early", tmp_path / "late"
+    early.mkdir()
+    late.mkdir()
+    older = start_run(workspace, write_run(early, digit_files / "test", rounds=1))
+    carry_on(workspace, older.id)
+    tried = write_run(
+        late, digit_files / "test", strategy="auto", strategies=["margin", "random"], inherit=older.id, max_labels=30
+    )
+    run = carry_on(workspace, start_run(workspace, tried).id)
+    rounds = workspace.records().rounds(run.id)
+    assert run.state == "finished"
+    assert [one.strategy for one in rounds[:3]] == ["inherited", "margin", "random"]
+    assert len({sample for one in rounds for sample in one.selected}) <= 30
 
 
 class _KilledError(Exception):

@@ -117,7 +117,9 @@ class RunAnswers:
         return f"foresift label {self.run.id}/{number}, or foresift labels import FILE --run {self.run.id}; {again}"
 
     def _collect(self, round: Round) -> str:
-        """The cursor after everything that the oracle has to say is stored."""
+        """The cursor after everything that the oracle has to say is stored; it is not asked for nothing."""
+        if not round.selected:
+            return self._since()
         inquiry = self._inquiry(round)
         since = self._since()
         try:

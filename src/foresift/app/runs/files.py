@@ -95,7 +95,12 @@ class RunFile:
         """Labels of the whole run, the default filled in."""
         if self.max_labels is not None:
             return self.max_labels
-        return self.budget * (2 * self.rounds - 1 if self.control else self.rounds)
+        return self.budget * self.rounds * (2 if self.control else 1) - (self.first_labels if self.control else 0)
+
+    @property
+    def first_labels(self) -> int:
+        """Labels that are bought before a trial: none where all arms begin with inherited ones."""
+        return 0 if self.inherit else min(self.budget, self.max_labels or self.budget)
 
     @property
     def has_masks(self) -> bool:
@@ -209,8 +214,6 @@ def _refuse_contradictions(run: RunFile) -> None:
         raise UsageError(f"quota {run.quota} is above the budget of {run.budget} labels a round; lower it")
     if run.target is not None and run.evaluation == NONE:
         raise UsageError("target needs an evaluation set; give evaluation: FOLDER, or leave target out")
-    if run.inherit and run.tries:
-        raise UsageError("a run that inherits has one strategy; leave out strategy: auto and control, or inherit")
     if run.control and run.evaluation == NONE:
         raise UsageError("control needs an evaluation set to compare on; give evaluation: FOLDER, or leave it out")
     if run.control and run.strategy in ("auto", "random"):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from foresift.app.generations.calibrating import forecasts, record_round
+from foresift.app.generations.descent import find
 from foresift.app.runs.files import RunFile
 from foresift.app.workspace import Workspace
 from foresift.core.rounds import Round
@@ -39,12 +41,15 @@ def record_outcomes(workspace: Workspace, run: str, file: RunFile, rounds: Seque
     known = forecasts(workspace)
     written = {one.round for one in known if one.run == run}
     scores = {one.score for one in known}
-    fresh = [(gain, parse(gain.round.strategy).name) for gain in gains(rounds) if gain.round.number not in written]
+    every = gains(rounds, ancestor=file.inherit)
+    fresh = [(gain, parse(gain.round.strategy).name) for gain in every if gain.round.number not in written]
     fresh = [(gain, score) for gain, score in fresh if score in scores]
     models = _names(workspace, file) if fresh else set()
     found = []
     for gain, score in fresh:
         lookers = {*models, *(f"{name} {gain.chosen_by[:8]}" for name in models)}
+        if gain.chosen_by == file.inherit:
+            lookers = _names_of(Path(find(workspace, file.inherit).folder))
         made = prediction(known, surrogates=lookers, deployments=models, score=score)
         if made is not None:
             found.append(record_round(workspace, made, realised=gain.points, run=run, round=gain.round.number))
@@ -60,8 +65,12 @@ def outcome_line(one: Forecast) -> str:
     )
 
 
-def gains(rounds: Sequence[Round]) -> Iterator[Gain]:
-    """What finished rounds brought over the random arm of the same turn, where both asked for as many labels."""
+def gains(rounds: Sequence[Round], *, ancestor: str = "") -> Iterator[Gain]:
+    """What finished rounds brought over the random arm of the same turn, where both asked for as many labels.
+
+    Args:
+        ancestor: generation that chose for an arm that had bought nothing before.
+    """
     done = [one for one in rounds if one.state == "done" and TOP1 in one.metrics and one.generation]
     drawn = {one.details["turn"]: one for one in done if one.strategy == CONTROL and one.details["turn"]}
     for one in done:
@@ -71,11 +80,12 @@ def gains(rounds: Sequence[Round]) -> Iterator[Gain]:
         before = [
             earlier
             for earlier in done
-            if earlier.number < one.number and (earlier.details["turn"] == 0 or earlier.strategy == one.strategy)
+            if earlier.number < one.number
+            and earlier.selected
+            and (earlier.details["turn"] == 0 or earlier.strategy == one.strategy)
         ]
-        if before:
-            points = float(one.metrics[TOP1]) - float(control.metrics[TOP1])
-            yield Gain(one, str(before[-1].generation), points)
+        if chosen_by := str(before[-1].generation) if before else ancestor:
+            yield Gain(one, chosen_by, float(one.metrics[TOP1]) - float(control.metrics[TOP1]))
 
 
 def _names(workspace: Workspace, file: RunFile) -> set[str]:
@@ -85,5 +95,10 @@ def _names(workspace: Workspace, file: RunFile) -> set[str]:
 
     if not names_generation(file.model):
         return {canonical(file.model)}
-    record = read_generation(workspace.generation_folder(file.model))
+    return _names_of(workspace.generation_folder(file.model))
+
+
+def _names_of(folder: Path) -> set[str]:
+    """What it may have called a generation."""
+    record = read_generation(folder)
     return {record.architecture, f"{record.architecture} {record.id[:8]}"}

@@ -6,7 +6,7 @@ from foresift.app.runs.file_values import NONE
 from foresift.app.runs.files import RunFile
 from foresift.app.runs.pool_files import RunPool
 from foresift.cycle.agents import AgentRequest, make_agent
-from foresift.cycle.plans import ByAgent, First, OneStrategy, Plan
+from foresift.cycle.plans import INHERITED, ByAgent, First, OneStrategy, Plan
 from foresift.cycle.stopping import StopRules
 from foresift.cycle.trials import Agent
 
@@ -22,7 +22,10 @@ def make_plan(file: RunFile, pool: RunPool) -> Plan:
     """
     first = First(strategy=file.strategy if file.inherit else file.initial, budget=min(file.budget, file.most_labels))
     if tries(file, pool):
-        return ByAgent(first=first, agent=make_trial_agent(file), rounds=file.rounds)
+        agent = make_trial_agent(file)
+        if file.inherit:  # the arms buy in every round
+            return ByAgent(first=INHERITED, agent=agent, rounds=file.rounds + 1)
+        return ByAgent(first=first, agent=agent, rounds=file.rounds)
     stop = StopRules(max_labels=file.most_labels, target=file.target, patience=file.converge or PATIENCE)
     return OneStrategy(
         first=first,
@@ -49,7 +52,7 @@ def make_trial_agent(file: RunFile) -> Agent:
     else:
         name = "pshea-guarded" if file.agent == "pshea" and file.guard else file.agent
         strategies, patience = tuple(file.strategies), file.converge or PATIENCE
-    left = max(0, file.most_labels - min(file.budget, file.most_labels))
+    left = file.most_labels - file.first_labels
     stop = StopRules(max_labels=left, target=file.target, patience=patience)
     return make_agent(
         name,

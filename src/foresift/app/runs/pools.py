@@ -127,7 +127,7 @@ def _check_budgets(run: RunFile, found: RunPool) -> None:
 
 def _thrift(run: RunFile) -> list[str]:
     """What to know of a trial whose budget does not last for one round."""
-    left, each = run.most_labels - run.budget, run.budget * len(run.strategies)
+    left, each = run.most_labels - run.first_labels, run.budget * len(run.strategies)
     if not run.tries or run.control or run.agent != "pshea" or left >= each:
         return []
     return [

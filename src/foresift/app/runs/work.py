@@ -63,6 +63,8 @@ class Effects:
 
     def select(self, round: Round) -> Picked:
         """By what the arm's last model sees, never what the arm asked for before."""
+        if not round.budget:
+            return Picked(ids=())
         before = self._before(round)
         answer = self._call(
             "select",
