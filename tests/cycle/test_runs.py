@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from foresift.core.digests import digest_value
 from foresift.core.labels import LabelRecord
 from foresift.core.rounds import Round, Run
-from foresift.cycle.plans import INHERITED, ByAgent, First, OneStrategy, Plan, bought
+from foresift.cycle.plans import FROM_INHERITED, ByAgent, First, OneStrategy, Plan, bought
 from foresift.cycle.pshea import Pshea
 from foresift.cycle.rounds import Gathered, Picked, Trained
 from foresift.cycle.runs import advance_run
@@ -118,7 +118,7 @@ def of_an_heir() -> Plan:
     """Like an agent's, but the first round only learns from what was there."""
     plan = by_agent()
     assert isinstance(plan, ByAgent)
-    return replace(plan, first=INHERITED)
+    return replace(plan, first=FROM_INHERITED)
 
 
 PLANS = {"one strategy": (one_strategy, False), "agent": (by_agent, True), "heir": (of_an_heir, True)}

@@ -68,6 +68,7 @@ def test_generations_are_runs_and_versions_once(server: MlflowServer, line: list
     again = command(*ask, home=home).json["generations"]
     assert [{**one, "new": True, "aliases": []} for one in again] == [{**one, "aliases": []} for one in made]
     assert not any(one["new"] for one in again)
+    assert client.get_run(made[1]["run"]).data.metrics == heir.data.metrics
     assert client.get_model_version_by_alias("digits", "deployed").version == "2"
     assert len(client.search_model_versions("name='digits'")) == 2
 

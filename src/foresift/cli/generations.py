@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from foresift.core.lineage import Brought
 
 SHORT = 12
-COLUMNS = ("generation", "number", "alias", "architecture", "labels", "chosen by", "accuracy", "target", "folder")
+COLUMNS = ("generation", "number", "alias", "architecture", "labels", "chosen by", "accuracy", "on", "target", "folder")
 Name: Any = Annotated[str, typer.Argument(metavar="GENERATION", help="An id, a folder, or an alias.")]
 
 app = typer.Typer(help="Generations of this workspace: list, lineage, promote.", no_args_is_help=True)
@@ -260,9 +260,17 @@ def _row(one: Member) -> dict[str, Any]:
         "labels": one.descent.labels,
         "chosen by": ", ".join(dict.fromkeys(_chooser(part) for part in one.descent.brought)),
         "accuracy": percent(one.accuracy),
+        "on": _measured_on(one),
         "target": one.descent.target,
         "folder": one.descent.folder if one.there else "gone",
     }
+
+
+def _measured_on(one: Member) -> str:
+    """In a word or two."""
+    if one.accuracy is None:
+        return ""
+    return PurePath(one.measured_on).name if one.metrics.get("val") else f"run {one.descent.run[:SHORT]}"
 
 
 def _chooser(part: Brought) -> str:

@@ -35,8 +35,8 @@ class Heritage:
     """Name of the device that the generation is meant for."""
     heir_of: str = ""
     """Id of the generation whose labels were inherited."""
-    receipts: tuple[str, ...] = ()
-    """The receipts that may have brought the labels, the earlier first; none = any of the workspace."""
+    receipts: tuple[str, ...] | None = None
+    """The receipts that may have brought the labels, the earlier first; None = any of the workspace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,9 +60,9 @@ class Round:
     """From 1, without gaps."""
     state: str = "selecting"
     budget: int
-    """Labels to buy."""
+    """Labels to buy; 0 = none, it learns from those that a run inherited."""
     strategy: str
-    """As spelled: ``NAME`` or ``NAME:key=value``."""
+    """As spelled: ``NAME`` or ``NAME:key=value``; ``inherited`` where nothing is bought."""
     selected: tuple[SampleId, ...] = ()
     """Ids in order of rank; empty until selected."""
     receipt: str | None = None

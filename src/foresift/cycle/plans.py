@@ -76,7 +76,7 @@ class First:
         return Open(turn=0, strategy=self.strategy, budget=self.budget)
 
 
-INHERITED = First(strategy="inherited", budget=0)
+FROM_INHERITED = First(strategy="inherited", budget=0)
 """Learns from inherited labels alone: what all arms of a trial start from, and are compared with."""
 
 

@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from threadpoolctl import threadpool_limits
+
 from foresift.core.protocols import Progress
 from foresift.executors import Task
 from foresift.studies.parts import Part
@@ -20,6 +22,7 @@ def study(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:  # n
     import torch
 
     torch.set_num_threads(values["threads"])
+    threadpool_limits(values["threads"], user_api="blas")
     STUDIES[values["study"]](values, Part(values["number"], values["of"]))
     return {}
 

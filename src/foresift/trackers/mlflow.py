@@ -98,6 +98,7 @@ class MlflowMirror:
         """The finished run of a generation; one that was begun and never finished is thrown away."""
         for found in self._client.search_runs([self._experiment], f"tags.`{GENERATION}` = '{tracked.id}'"):
             if found.info.status == "FINISHED":
+                self._measure(found, tracked)
                 return str(found.info.run_id), False
             self._client.delete_run(found.info.run_id)
         from mlflow.entities import Metric, Param
@@ -110,6 +111,14 @@ class MlflowMirror:
             self._client.log_artifact(run, str(file), _FILES)
         self._client.set_terminated(run, "FINISHED")
         return run, True
+
+    def _measure(self, found: Any, tracked: Tracked) -> None:
+        """Add what was measured since the run was made."""
+        from mlflow.entities import Metric
+
+        fresh = {name: value for name, value in tracked.metrics.items() if name not in found.data.metrics}
+        if fresh:
+            self._client.log_batch(found.info.run_id, [Metric(name, value, 0, 0) for name, value in fresh.items()])
 
     def _version(self, generation: str) -> str | None:
         found = self._client.search_model_versions(f"name='{self._name}' and tags.`{GENERATION}`='{generation}'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,14 @@ import pytest
 
 from commands import command
 from foresift.app.generations.calibrating import calibration_of, forecasts, log_file, remember
-from foresift.app.runs.lifecycle import Watch, carry_on, start_run
-from foresift.app.runs.outcomes import gains
+from foresift.app.generations.descent import find
+from foresift.app.runs.inheriting import ancestor_of
+from foresift.app.runs.lifecycle import Watch, carry_on, run_file_of, start_run
+from foresift.app.runs.outcomes import gains, record_outcomes
+from foresift.app.runs.reports import report
+from foresift.app.runs.round_labeling import label_round
 from foresift.app.workspace import Workspace
+from foresift.core.errors import BudgetError, StoreError, UsageError
 from foresift.core.rounds import Round
 from foresift.lineage.calibration import Forecast
 from run_files import write_run
@@ -76,7 +82,12 @@ def test_predictions_and_what_came_of_them_are_kept_and_shown(digit_files: Path,
 
 
 @pytest.mark.usefixtures("in_process")
-def test_what_the_ancestor_chose_is_compared_with_as_many_random_labels(digit_files: Path, tmp_path: Path) -> None:
+def test_what_the_ancestor_chose_is_compared_with_as_many_random_labels(
+    digit_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(_workspace: Workspace) -> Any:
+        raise StoreError("the database can't be reached")
+
     workspace, notes = Workspace.open(tmp_path / "home"), []
     early, late = tmp_path / "early", tmp_path / "late"
     early.mkdir()
@@ -115,6 +126,26 @@ def test_what_the_ancestor_chose_is_compared_with_as_many_random_labels(digit_fi
     assert [one.surrogate for one in later] == ["mlp:8"], "later its own models choose"
     shown = command("runs", "show", run.id, home=workspace.home).out
     assert "inherited" in shown
+    with monkeypatch.context() as away:
+        away.setattr(Workspace, "records", unreachable)
+        unmeasured = command("generations", "list", "--json", home=workspace.home).json["generations"]
+    assert [one["generation"] for one in unmeasured] == [one["generation"] for one in listed]
+    assert {one["generation"]: one["metrics"].get("evaluation") for one in listed} == {
+        one.generation: one.metrics for one in (first, *workspace.records().rounds(run.id))
+    }
+    with pytest.raises(UsageError, match=f"asked for nothing; take {run.id}/2"):
+        label_round(workspace, f"{run.id}/1")
+    with pytest.raises(BudgetError, match="350 samples without one: of 360, 10 are inherited"):
+        start_run(workspace, write_run(late, digit_files / "test", rounds=36, inherit=older.id))
+
+    best = report(workspace, workspace.records().run(run.id))["agent"]["answer"]["strategy"]
+    assert ancestor_of(workspace, run.id).generation == chosen[best, 2].generation, "of the arm that is recommended"
+
+    shutil.rmtree(find(workspace, ancestor).folder)
+    log_file(workspace).unlink()
+    remember(workspace, replace(MADE, surrogate="mlp:4"))
+    told = record_outcomes(workspace, run.id, run_file_of(run), workspace.records().rounds(run.id))
+    assert [one.round for one in told] == [row.round], "what the ancestor was called is known without it"
 
 
 @pytest.mark.usefixtures("in_process")

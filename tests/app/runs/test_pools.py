@@ -14,7 +14,7 @@ from foresift.app.runs.files import RunFile, read_run_file
 from foresift.app.runs.pool_files import CANDIDATES, EVALUATION, TRUTH, RunPool, table_rows
 from foresift.app.runs.pools import fifth, run_pool
 from foresift.app.workspace import Workspace
-from foresift.core.errors import BudgetError, LabelError
+from foresift.core.errors import BudgetError, LabelError, UsageError
 from foresift.core.samples import Pool
 from run_files import write_run
 
@@ -72,6 +72,12 @@ def test_people_label_a_pool_that_says_nothing_of_its_classes(pool: Path, tmp_pa
     assert (found.size, found.evaluation_size, found.classes) == (60, 0, [])
     assert any("nothing is measured" in note for note in found.notes)
     assert not (tmp_path / "run" / TRUTH).exists()
+
+
+def test_a_control_arm_without_anything_to_compare_it_on_is_refused(pool: Path, tmp_path: Path, home: Path) -> None:
+    with pytest.raises(UsageError, match="none to hold out; give evaluation: FOLDER"):
+        opened(tmp_path / "run", home, write_run(tmp_path, pool, oracle="people", control="random", rounds=2))
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_pool_stays_as_the_run_first_saw_it(pool: Path, tmp_path: Path, home: Path) -> None:

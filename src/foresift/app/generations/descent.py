@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from foresift.app.generations.origins import Picks, brought, origins, surrogates
 from foresift.app.models.opening import Model
 from foresift.app.training.request import Trained, TrainRequest
 from foresift.app.workspace import Workspace
-from foresift.core.errors import ForesiftError, ModelError, UnknownNameError, UsageError
+from foresift.core.errors import ForesiftError, MissingExtraError, ModelError, StoreError, UnknownNameError, UsageError
 from foresift.core.generations import Generation
 from foresift.core.lineage import ALIASES, Descent
 from foresift.core.samples import Pool
@@ -140,15 +140,16 @@ def find(workspace: Workspace, spec: str | Path) -> Descent:
     return every.get(generation.id) or known(workspace)[generation.id]
 
 
-def _measured(workspace: Workspace, runs: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """What runs measured of the generations that they trained."""
-    records = workspace.records()
-    return {
-        one.generation: {"evaluation": dict(one.metrics)}
-        for run in sorted(runs)
-        for one in records.rounds(run)
-        if one.generation and one.metrics
-    }
+def _measured(workspace: Workspace, runs: Set[str]) -> dict[str, dict[str, Any]]:
+    """What runs measured of the generations that they trained; nothing where the records can't be read."""
+    if not runs:
+        return {}
+    try:
+        records = workspace.records()
+        rounds = [one for run in sorted(runs) for one in records.rounds(run)]
+    except (MissingExtraError, StoreError):
+        return {}
+    return {one.generation: {"evaluation": dict(one.metrics)} for one in rounds if one.generation and one.metrics}
 
 
 def _is_there(descent: Descent) -> bool:

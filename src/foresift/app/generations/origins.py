@@ -40,7 +40,9 @@ def keep_picks(workspace: Workspace, selection: Selection) -> None:
     write_json(_file(workspace, selection.receipt.id), {"ids": ids, "control": selection.n_control})
 
 
-def origins(workspace: Workspace, pool: Pool, labels: Path | None, *, receipts: Sequence[str] = ()) -> dict[str, Picks]:
+def origins(
+    workspace: Workspace, pool: Pool, labels: Path | None, *, receipts: Sequence[str] | None = None
+) -> dict[str, Picks]:
     """The receipt behind each labeled sample, by id as text; samples that nobody is known to have chosen are left out.
 
     In this order: what the file's column ``receipt`` says; the receipt beside the file; the
@@ -55,7 +57,7 @@ def origins(workspace: Workspace, pool: Pool, labels: Path | None, *, receipts: 
     labeled = {str(one) for one in pool.ids[pool.labeled].tolist()}
     found = _by_column(workspace, pool, labels)
     ranked = [*_beside(workspace, pool, labels)]
-    ranked += _kept(workspace, receipts) if receipts else _by_coverage(workspace, pool, labeled)
+    ranked += _by_coverage(workspace, pool, labeled) if receipts is None else _kept(workspace, receipts)
     for picks in ranked:
         for sample in picks.ids & labeled:
             found.setdefault(sample, picks)

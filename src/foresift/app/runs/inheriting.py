@@ -11,6 +11,7 @@ from typing import Any
 from foresift.app.generations.descent import find, known, require_line
 from foresift.app.pools import open_pool
 from foresift.app.runs.files import RunFile
+from foresift.app.runs.plans import make_trial_agent
 from foresift.app.runs.pool_files import CANDIDATES, table_rows
 from foresift.app.training.request import Trained, TrainRequest
 from foresift.app.training.train import train
@@ -20,8 +21,9 @@ from foresift.core.errors import LabelError, ModelError, UsageError
 from foresift.core.generations import Generation
 from foresift.core.labels import LabelRecord
 from foresift.core.lineage import Descent, Heritage
-from foresift.core.rounds import Run
+from foresift.core.rounds import Round, Run
 from foresift.core.samples import Pool
+from foresift.cycle.trials import Trial
 from foresift.sources.tables import read_table
 from foresift.stores.descents import LABEL_COLUMNS
 from foresift.stores.generations import read_generation
@@ -115,13 +117,22 @@ def ancestor_of(workspace: Workspace, spec: str) -> Descent:
         run = _run(workspace, spec)
         if run is None:
             raise error from None
-    made = [one.generation for one in workspace.records().rounds(run.id) if one.generation]
+    made = _kept(run, workspace.records().rounds(run.id))
     if not made:
         raise UsageError(f"run {run.id} has no generation yet; foresift runs resume {run.id} goes on with it")
     every = known(workspace)
     if made[-1] not in every:
         raise ModelError(f"generation {made[-1][:12]} of run {run.id} is not in this workspace any more")
     return every[made[-1]]
+
+
+def _kept(run: Run, rounds: Sequence[Round]) -> list[str]:
+    """The generations of a run in order; of several strategies that were tried, those of the one that it recommends."""
+    file, done = RunFile.from_dict(run.config), [one for one in rounds if one.generation]
+    if run.trial is not None and file.agent != "shared" and (trial := Trial.from_dict(run.trial)).turns:
+        best = make_trial_agent(file).answer(trial).strategy
+        done = [one for one in done if one.strategy == best] or done
+    return [str(one.generation) for one in done]
 
 
 def _run(workspace: Workspace, spec: str) -> Run | None:

@@ -17,7 +17,7 @@ from foresift.app.runs.leases import Held
 from foresift.app.runs.outcomes import outcome_line, record_outcomes
 from foresift.app.runs.plans import make_plan
 from foresift.app.runs.pool_files import CANDIDATES, RunPool, kept_pool, table_columns
-from foresift.app.runs.pools import images_of, run_pool
+from foresift.app.runs.pools import check_left, images_of, run_pool
 from foresift.app.runs.tasks import command
 from foresift.app.runs.work import Effects, check_file
 from foresift.app.workspace import Workspace
@@ -74,6 +74,7 @@ def start_run(workspace: Workspace, file: str | Path | RunFile, *, watch: Watch 
         return records.run(run)
     _remember_samples(records, pool.name, run_folder(workspace, run))
     labels = bequeathed(workspace, asked, added, run_folder(workspace, run)) if asked.inherit else []
+    check_left(asked, pool, len(labels))
     try:
         with records.transaction():
             stored = records.add_run(added)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from foresift.app.generations.calibrating import forecasts, record_round
@@ -49,7 +48,8 @@ def record_outcomes(workspace: Workspace, run: str, file: RunFile, rounds: Seque
     for gain, score in fresh:
         lookers = {*models, *(f"{name} {gain.chosen_by[:8]}" for name in models)}
         if gain.chosen_by == file.inherit:
-            lookers = _names_of(Path(find(workspace, file.inherit).folder))
+            chooser = find(workspace, file.inherit)
+            lookers = _names_of(chooser.architecture, chooser.generation)
         made = prediction(known, surrogates=lookers, deployments=models, score=score)
         if made is not None:
             found.append(record_round(workspace, made, realised=gain.points, run=run, round=gain.round.number))
@@ -95,10 +95,10 @@ def _names(workspace: Workspace, file: RunFile) -> set[str]:
 
     if not names_generation(file.model):
         return {canonical(file.model)}
-    return _names_of(workspace.generation_folder(file.model))
+    record = read_generation(workspace.generation_folder(file.model))
+    return _names_of(record.architecture, record.id)
 
 
-def _names_of(folder: Path) -> set[str]:
+def _names_of(architecture: str, generation: str) -> set[str]:
     """What it may have called a generation."""
-    record = read_generation(folder)
-    return {record.architecture, f"{record.architecture} {record.id[:8]}"}
+    return {architecture, f"{architecture} {generation[:8]}"}

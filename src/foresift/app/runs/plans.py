@@ -6,7 +6,7 @@ from foresift.app.runs.file_values import NONE
 from foresift.app.runs.files import RunFile
 from foresift.app.runs.pool_files import RunPool
 from foresift.cycle.agents import AgentRequest, make_agent
-from foresift.cycle.plans import INHERITED, ByAgent, First, OneStrategy, Plan
+from foresift.cycle.plans import FROM_INHERITED, ByAgent, First, OneStrategy, Plan
 from foresift.cycle.stopping import StopRules
 from foresift.cycle.trials import Agent
 
@@ -24,7 +24,7 @@ def make_plan(file: RunFile, pool: RunPool) -> Plan:
     if tries(file, pool):
         agent = make_trial_agent(file)
         if file.inherit:  # the arms buy in every round
-            return ByAgent(first=INHERITED, agent=agent, rounds=file.rounds + 1)
+            return ByAgent(first=FROM_INHERITED, agent=agent, rounds=file.rounds + 1)
         return ByAgent(first=first, agent=agent, rounds=file.rounds)
     stop = StopRules(max_labels=file.most_labels, target=file.target, patience=file.converge or PATIENCE)
     return OneStrategy(

@@ -16,7 +16,7 @@ from foresift.app.runs.held_out import held_out, left_to_choose
 from foresift.app.runs.mask_pools import mask_pool
 from foresift.app.runs.pool_files import CANDIDATES, EVALUATION, TRUTH, Columns, RunPool, keep_pool, kept_pool
 from foresift.app.workspace import Workspace
-from foresift.core.errors import BudgetError, LabelError
+from foresift.core.errors import BudgetError, LabelError, UsageError
 from foresift.core.protocols import Progress, Silent
 from foresift.core.samples import Pool
 from foresift.sources.segmentation import images_part
@@ -28,12 +28,17 @@ def run_pool(workspace: Workspace, folder: Path, run: RunFile, *, progress: Prog
 
     Raises:
         LabelError: class folders are to answer, and there are none; or an evaluation set without labels.
+        UsageError: a control arm, and nothing to compare it on.
         BudgetError: more labels than there are samples.
     """
     if (kept := kept_pool(folder)) is not None:
         return kept
     make = mask_pool if run.has_masks else _class_pool
     made, tables = make(workspace, run, progress or Silent())
+    if run.control and not made.evaluation_size:
+        raise UsageError(
+            f"control needs labeled images to compare on, and {made.name} has none to hold out; give evaluation: FOLDER"
+        )
     found = replace(made, notes=[*made.notes, *_thrift(run)])
     _check_budgets(run, found)
     for name, columns in tables.items():
@@ -122,6 +127,20 @@ def _check_budgets(run: RunFile, found: RunPool) -> None:
         raise BudgetError(
             f"{run.most_labels:,} labels in {run.rounds} rounds are more than the {found.size:,} samples that can be "
             "chosen; lower rounds, budget or max_labels"
+        )
+
+
+def check_left(run: RunFile, found: RunPool, inherited: int) -> None:
+    """Refuse a run that would buy more than inherited labels have left.
+
+    Raises:
+        BudgetError: one strategy alone runs out of samples.
+    """
+    wanted, left = min(run.most_labels, run.budget * run.rounds), found.size - inherited
+    if wanted > left:
+        raise BudgetError(
+            f"{wanted:,} labels are more than the {left:,} samples without one: of {found.size:,}, {inherited:,} are "
+            "inherited; lower rounds, budget or max_labels"
         )
 
 

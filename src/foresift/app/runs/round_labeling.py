@@ -126,14 +126,24 @@ def _round(run: Run, rounds: Sequence[Round], number: int | None) -> Round:
     if number is None and not waiting:
         raise UsageError(
             f"run {run.id} is {run.state} and has no round that waits for labels;"
-            f" name one to correct its labels, such as {run.id}/1"
+            f" name one to correct its labels, such as {run.id}/{_first_asked(rounds)}"
         )
     found = waiting[0] if number is None else rounds[number - 1]
+    if not found.selected and not found.budget:
+        raise UsageError(
+            f"round {found.number} of run {run.id} learned from inherited labels and asked for nothing; take "
+            f"{run.id}/{_first_asked(rounds)}"
+        )
     if not found.selected:
         raise UsageError(
             f"round {found.number} of run {run.id} has asked for nothing yet; foresift runs resume {run.id}"
         )
     return found
+
+
+def _first_asked(rounds: Sequence[Round]) -> int:
+    """The first round that buys labels."""
+    return next((one.number for one in rounds if one.budget), 1)
 
 
 def _terms(run: Run, rounds: Sequence[Round]) -> Terms:

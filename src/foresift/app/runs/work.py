@@ -191,7 +191,7 @@ class Effects:
 
     def _backbone(self, round: Round) -> str | None:
         """Where the backbone of a cold start lies; None where none is needed."""
-        cold = round.details["turn"] == 0 and round.strategy == "auto"
+        cold = round.details["turn"] == 0 and round.strategy == "auto" and not self.file.inherit
         return str(self.folder / "backbone") if cold else None
 
     def _training(self, round: Round) -> dict[str, Any]:
