@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from foresift.app.models.opening import open_model
 from foresift.app.passes.stored import PassOptions
@@ -17,7 +16,7 @@ from foresift.core.errors import BudgetError, UnknownNameError, UsageError
 from foresift.core.protocols import Silent
 from foresift.stores.generations import read_generation
 from foresift.strategies import parse
-from foresift.studies.demo.study import CHOSEN, RANDOM, ROLES, Bench, Protocol, _one_thread, run
+from foresift.studies.demo.study import CHOSEN, RANDOM, ROLES, Bench, Protocol, run
 from studies.conftest import SMALL
 
 
@@ -159,13 +158,6 @@ def test_nonsense_is_refused_before_any_work(tmp_path, wrong, error):
 def test_more_labels_than_images_are_refused(tmp_path):
     with pytest.raises(BudgetError, match="1400 labels, of 1347"):
         run(Protocol(rounds=2, budget=700), tmp_path)
-
-
-def test_torch_keeps_its_threads(results):
-    before = torch.get_num_threads()
-    with _one_thread():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
 
 
 def test_results_file_holds_the_table(folder, results):
