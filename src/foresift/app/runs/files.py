@@ -95,7 +95,8 @@ class RunFile:
         """Labels of the whole run, the default filled in."""
         if self.max_labels is not None:
             return self.max_labels
-        return self.budget * self.rounds * (2 if self.control else 1) - (self.first_labels if self.control else 0)
+        bought = self.budget * self.rounds
+        return 2 * bought - self.first_labels if self.control else bought
 
     @property
     def first_labels(self) -> int:

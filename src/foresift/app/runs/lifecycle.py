@@ -73,8 +73,10 @@ def start_run(workspace: Workspace, file: str | Path | RunFile, *, watch: Watch 
     with suppress(UnknownRecordError):  # its samples were remembered before it was added
         return records.run(run)
     _remember_samples(records, pool.name, run_folder(workspace, run))
-    labels = bequeathed(workspace, asked, added, run_folder(workspace, run)) if asked.inherit else []
-    check_left(asked, pool, len(labels))
+    labels = []
+    if asked.inherit:
+        labels = bequeathed(workspace, asked, added, run_folder(workspace, run))
+        check_left(asked, pool, len(labels))
     try:
         with records.transaction():
             stored = records.add_run(added)
