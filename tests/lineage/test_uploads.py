@@ -80,6 +80,19 @@ def test_the_quota_holds_at_every_moment(
     assert len(a_day(device, np.array(scores))) == min(quota, len(scores))
 
 
+@given(
+    scores=st.lists(st.floats(-1e6, 1e6) | st.sampled_from([0.0, 0.5]), min_size=1, max_size=60),
+    quota=st.integers(2, 40),
+    expected=st.floats(1, 1000),
+)
+def test_the_threshold_is_the_quantile_that_lets_an_even_share_through(
+    scores: list[float], quota: int, expected: float
+) -> None:
+    device = UploadController.calibrated(Quota(per_day=quota), np.array(scores), expected=expected)
+    share = min(1.0, Quota(per_day=quota).at_once / expected)
+    assert device.threshold == np.quantile(scores, 1 - share, method="higher")
+
+
 def test_an_adversary_that_knows_the_threshold_cannot_break_the_quota() -> None:
     device = controller(50, 1000)
     taken = []

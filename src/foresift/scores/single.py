@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from operator import mul
 
 MOST_CLASSES = 64
 """Above, arrays are faster."""
@@ -14,7 +15,7 @@ MOST_CLASSES = 64
 
 def _entropy(gaps: Sequence[float], weights: Sequence[float]) -> float:
     rest = sum(weights)
-    return math.log1p(rest) - sum(gap * weight for gap, weight in zip(gaps, weights, strict=True)) / (1 + rest)
+    return math.log1p(rest) - sum(map(mul, gaps, weights)) / (1 + rest)
 
 
 def _least_confidence(_gaps: Sequence[float], weights: Sequence[float]) -> float:
