@@ -23,7 +23,7 @@ from foresift.studies.surrogates.estimate import estimates
 from foresift.studies.surrogates.html import html
 from foresift.studies.surrogates.pictures import shade
 from foresift.studies.surrogates.presets import PRESETS
-from foresift.studies.surrogates.protocol import Lessons, Protocol
+from foresift.studies.surrogates.protocol import AUTO, TRUE_LOSS, Lessons, Protocol
 from foresift.studies.surrogates.report import write
 from foresift.studies.surrogates.study import Study, cells_of, run
 from foresift.studies.surrogates.text import CSV_COLUMNS, csv_text, matrix, page, verdicts
@@ -204,6 +204,19 @@ def test_auto_stands_in_every_table(study: Study) -> None:
     text = page(study, pictures=["x.png"])
     assert "the same with `auto`" in matrix(study.tables[0], "margin")
     assert "### Chosen by auto" in text
+
+
+@pytest.mark.parametrize("protocol", [one for preset in PRESETS.values() for one in preset], ids=lambda one: one.title)
+def test_every_table_of_every_preset_has_auto_and_says_what_it_lacks(protocol: Protocol) -> None:
+    assert AUTO in protocol.strategies
+    told = {word for cut in protocol.cut for word in re.findall(r"no ([\w-]+(?: ceiling| curve)?)", cut)}
+    asked = {"entropy": "entropy", "margin": "margin", "llal": "LLAL", TRUE_LOSS: "true-loss ceiling"}
+    missing = {word for name, word in asked.items() if name not in protocol.strategies}
+    if not {"core-set", "k-center"} & set(protocol.strategies):
+        missing.add("Core-Set")
+    if not protocol.curves:
+        missing.add("learning curve")
+    assert told & {*asked.values(), "Core-Set", "learning curve"} == missing
 
 
 def test_spread_and_predictions_have_their_sizes(study: Study) -> None:
