@@ -12,6 +12,7 @@ from foresift.app.generations.calibrating import calibration_of, forecasts, log_
 from foresift.app.generations.suitability import SuitabilityRequest, assess
 from foresift.app.workspace import Workspace
 from foresift.core.errors import LabelError, ModelError, StoreError, UsageError
+from foresift.core.protocols import Silent
 from foresift.lineage.calibration import Forecast
 
 ROW = Forecast(surrogate="a", deployment="b", score="margin", predicted=0.4, low=0.1, high=0.6, when="now")
@@ -64,6 +65,26 @@ def test_what_makes_no_sense_is_refused(digit_files: Path, generation: Path, tmp
     with pytest.raises(LabelError, match="zero"):
         assess(workspace, asked(generation, data))
     assert forecasts(workspace) == []
+
+
+class Started(Silent):
+    """Remembers what was begun."""
+
+    def __init__(self) -> None:
+        self.what: list[str] = []
+
+    def start(self, what: str, total: int) -> None:
+        self.what.append(what)
+
+
+@pytest.mark.parametrize("more", [{"budget": 61}, {"budget": 0}, {"folds": 31}])
+def test_what_can_not_be_judged_is_refused_before_anything_is_trained(
+    more: dict[str, int], digit_files: Path, generation: Path, tmp_path: Path
+) -> None:
+    workspace, data, begun = Workspace.open(tmp_path / "home"), labeled(digit_files, tmp_path), Started()
+    with pytest.raises(UsageError, match="60"):
+        assess(workspace, asked(generation, data, progress=begun, **more))
+    assert "training" not in begun.what
 
 
 def test_an_outcome_stands_beside_its_prediction(tmp_path: Path) -> None:
