@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,18 @@ def test_a_simulated_fleet_keeps_its_budget_between_random_and_hindsight(
     assert ways["random"]["wrong"] < ways["fleet"]["wrong"]
     again = command(*line, "--quota-per-day", 10, home=home)
     assert "0.0 % off the budget of 10 a day, above it on 0 days" in again.out
+
+
+def test_frames_of_other_classes_than_the_model_knows_are_refused(
+    generation: Path, digit_files: Path, home: Path, tmp_path: Path
+) -> None:
+    for digit in "012":
+        shutil.copytree(digit_files / "test" / digit, tmp_path / "frames" / (digit if digit == "0" else f"no {digit}"))
+    line = ("fleet", "simulate", tmp_path / "frames", "--model", generation, "--devices", 1, "--days", 1)
+    answer = command(*line, home=home)
+    assert answer.code == 1
+    assert "labels no 1, no 2 are none of the model's classes (0, 1, " in answer.complaint
+    assert "or without labels" in answer.complaint
 
 
 def test_drift_names_the_source_that_changed(generation: Path, pool: Path, home: Path, tmp_path: Path) -> None:

@@ -161,6 +161,7 @@ def assess(workspace: Workspace, request: SuitabilityRequest) -> Assessed:
         raise UsageError(f"suitability needs a score of logits alone, such as margin, not {request.score}")
     models = {name: _opened(workspace, name) for name in dict.fromkeys((request.surrogate, request.deployment))}
     pool = _labeled_pool(workspace, request, models[request.surrogate])
+    _refuse_too_few(request, len(pool))
     classes = _classes(pool, models)
     candidates = {name: _candidate(workspace, name, model, pool, classes, request) for name, model in models.items()}
     a, b = candidates[request.surrogate], candidates[request.deployment]
@@ -187,10 +188,15 @@ def assess(workspace: Workspace, request: SuitabilityRequest) -> Assessed:
     )
 
 
-def _judged(request: SuitabilityRequest, a: Candidate, b: Candidate, codes: Codes) -> Suitability:
-    m = len(codes)
+def _refuse_too_few(request: SuitabilityRequest, m: int) -> None:
+    """Before anything is trained."""
     if m < max(LEAST, 2 * request.folds):
         raise UsageError(f"{m} labeled images are too few for {request.folds} folds; label more, or give fewer --folds")
+    if request.budget is not None and not 1 <= request.budget <= m:
+        raise UsageError(f"--budget must be within 1 .. {m}, the labeled images that are scored, got {request.budget}")
+
+
+def _judged(request: SuitabilityRequest, a: Candidate, b: Candidate, codes: Codes) -> Suitability:
     request.progress.start("training", request.trainings)
     folds = stratified_folds(codes, request.folds, np.random.default_rng([request.seed, 3]))
     mine = _out_of_fold(a, folds, request.seed, request.progress)
@@ -204,7 +210,7 @@ def _judged(request: SuitabilityRequest, a: Candidate, b: Candidate, codes: Code
         values,
         losses,
         Scored(surrogate=values, again=score(again), deployment=score(theirs)),
-        budget=request.budget or max(1, round(TOP_SHARE * m)),
+        budget=request.budget or max(1, round(TOP_SHARE * len(codes))),
         seed=request.seed,
         fit=fit,
         pilots=pilots,
