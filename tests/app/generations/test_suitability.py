@@ -49,6 +49,16 @@ def test_a_pair_is_judged_and_remembered(digit_files: Path, generation: Path, tm
     assert again.found == done.found
 
 
+def test_without_data_only_labels_that_the_surrogate_learned_from_are_used(digit_files: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "bought.csv"
+    owned = sorted(file for digit in (digit_files / "train").iterdir() for file in sorted(digit.iterdir())[:6])
+    labels.write_text("\n".join(["uri,label", *(f"{file},{file.parent.name}" for file in owned)]) + "\n")
+    training = ("--labels", labels, "--model", "mlp:8", "--epochs", 2, "--out", tmp_path / "model")
+    answer = command("train", digit_files / "train", *training, home=tmp_path / "home")
+    assert answer.code == 0, answer.err
+    assert assess(Workspace.open(tmp_path / "home"), asked(tmp_path / "model", None)).found.labels == len(owned) == 60
+
+
 def test_what_makes_no_sense_is_refused(digit_files: Path, generation: Path, tmp_path: Path, pool: Path) -> None:
     workspace, data = Workspace.open(tmp_path / "home"), labeled(digit_files, tmp_path, each=1)
     with pytest.raises(UsageError, match="logits alone"):

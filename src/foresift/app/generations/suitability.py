@@ -23,7 +23,7 @@ from foresift.core.arrays import Logits, Rows, Values
 from foresift.core.errors import LabelError, MissingExtraError, UsageError
 from foresift.core.generations import Transform
 from foresift.core.protocols import Progress, Silent
-from foresift.core.samples import Pool
+from foresift.core.samples import Label, Pool
 from foresift.kernels.softmax_head import stratified_folds
 from foresift.kernels.topk import top_k
 from foresift.lineage.calibration import Forecast
@@ -267,7 +267,10 @@ def _labeled_pool(workspace: Workspace, request: SuitabilityRequest, surrogate: 
         data = str(known.get("pool", ""))
         if not data:
             raise UsageError(f"give labeled images with --data: {request.surrogate} does not say what it learned from")
-    pool = relabeled(open_pool(workspace, data, progress=request.progress), request.labels)
+    opened = open_pool(workspace, data, progress=request.progress)
+    pool = relabeled(opened, request.labels)
+    if request.data is None and request.labels is None and surrogate is not None:
+        pool = _as_learned(workspace, opened, surrogate.generation.id)
     some = pool.take(pool.labeled)
     if not len(some):
         raise LabelError(f"{pool.name} has no labels: give class folders, a manifest with labels, or --labels FILE")
@@ -275,6 +278,17 @@ def _labeled_pool(workspace: Workspace, request: SuitabilityRequest, surrogate: 
         return some
     drawn = np.sort(np.random.default_rng([request.seed, 1]).permutation(len(some))[:MOST_LABELS])
     return some.take(drawn)
+
+
+def _as_learned(workspace: Workspace, pool: Pool, generation: str) -> Pool:
+    """The pool with the labels that a generation learned from; its own where they were not kept."""
+    told = {row["id"]: row["label"] for row in workspace.descents.labels(generation)}
+    if not told:
+        return pool
+    labels = [Label(sample_id=one, value=told[str(one)]) for one in pool.ids.tolist() if str(one) in told]
+    if not labels:
+        raise LabelError(f"no image that {generation[:12]} learned from is in {pool.name} any more; give --data")
+    return pool.without_labels().with_labels(labels)
 
 
 def _classes(pool: Pool, models: dict[str, Model | None]) -> tuple[str, ...]:
