@@ -141,7 +141,7 @@ class _Device:
         self._fleet_id = fleet.id  # a digest: taken once
         self._named_day = "" if job.day in (BY_CLOCK, BY_FILE) else checked_name("day", job.day)
         self._name = checked_name("device", job.device or socket.gethostname().partition(".")[0] or "device")
-        self._quota = Quota(per_day=job.quota_per_day or fleet.quota_per_day)
+        self._quota = Quota(per_day=fleet.quota_per_day if job.quota_per_day is None else job.quota_per_day)
         self._engine = OnnxEngine(job.folder / MODEL, digest=fleet.model, threads=job.threads)
         self._score = DEVICE_SCORES[fleet.score]
         self._side = decoded_side(fleet.transform)
