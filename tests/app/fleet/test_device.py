@@ -21,9 +21,10 @@ from PIL import Image
 from commands import command
 from fleets import hits, job
 from foresift.app.fleet import device
-from foresift.app.fleet.device import DeviceRun, open_fleet, run_device
+from foresift.app.fleet.device import open_fleet, run_device
 from foresift.app.fleet.device_command import main
 from foresift.app.fleet.device_package import modules
+from foresift.app.fleet.device_run import DeviceRun
 from foresift.app.fleet.exporting import FleetRequest, export_fleet
 from foresift.app.workspace import Workspace
 from foresift.core.errors import DataError, ModelError, StoreError, UnknownNameError, UsageError
