@@ -104,4 +104,4 @@ def test_another_export_within_a_day_goes_on_with_what_the_day_has_left(
     write_json(folder / "fleet.json", {"id": fleet.id, **fleet.to_dict()})
     report = run_device(job(folder, spool), "-", stdin=frames[50:])
     assert 0 < before < 12
-    assert (report.sent, report.days) == (12 - before, {"day-1": 12})
+    assert (report.sent, report.days, report.late) == (12 - before, {"day-1": 12}, 0)

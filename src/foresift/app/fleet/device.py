@@ -35,8 +35,8 @@ from foresift.lineage.uploads import Quota, UploadController
 from foresift.scores.registry import Score
 from foresift.scores.single import MOST_CLASSES, score_of_row
 from foresift.scores.uncertainty import entropy, least_confidence, margin, ratio
-from foresift.sources.frames import frames
-from foresift.sources.read import fetch, printable
+from foresift.sources.frames import BY_NAME, BY_TIME, frames
+from foresift.sources.read import fetch, printable, reason_of
 from foresift.stores.files import read_json
 from foresift.stores.spool import Spool
 
@@ -83,7 +83,7 @@ def run_device(job: DeviceRun, spec: str, *, stdin: Iterable[str] | None = None)
     if fleet.score not in DEVICE_SCORES:
         raise UnknownNameError("score of a device", fleet.score, DEVICE_SCORES)
     device = _Device(job, fleet)
-    device.run(frames(spec, stdin=stdin))
+    device.run(frames(spec, stdin=stdin, order=BY_TIME if job.day == BY_FILE else BY_NAME))
     return device.report
 
 
@@ -105,6 +105,7 @@ class _Device:
         self._unwritten: deque[tuple[Future[None], bool]] = deque()
         self._failure: BaseException | None = None
         self._day = ""
+        self._again = False
         self._saved = time.monotonic()
         self._recent = RecentFrames(min_distance=fleet.min_distance)
         self.report = DeviceReport(device=self._name, fleet=self._fleet_id)
@@ -118,6 +119,7 @@ class _Device:
                 outputs = self._engine(pixels)
                 for frame, score, embedding in zip(batch, self._scored(outputs), outputs.embeddings, strict=True):
                     self._decide(frame, score, embedding)
+            self._count_late()
             if self._day and not self._job.keep_open:
                 self._close()
         finally:
@@ -166,16 +168,20 @@ class _Device:
     def _day_of(self, path: str) -> str:
         if self._named_day:
             return self._named_day
-        when = datetime.now(UTC) if self._job.day == BY_CLOCK else datetime.fromtimestamp(os.stat(path).st_mtime, UTC)  # noqa: PTH116
-        return when.date().isoformat()
+        if self._job.day == BY_CLOCK:
+            return datetime.now(UTC).date().isoformat()
+        try:
+            return datetime.fromtimestamp(os.stat(path).st_mtime, UTC).date().isoformat()  # noqa: PTH116
+        except OSError as error:
+            raise DataError(f"no modification time to take its day from: {reason_of(path, error)}") from None
 
     def _decide(self, frame: _Frame, score: float, embedding: npt.NDArray[np.float32]) -> None:
-        if frame.day != self._day:
-            self._begin(frame.day)
         self.report.frames += 1
         if not math.isfinite(score):
             raise NonFiniteError(f"the model's answer for {frame.uri} is not finite; export another model")
-        if self._controller.wants(score):
+        if frame.day != self._day and not self._begins(frame.day):
+            self.report.late += 1
+        elif self._controller.wants(score):
             self._consider(frame, score, embedding)
         else:
             self._controller.pass_by(score)
@@ -213,11 +219,23 @@ class _Device:
         self._release((known,))
         return False
 
-    def _begin(self, day: str) -> None:
+    def _begins(self, day: str) -> bool:
+        """Begin a day, unless it was over before the open one: a straggler of yesterday does not end today."""
+        if day < self._day and day in self._days and not self._named_day:
+            return False
+        self._count_late()
         if self._day:
             self._close()
         self._day = checked_name("day", day)
+        self._again = day in self._days
         self._controller.sent = self._days[day] = self._sent_on(day, self._days)
+        return True
+
+    def _count_late(self) -> None:
+        """The frames of a day that had ended and began again."""
+        if self._again:
+            self.report.late += self._controller.seen
+        self._again = False
 
     def _sent_on(self, day: str, days: Mapping[str, int]) -> int:
         """Hits of a day; one that was written after the last record of the state, before a crash, counts too."""

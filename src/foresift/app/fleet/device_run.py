@@ -20,7 +20,8 @@ class DeviceRun:
     quota_per_day: int | None = None
     """In place of the exported one."""
     day: str = BY_CLOCK
-    """Which day a frame belongs to: ``clock``, ``file`` (its modification time), or a name for all of them. UTC."""
+    """Which day a frame belongs to: ``clock``, ``file`` (its modification time, by which a folder's frames then
+    come), or a name for all of them. UTC."""
     upload: Path | None = None
     """A folder to move hits to whenever it is there, such as a share; else they wait in the spool."""
     batch: int = 0
@@ -46,6 +47,8 @@ class DeviceReport:
     broken: int = 0
     lost: int = 0
     """Candidates whose bytes were gone when the day ended, or whose record was when the device started."""
+    late: int = 0
+    """Frames of a day that had ended before: they could have no more than what it had left of its quota."""
     uploaded: int = 0
     days: dict[str, int] = field(default_factory=dict)
     """Hits of each day so far, earlier calls included."""
@@ -56,4 +59,10 @@ class DeviceReport:
 
     def warnings(self) -> list[str]:
         """What a person should look at beside broken frames, a line each."""
-        return [f"left in the outbox: {reason}" for reason in self.unreadable]
+        lines = [f"left in the outbox: {reason}" for reason in self.unreadable]
+        if self.late:
+            lines.append(
+                f"{self.late:,} frames came when their day had ended, for what its quota had left: give frames in the "
+                "order of time, and --keep-open while a day goes on"
+            )
+        return lines
