@@ -21,9 +21,10 @@ from PIL import Image
 from commands import command
 from fleets import hits, job
 from foresift.app.fleet import device
-from foresift.app.fleet.device import DeviceRun, open_fleet, run_device
+from foresift.app.fleet.device import open_fleet, run_device
 from foresift.app.fleet.device_command import main
 from foresift.app.fleet.device_package import modules
+from foresift.app.fleet.device_run import DeviceRun
 from foresift.app.fleet.exporting import FleetRequest, export_fleet
 from foresift.app.workspace import Workspace
 from foresift.core.errors import DataError, ModelError, StoreError, UnknownNameError, UsageError
@@ -279,6 +280,8 @@ def test_the_exported_command_answers_in_json_and_complains_in_a_line(
     assert json.loads("".join(said))["days"] == {"d": 3}
     assert main([str(exported), str(tmp_path / "absent"), "--spool", str(tmp_path / "s2")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+    assert main([*line, "--quota-per-day", "0"], write=said.append) == 1
+    assert "at least 1, got 0" in capsys.readouterr().err
     with pytest.raises(DataError, match="letters, digits"):
         run_device(job(exported, tmp_path / "s3", device="../cam"), str(stream))
 
