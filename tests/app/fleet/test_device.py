@@ -77,6 +77,33 @@ def test_a_device_needs_onnxruntime_numpy_and_pillow_alone(exported: Path, strea
     assert len(hits(tmp_path / "spool" / OUTBOX)) == 12
 
 
+def test_a_remote_frame_is_told_as_broken_on_a_device(exported: Path, stream: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "frames.csv"
+    manifest.write_text(f"uri\nhttps://localhost/1.jpg\n{next(stream.iterdir())}\n")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-P",
+            str(exported / "run.py"),
+            str(manifest),
+            "--spool",
+            str(tmp_path / "spool"),
+            "--day",
+            "one",
+        ],
+        env={"PATH": ""},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["frames"], told["broken"]) == (1, 1)
+    assert "a device can't read" in done.stdout
+
+
 def test_the_device_package_is_small_and_imports_soon(exported: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-c", WITHOUT, str(exported / "run.py"), "--help"],
