@@ -17,7 +17,7 @@ from foresift.core.lineage import ALIASES, Descent
 from foresift.core.samples import Pool
 from foresift.core.times import utc_now
 from foresift.lineage.ancestry import ages, ancestors, refuse_cycle
-from foresift.stores.generations import is_generation, is_segmentation, read_generation
+from foresift.stores.generations import displaced, is_generation, is_segmentation, read_generation, require_same
 
 
 def register(
@@ -122,6 +122,8 @@ def holders(workspace: Workspace) -> dict[str, str]:
 def find(workspace: Workspace, spec: str | Path) -> Descent:
     """What is remembered of a generation: by alias, id, the beginning of an id, or folder.
 
+    A folder is noted where the workspace has not seen its generation, or no longer finds it where it lay.
+
     Raises:
         ModelError: none of them, or one that this workspace has not seen.
         UsageError: the beginning of several ids.
@@ -135,9 +137,19 @@ def find(workspace: Workspace, spec: str | Path) -> Descent:
         return begun[0]
     folder = workspace.generation_folder(spec)
     generation = read_generation(folder)
-    if generation.id not in every:
-        workspace.note_generation(generation, folder)
-    return every.get(generation.id) or known(workspace)[generation.id]
+    if generation.id in every and _is_there(every[generation.id]):
+        return every[generation.id]
+    workspace.note_generation(generation, folder)
+    return known(workspace)[generation.id]
+
+
+def folder_of(descent: Descent) -> Path:
+    """Where a generation lies.
+
+    Raises:
+        ModelError: another one has taken its place.
+    """
+    return require_same(Path(descent.folder), descent.generation)
 
 
 def _measured(workspace: Workspace, runs: Set[str]) -> dict[str, dict[str, Any]]:
@@ -154,7 +166,7 @@ def _measured(workspace: Workspace, runs: Set[str]) -> dict[str, dict[str, Any]]
 
 def _is_there(descent: Descent) -> bool:
     folder = Path(descent.folder) if descent.folder else None
-    return folder is not None and is_generation(folder)
+    return folder is not None and is_generation(folder) and not displaced(folder, descent.generation)
 
 
 def _label(pool: Pool, row: int, found: dict[str, Picks]) -> dict[str, Any]:
