@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,23 @@ from foresift.stores.generations import displaced, is_generation, is_segmentatio
 
 
 def register(
-    workspace: Workspace, trained: Trained, pool: Pool, request: TrainRequest, *, parent: Model | None
+    workspace: Workspace,
+    trained: Trained,
+    pool: Pool,
+    request: TrainRequest,
+    *,
+    parent: Model | None,
+    whole: Pool | None = None,
 ) -> Descent:
     """Record what a generation learned from and who chose it; said before, it stays as it was.
 
+    Args:
+        pool: its labeled samples are what it learned from.
+        whole: the pool with all labels of the request, where it learned from some of them.
     Raises:
         ModelError: it would descend from itself.
     """
-    broken = {one.uri for one in trained.quarantined}
-    rows = [row for row in pool.labeled.nonzero()[0].tolist() if str(pool.uris[row]) not in broken]
-    heritage = request.heritage
-    found = origins(workspace, pool, request.labels, receipts=heritage.receipts)
+    heritage, every = request.heritage, known(workspace)
     descent = Descent(
         generation=trained.generation.id,
         folder=str(trained.folder.absolute()),
@@ -39,10 +45,19 @@ def register(
         run=heritage.run,
         target=heritage.target,
         heir_of=heritage.heir_of,
-        brought=brought((str(pool.ids[row]) for row in rows), found),
         record=trained.generation.to_dict(),
     )
-    refuse_cycle(descent, known(workspace))
+    refuse_cycle(descent, every)
+    if descent.generation in every and every[descent.generation].at:
+        return workspace.descents.note(descent)  # no more than where it lies now
+    heirs = {descent.generation, *(one for one in every if descent.generation in ancestors(one, every))}
+    found = origins(
+        workspace, pool if whole is None else whole, request.labels, receipts=heritage.receipts, heirs=heirs
+    )
+    broken = {one.uri for one in trained.quarantined}
+    rows = [row for row in pool.labeled.nonzero()[0].tolist() if str(pool.uris[row]) not in broken]
+    descent = replace(descent, brought=brought((str(pool.ids[row]) for row in rows), found))
+    refuse_cycle(descent, every)
     _note_ancestors(workspace, parent, found)
     workspace.descents.keep_labels(descent.generation, [_label(pool, row, found) for row in rows])
     return workspace.descents.note(descent)

@@ -72,7 +72,9 @@ def inherit(workspace: Workspace, request: InheritRequest) -> tuple[Inheritance,
         LabelError: nothing to inherit, or the pool has other classes.
     """
     found = inheritance(workspace, request.ancestor, data=request.data, image_size=request.training.image_size)
-    heritage = Heritage(target=request.target, heir_of=found.ancestor.generation)
+    heritage = Heritage(
+        target=request.target, heir_of=found.ancestor.generation, receipts=()
+    )  # each label names its own
     classes = request.training.classes or found.classes
     training = replace(request.training, labels=found.labels, heritage=heritage, classes=classes)
     return found, train(workspace, found.pool, training)
