@@ -19,6 +19,7 @@ from foresift.core.protocols import Progress, Silent
 from foresift.studies.parts import Part
 from foresift.studies.surrogates.bench_of import bench_of
 from foresift.studies.surrogates.cells import CELLS, Cells, Pilot, Probe, Training
+from foresift.studies.surrogates.names import check_names
 from foresift.studies.surrogates.protocol import Protocol
 from foresift.studies.threads import one_thread
 
@@ -89,10 +90,12 @@ def run(
         folder: cells, embeddings and decoded images are kept there.
         workers: processes, each of them a seed at a time on one thread.
     Raises:
-        UsageError: a protocol that does not fit its images.
+        UsageError: a protocol that does not fit its images, or names what can't run.
         DataError: the images are not there.
     """
     started, told = time.perf_counter(), progress or Silent()
+    for protocol in protocols:
+        check_names(protocol)
     tables = [_table(folder, protocol, data, workers, told) for protocol in protocols]
     return Study(name=name, tables=tuple(tables), seconds=time.perf_counter() - started)
 
