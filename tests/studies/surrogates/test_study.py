@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
+from contextlib import suppress
 from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
 from itertools import pairwise
+from multiprocessing import active_children
 from pathlib import Path
 from statistics import fmean
 
@@ -404,6 +410,41 @@ def test_a_picture_is_called_what_it_shows(two_seeds: Study) -> None:
     ):
         bare = replace(table, protocol=replace(table.protocol, **dict.fromkeys(left_out, False)))
         assert f"![{shown}](x.png)" in section(bare, "x.png")
+
+
+def test_an_error_ends_the_other_processes_at_once(tmp_path: Path) -> None:
+    long = replace(SMALL, seeds=6, recipe=Lessons(epochs=60), strategies=("margin",))
+    made = cells(tmp_path, long)
+    made.drawn(0)
+    (first, *_) = tmp_path.glob("cells/choice-*")
+    first.write_text("{")
+    with pytest.raises(StoreError, match="is not JSON"):
+        run(tmp_path, [long], name="long", workers=2)
+    assert active_children() == []
+    count = len(list(tmp_path.glob("cells/*")))
+    assert count < 2 * cells_of(long), "whoever waited for a process got none"
+
+
+def test_ctrl_c_ends_every_process_at_once(tmp_path: Path) -> None:
+    config, out = _written(tmp_path, "{seeds: 6, models: [linear, 'mlp:4'], recipe: {epochs: 400}}"), tmp_path / "out"
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    command = [sys.executable, "-c", f"{heeding}from foresift.cli.main import main; main()", "study", "surrogates"]
+    line = [*command, str(config), "--out", str(out), "--workers", "2"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+        try:
+            while not list(out.glob("cells/training-*")):
+                with suppress(subprocess.TimeoutExpired):
+                    pytest.fail(f"it ended with {running.wait(timeout=0.1)}")
+            os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+            _, said = running.communicate(timeout=100)  # until nobody holds the pipe any longer
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+    assert running.returncode == 130
+    assert said.splitlines()[-1].startswith("interrupted;")
+    assert "Traceback" not in said
+    (protocol,) = protocols(None, config)
+    assert len(list(out.glob("cells/*"))) < cells_of(protocol), "neither process finished its seed"
 
 
 class _Tables(HTMLParser):

@@ -7,12 +7,14 @@ same first labels, same seeds, same training, same number of labels.
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from foresift.core.protocols import Progress, Silent
@@ -176,18 +178,37 @@ def _in_processes(
 ) -> list[SeedResults]:
     """Each seed in a process; what is decoded or embedded lies in the folder already."""
     seen, total = 0, protocol.seeds * cells_of(protocol)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
+    with _processes(workers) as processes:
         jobs = [processes.submit(_seed_alone, folder, protocol, data, seed) for seed in protocol.every_seed]
         waiting: set[Future[SeedResults]] = set(jobs)
         start = _files(folder)
         while waiting:
             done, waiting = wait(waiting, timeout=POLL_S, return_when=FIRST_COMPLETED)
             for job in done:
-                job.result()  # an error ends the study now, not when the others have finished
+                job.result()  # an error ends the study now
             now = min(_files(folder) - start, total)
             told.advance(now - seen)
             seen = now
     return [job.result() for job in jobs]
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes for seeds. An error or Ctrl-C ends them at once; their finished cells are files already."""
+    before = set(active_children())
+    with ProcessPoolExecutor(
+        count,
+        mp_context=get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is for whoever started them
+    ) as processes:
+        try:
+            yield processes
+        except BaseException:
+            for process in set(active_children()) - before:
+                process.terminate()
+            processes.shutdown(cancel_futures=True)
+            raise
 
 
 def _seed_alone(folder: Path, protocol: Protocol, data: Path | None, seed: int) -> SeedResults:
