@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import replace
 from html import escape
@@ -410,6 +411,25 @@ def test_a_picture_is_called_what_it_shows(two_seeds: Study) -> None:
     ):
         bare = replace(table, protocol=replace(table.protocol, **dict.fromkeys(left_out, False)))
         assert f"![{shown}](x.png)" in section(bare, "x.png")
+
+
+def test_an_estimate_learns_no_embeddings_and_counts_them(tmp_path: Path) -> None:
+    heads = replace(
+        SMALL, learner="heads", models=("linear",), strategies=("margin",), backbone="resnet8", backbone_epochs=3
+    )
+    (before,) = estimates(tmp_path, [heads])
+    assert list(tmp_path.iterdir()) == []
+    assert before.seconds > before.embedding_seconds > 0
+    assert "of them for embeddings learned without labels" in before.sentence
+    (on_pixels,) = estimates(tmp_path, [replace(heads, learner="pixels")])
+    assert on_pixels.embedding_seconds > 0
+    began = time.perf_counter()
+    bench_of(heads, tmp_path, None)
+    took = time.perf_counter() - began
+    assert took / 10 < before.embedding_seconds < took * 10, "a busy machine is not ten times as slow"
+    (after,) = estimates(tmp_path, [heads])
+    assert after.embedding_seconds == 0
+    assert "without labels" not in after.sentence
 
 
 def test_an_error_ends_the_other_processes_at_once(tmp_path: Path) -> None:

@@ -30,15 +30,22 @@ def bench_of(protocol: Protocol, folder: Path, data: Path | None, progress: Prog
         from foresift.studies.surrogates.dense import dense_bench
 
         return dense_bench(protocol, folder, data_folder(data), told)
-    images = (
-        digits()
-        if protocol.images == DIGITS
-        else image_set(protocol.images, data_folder(data), cache=folder / "images")
-    )
+    images = images_of(protocol, folder, data)
     pool, test = _embeddings(protocol, images, folder, told)
     if protocol.learner == "pixels":
         return PixelBench(images=images, lessons=protocol.recipe, embeddings=pool)
     return HeadBench(images=images, lessons=protocol.recipe, embeddings=pool, test_embeddings=test)
+
+
+def images_of(protocol: Protocol, folder: Path, data: Path | None) -> ImageSet:
+    """The images of classifiers, decoded once into a file below ``folder``.
+
+    Raises:
+        DataError: the images are not there.
+    """
+    if protocol.images == DIGITS:
+        return digits()
+    return image_set(protocol.images, data_folder(data), cache=folder / "images")
 
 
 def digits() -> ImageSet:
