@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,37 +13,43 @@ from foresift.core.errors import UsageError
 from foresift.core.generations import Transform
 from foresift.core.protocols import Progress, Silent
 from foresift.sources.digits import test_rows
-from foresift.studies.image_sets import ImageSet, data_folder, image_set
-from foresift.studies.surrogates.benches import Bench, HeadBench, PixelBench, pixels_as_embeddings
-from foresift.studies.surrogates.protocol import Protocol
+from foresift.studies.class_folders import class_folders
+from foresift.studies.image_sets import SOURCES, ImageSet, data_folder, image_set
+from foresift.studies.surrogates.benches import EARLY, Bench, HeadBench, PixelBench, pixels_as_embeddings
+from foresift.studies.surrogates.protocol import AUTO, Protocol
 
 DIGITS = "digits"
 SIDE = 8
+LARGEST = 8 << 30
+"""Bytes up to which the pixels themselves may be embeddings."""
 
 
 def bench_of(protocol: Protocol, folder: Path, data: Path | None, progress: Progress | None = None) -> Bench:
-    """Everything decoded and in memory; slow only when the folder does not hold it yet.
+    """Everything decoded, in memory or on disk; slow only when the folder does not hold it yet.
 
     Raises:
-        UsageError: a learner and images that do not belong together.
+        UsageError: a learner and images that do not belong together, or embeddings that need a backbone.
         DataError: the images are not there.
+        StoreError: no room for decoded images.
     """
     told = progress or Silent()
     if protocol.learner == "segmentation":
         from foresift.studies.surrogates.dense import dense_bench
 
         return dense_bench(protocol, folder, data_folder(data), told)
-    images = (
-        digits()
-        if protocol.images == DIGITS
-        else image_set(protocol.images, data_folder(data), cache=folder / "images")
-    )
-    pool, test = _embeddings(protocol, images, folder, told)
-    if protocol.learner == "pixels":
-        return PixelBench(images=images, lessons=protocol.recipe, embeddings=pool)
-    if not protocol.backbone:
+    if protocol.learner == "heads" and not protocol.backbone:
         raise UsageError("heads stand on embeddings: name a backbone, such as resnet8")
-    return HeadBench(images=images, lessons=protocol.recipe, embeddings=pool, test_embeddings=test)
+    images = _images(protocol, folder, data, told)
+    if not protocol.backbone:
+        return PixelBench(images=images, lessons=protocol.recipe, look=_pixels(protocol, images))
+    from foresift.studies.embeddings import cached_embeddings
+
+    pool, test = cached_embeddings(
+        images, backbone=protocol.backbone, epochs=protocol.backbone_epochs, folder=folder, progress=told
+    )
+    if protocol.learner == "pixels":
+        return PixelBench(images=images, lessons=protocol.recipe, look=lambda: pool)
+    return HeadBench(images=images, lessons=protocol.recipe, look=lambda: pool, test_embeddings=test)
 
 
 def digits() -> ImageSet:
@@ -64,14 +71,21 @@ def digits() -> ImageSet:
     )
 
 
-def _embeddings(
-    protocol: Protocol, images: ImageSet, folder: Path, progress: Progress
-) -> tuple[Embeddings, Embeddings]:
-    """Self-supervised ones if a backbone is named, else the pixels themselves."""
-    if not protocol.backbone:
-        return pixels_as_embeddings(images.pixels), pixels_as_embeddings(images.test_pixels)
-    from foresift.studies.embeddings import cached_embeddings
+def _images(protocol: Protocol, folder: Path, data: Path | None, progress: Progress) -> ImageSet:
+    if protocol.images == DIGITS:
+        return digits()
+    cache = folder / "images"
+    if protocol.images in SOURCES:
+        return image_set(protocol.images, data_folder(data), cache=cache)
+    return class_folders(protocol.images, data_folder(data), side=protocol.side, cache=cache, progress=progress)
 
-    return cached_embeddings(
-        images, backbone=protocol.backbone, epochs=protocol.backbone_epochs, folder=folder, progress=progress
-    )
+
+def _pixels(protocol: Protocol, images: ImageSet) -> Callable[[], Embeddings]:
+    """The pixels themselves in place of embeddings, made when something looks at them."""
+    size_bytes = images.pixels.nbytes * np.dtype(np.float32).itemsize
+    if size_bytes > LARGEST and {AUTO, EARLY} & set(protocol.strategies):
+        raise UsageError(
+            f"{protocol.images}: {AUTO} looks at embeddings, and the pixels themselves would be {size_bytes:,} bytes "
+            "of them; name a backbone, such as timm:resnet18"
+        )
+    return lambda: pixels_as_embeddings(images.pixels)

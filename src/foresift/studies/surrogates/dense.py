@@ -23,7 +23,7 @@ from foresift.inference.masks import decode_mask
 from foresift.kernels.topk import top_k
 from foresift.sources.read import fetch
 from foresift.sources.segmentation import MaskedListing, masked_images
-from foresift.stores.files import write_atomically
+from foresift.stores.files import require_room, write_atomically
 from foresift.strategies import parse
 from foresift.studies.learners import STUDY
 from foresift.studies.masks.sets import SETS, mask_set
@@ -203,11 +203,12 @@ class DenseBench:
         height, width = self.pool.pixels.shape[1:3]
         rows = (np.arange(THUMBNAIL[0]) * height) // THUMBNAIL[0]
         columns = (np.arange(THUMBNAIL[1]) * width) // THUMBNAIL[1]
-        means = np.add.reduceat(
-            np.add.reduceat(self.pool.pixels.astype(np.float32), rows, axis=1), columns, axis=2
-        ).reshape(self.count, -1)
+        sums = []
+        for start in range(0, self.count, CHUNK):
+            pixels = np.asarray(self.pool.pixels[start : start + CHUNK], dtype=np.float32)
+            sums.append(np.add.reduceat(np.add.reduceat(pixels, rows, axis=1), columns, axis=2))
         area = height * width / (len(rows) * len(columns))
-        return np.asarray(means / (255.0 * area), dtype=np.float32)
+        return np.asarray(np.concatenate(sums).reshape(self.count, -1) / (255.0 * area), dtype=np.float32)
 
     @cached_property
     def _device(self) -> Any:
@@ -285,6 +286,8 @@ def _decode(
     height, width = _size(decode(fetch(listing.images[0])).shape[:2], protocol.side)
     transform, n = DenseTransform(size=(height, width)), len(listing.images)
     files[0].parent.mkdir(parents=True, exist_ok=True)
+    size_bytes = n * height * width * (3 + np.dtype(np.int16).itemsize)
+    require_room(files[0].parent, size_bytes, what=f"{listing.name} decoded to {width} x {height}")
 
     def fill(pixels_file: Path) -> None:
         def fill_masks(masks_file: Path) -> None:

@@ -50,7 +50,7 @@ def estimates(
 
 def _estimate(folder: Path, protocol: Protocol, data: Path | None, workers: int, told: Progress) -> Estimate:
     # Embeddings of networks on pixels serve auto alone: what they cost is not worth an estimate's while.
-    bare = replace(protocol, backbone="") if protocol.learner == "pixels" else protocol
+    bare = replace(protocol, backbone="", strategies=("entropy",)) if protocol.learner == "pixels" else protocol
     bench = bench_of(bare, folder, data, told)
     labels = protocol.labels_of(bench.count) * protocol.half
     rows = np.sort(np.random.default_rng(0).permutation(bench.count)[:labels])

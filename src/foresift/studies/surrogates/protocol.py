@@ -58,7 +58,8 @@ class Protocol:
 
     title: str = ""
     images: str = "digits"
-    """An image set: ``digits``, those of ``foresift study strategies``, ``camvid``, or a folder below the data's."""
+    """An image set: ``digits``, those of ``foresift study strategies``, ``camvid``, or a folder below the data's, with
+    masks or (``train/CLASS/*.JPEG`` and ``val/CLASS/*.JPEG``) with classes, such as ``imagenet``."""
     learner: str = "pixels"
     """``pixels``: networks from scratch; ``heads``: heads on embeddings; ``segmentation``."""
     models: tuple[str, ...] = ("linear", "mlp:16", "mlp:128", "cnn:8", "cnn:24")
@@ -79,7 +80,7 @@ class Protocol:
     """Of self-supervised embeddings, for heads and for ``auto``; empty: the pixels themselves."""
     backbone_epochs: int = 20
     side: int = 0
-    """Pixels of the longer side of an image, where a set has none of its own; 0 = as it is."""
+    """Pixels of the longer side of an image with a mask (0 = as it is), or of the square from a folder of classes."""
     pilots: int = 0
     """Splits of the labels that each pair's pilot replay takes; 0 = none."""
     probes: bool = True
