@@ -116,6 +116,7 @@ PRESETS: dict[str, tuple[Protocol, ...]] = {
             cut=(
                 "which three models is our choice",
                 "no LLAL, no Core-Set",
+                "every image and mask is stretched to the height and width of the first, whatever its own shape",
             ),
         ),
     ),
