@@ -16,7 +16,8 @@ from foresift.sources.digits import test_rows
 from foresift.studies.class_folders import class_folders
 from foresift.studies.image_sets import SOURCES, ImageSet, data_folder, image_set
 from foresift.studies.surrogates.benches import EARLY, Bench, HeadBench, PixelBench, pixels_as_embeddings
-from foresift.studies.surrogates.protocol import AUTO, Protocol
+from foresift.studies.surrogates.development import on_development
+from foresift.studies.surrogates.protocol import AUTO, DEVELOPMENT, Protocol
 
 DIGITS = "digits"
 SIDE = 8
@@ -40,6 +41,8 @@ def bench_of(protocol: Protocol, folder: Path, data: Path | None, progress: Prog
     if protocol.learner == "heads" and not protocol.backbone:
         raise UsageError("heads stand on embeddings: name a backbone, such as resnet8")
     images = _images(protocol, folder, data, told)
+    if protocol.judged_on == DEVELOPMENT:
+        images = on_development(images)
     if not protocol.backbone:
         return PixelBench(images=images, lessons=protocol.recipe, look=_pixels(protocol, images))
     from foresift.studies.embeddings import cached_embeddings

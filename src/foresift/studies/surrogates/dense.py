@@ -28,7 +28,8 @@ from foresift.strategies import parse
 from foresift.studies.learners import STUDY
 from foresift.studies.masks.sets import SETS, mask_set
 from foresift.studies.surrogates.benches import EARLY, LATE, Taught, few_labels
-from foresift.studies.surrogates.protocol import RANDOM, TRUE_LOSS, Lessons, Protocol
+from foresift.studies.surrogates.development import held_out, rows_of
+from foresift.studies.surrogates.protocol import DEVELOPMENT, RANDOM, TRUE_LOSS, Lessons, Protocol
 
 Masks = npt.NDArray[np.int16]
 PATCH, PATCHES = 32, 4
@@ -244,10 +245,19 @@ def dense_bench(protocol: Protocol, folder: Path, data: Path, progress: Progress
     """
     listings = _listings(protocol.images, folder, data)
     classes = _classes(protocol.images, listings[0])
-    pool, test = (
-        _decoded(listing, classes, protocol, folder / "images" / f"{protocol.images}-{part}-{protocol.side}", progress)
-        for part, listing in zip(("pool", "test"), listings, strict=True)
-    )
+
+    def part(name: str, listing: MaskedListing) -> MaskedArrays:
+        stem = folder / "images" / f"{protocol.images}-{name}-{protocol.side}"
+        return _decoded(listing, classes, protocol, stem, progress)
+
+    pool = part("pool", listings[0])
+    if protocol.judged_on == DEVELOPMENT:
+        pool, test = (
+            MaskedArrays(pixels=rows_of(pool.pixels, rows), masks=rows_of(pool.masks, rows))
+            for rows in held_out(len(pool.pixels))
+        )
+    else:
+        test = part("test", listings[1])
     return DenseBench(pool=pool, test=test, classes=classes, lessons=protocol.recipe, encoders=data / "encoders")
 
 
