@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from foresift.core.errors import DataError, UsageError
 from foresift.studies.surrogates.bench_of import bench_of
+from foresift.studies.surrogates.dense import DenseBench
 from foresift.studies.surrogates.estimate import estimates
 from foresift.studies.surrogates.presets import PRESETS
 from foresift.studies.surrogates.protocol import AUTO, Protocol
@@ -78,6 +79,14 @@ def test_every_model_of_a_preset_learns(name: str, tmp_path: Path) -> None:
     bench = bench_of(protocol, tmp_path / "out", tmp_path)
     for model in protocol.models:
         assert 0 <= bench.teach(model, np.arange(2), seed=0).quality <= 1
+
+
+def test_images_of_other_shapes_are_stretched_and_the_preset_says_so(tmp_path: Path) -> None:
+    ade20k(tmp_path)
+    bench = bench_of(cut("paper-ade20k"), tmp_path / "out", tmp_path)
+    assert isinstance(bench, DenseBench)
+    assert bench.pool.pixels.shape == (16, 56, 48, 3), "as the first is"
+    assert any("stretched" in one for one in PRESETS["paper-ade20k"][0].cut)
 
 
 def test_an_estimate_asks_for_no_embeddings(tmp_path: Path) -> None:
