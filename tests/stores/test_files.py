@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from foresift.core.errors import StoreError
-from foresift.stores.files import read_json, write_atomically, write_json, write_text
+from foresift.stores.files import read_json, require_room, write_atomically, write_json, write_text
 
 KILLED_WHILE_WRITING = """
 import os, signal, sys
@@ -115,3 +116,12 @@ def test_what_is_no_json_is_named(data: bytes, tmp_path: Path) -> None:
 def test_a_json_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="No such file"):
         read_json(tmp_path / "nothing.json")
+
+
+def test_a_disk_without_room_is_named_with_what_is_needed(tmp_path: Path) -> None:
+    require_room(tmp_path, 1, what="a byte")
+    needed = shutil.disk_usage(tmp_path).total + 1
+    with pytest.raises(StoreError, match=f"ImageNet needs {needed:,} bytes in .* free; make room"):
+        require_room(tmp_path, needed, what="ImageNet")
+    with pytest.raises(StoreError, match="can't use"):
+        require_room(tmp_path / "none", 1, what="a byte")

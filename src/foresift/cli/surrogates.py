@@ -43,6 +43,7 @@ def surrogates(
     """Does it matter who chose the labels: every model chooses for every other, and against random."""
     from foresift.studies.surrogates.config import protocols
     from foresift.studies.surrogates.estimate import estimates
+    from foresift.studies.surrogates.protocol import TEST
     from foresift.studies.surrogates.report import write
     from foresift.studies.surrogates.study import run
     from foresift.studies.surrogates.text import summaries, verdicts
@@ -52,6 +53,8 @@ def surrogates(
     for protocol in chosen:
         for cut in protocol.cut:
             note(f"not as in the paper: {cut}")
+        if protocol.judged_on != TEST:
+            note(f"judged on {protocol.judges}, not on the test part")
     if estimate:
         found = estimates(out, chosen, data=data, workers=processes, progress=progress(quiet=as_json))
         if as_json:

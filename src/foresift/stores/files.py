@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,6 +75,21 @@ def locked(path: Path) -> Iterator[None]:
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def require_room(folder: Path, size_bytes: int, *, what: str) -> None:
+    """Pass where a folder's disk has room for so many bytes more.
+
+    Raises:
+        StoreError: it has not; says how much is needed and how much is free.
+    """
+    with disk_errors(folder):
+        free = shutil.disk_usage(folder).free
+    if size_bytes > free:
+        raise StoreError(
+            f"{what} needs {size_bytes:,} bytes in {folder}, whose disk has {free:,} free; "
+            "make room there, or name a folder on another disk"
+        )
 
 
 @contextmanager

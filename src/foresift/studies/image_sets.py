@@ -27,7 +27,7 @@ class ImageSet:
     name: str
     classes: tuple[str, ...]
     pixels: Pixels
-    """(n, s, s, 3)"""
+    """(n, s, s, 3), in memory or mapped from a file"""
     codes: Codes
     """(n,)"""
     test_pixels: Pixels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +78,20 @@ def test_auto_begins_with_typical_images(bench: DenseBench) -> None:
         assert picked.min() >= 4
     with pytest.raises(UnknownNameError, match="strategy for segmentation"):
         bench.needs("badge")
+
+
+def test_thumbnails_are_means_made_a_few_images_at_a_time() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 180, 240, 3), dtype=np.uint8)
+    masks = np.zeros((48, 1, 1), dtype=np.int16)
+    pool = MaskedArrays(pixels=pixels, masks=masks)
+    large = DenseBench(pool=pool, test=pool, classes=MaskClasses.numbered(("a", "b")), lessons=Lessons())
+    tracemalloc.start()
+    found = large._thumbnails
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    means = pixels.reshape(48, 18, 10, 24, 10, 3).mean(axis=(2, 4)) / 255
+    assert found == pytest.approx(means.reshape(48, -1), abs=1e-6)
+    assert peak < pixels.nbytes * 2, "a copy of the whole pool in float32 is 4 times as large"
 
 
 def test_the_tiny_network_gives_logits_of_any_size() -> None:

@@ -23,7 +23,7 @@ import pytest
 from foresift.core.errors import DataError, StoreError, UnknownNameError, UsageError
 from foresift.studies.paired import Paired
 from foresift.studies.surrogates.analysis import Grid, ceiling, grid, predictions, rankings, spreads
-from foresift.studies.surrogates.bench_of import bench_of
+from foresift.studies.surrogates.bench_of import bench_of, digits
 from foresift.studies.surrogates.benches import HeadBench, PixelBench, pixels_as_embeddings
 from foresift.studies.surrogates.cells import Cells
 from foresift.studies.surrogates.config import protocols, read_config
@@ -142,6 +142,20 @@ def test_longer_and_wider_studies_keep_what_there_is(study: Study, folder: Path)
     assert 0 < wider.tables[0].trained < study.tables[0].trained * 2
     other = replace(SMALL, recipe=Lessons(epochs=2), pilots=0, strategies=("margin",), models=("linear",))
     assert run(folder, [other], name="minute").tables[0].trained > 0, "another recipe is another study"
+
+
+def test_pixels_on_disk_teach_the_same_as_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = digits()
+    np.save(tmp_path / "pixels.npy", whole.pixels)
+    lessons = Lessons(epochs=2, augment="flip-crop")
+    held = PixelBench(images=whole, lessons=lessons, look=lambda: np.zeros((1, 1), np.float32))
+    on_disk = replace(held, images=replace(whole, pixels=np.load(tmp_path / "pixels.npy", mmap_mode="r")))
+    rows = np.arange(7, 300, 2)
+    first = held.teach("cnn:4", rows, seed=0)
+    monkeypatch.setattr("foresift.studies.surrogates.benches.ON_DEVICE", 0)
+    second = on_disk.teach("cnn:4", rows, seed=0)
+    assert np.array_equal(first.columns["logits"](), second.columns["logits"]())
+    assert (first.quality, first.fit) == (second.quality, second.fit)
 
 
 def test_processes_find_the_same(study: Study, two_seeds: Study, tmp_path: Path) -> None:
@@ -317,7 +331,7 @@ def test_models_have_the_columns_that_names_are_judged_by(tmp_path: Path) -> Non
     heads = HeadBench(
         images=pixels.images,
         lessons=pixels.lessons,
-        embeddings=pixels.embeddings,
+        look=lambda: pixels.embeddings,
         test_embeddings=pixels_as_embeddings(pixels.images.test_pixels),
     )
     rows = np.arange(30)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,10 @@ from foresift.studies.surrogates.protocol import TRUE_LOSS, Lessons
 Array = npt.NDArray[Any]
 LABEL_NEEDS = ("labels", "truth")
 CHUNK = 512
+"""Images of one forward pass, and fewer where they are large."""
+CHUNK_PIXELS = 1 << 22
+ON_DEVICE = 4 << 30
+"""Bytes of labeled pixels up to which they lie where the model is trained; more are copied batch by batch."""
 STANDS_FOR = {TRUE_LOSS: "loss", "llal": "loss-prediction", "core-set": "k-center"}
 """Names of the paper and of this study for registered strategies."""
 EARLY, LATE = "typiclust", "margin"
@@ -101,8 +105,8 @@ class Classifying:
 
     images: ImageSet
     lessons: Lessons
-    embeddings: Embeddings
-    """(n, d) that exist without a label; ``auto`` looks at them."""
+    look: Callable[[], Embeddings]
+    """What makes :attr:`embeddings`."""
     measure: str = "top-1 accuracy"
     scores: tuple[str, ...] = ("entropy", "margin", "loss")
 
@@ -110,6 +114,11 @@ class Classifying:
     def count(self) -> int:
         """n, images of the pool."""
         return len(self.images.codes)
+
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        """(n, d) that exist without a label; ``auto`` looks at them."""
+        return self.look()
 
     def values(self, taught: Taught, score: str) -> Values:
         """(n,) a score from the logits."""
@@ -165,9 +174,7 @@ class Classifying:
 
 @dataclass(frozen=True, kw_only=True)
 class PixelBench(Classifying):
-    """Networks from scratch on the decoded pool, held in memory as tensors."""
-
-    _tensors: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Networks from scratch on the decoded pool, which may lie on disk: rows are read when they are needed."""
 
     def teach(self, model: str, rows: Rows, *, seed: int, needs: Sequence[str] = ()) -> Taught:
         """A network by its registered name, with LLAL's module beside it where ``predicted-loss`` is needed."""
@@ -224,35 +231,35 @@ class PixelBench(Classifying):
 
     def _batches(self, rows: Rows, seed: int) -> Callable[[Any, int], Any]:
         """((b,) rows of the labeled set, step) -> (b, 3, s, s) inputs, augmented if the recipe says so."""
-        import torch
-
         from foresift.training.augment import augment, normalise
 
-        pixels, transform = torch.from_numpy(self.images.pixels[rows]).to(self._device), self.images.transform
-        if self.lessons.augment == "none":
-            ready = normalise(pixels, transform).contiguous()
+        kind, transform = self.lessons.augment, self.images.transform
+
+        def changed(pixels: Any, number: int) -> Any:
+            return normalise(augment(pixels, kind=kind, seed=(seed, 0, number)), transform)
+
+        if len(rows) * self.images.pixels[:1].nbytes > ON_DEVICE:
+            return lambda batch, number: changed(self._pixels(self.images.pixels, rows[batch.cpu().numpy()]), number)
+        held = self._pixels(self.images.pixels, rows)
+        if kind == "none":
+            ready = normalise(held, transform).contiguous()
             return lambda batch, _number: ready[batch]
-        kind = self.lessons.augment
-        return lambda batch, number: normalise(augment(pixels[batch], kind=kind, seed=(seed, 0, number)), transform)
+        return lambda batch, number: changed(held[batch], number)
 
     def _forward(self, forward: Callable[[Any], Any], part: str, rows: Rows | None = None) -> npt.NDArray[np.float32]:
         from foresift.studies.surrogates.lessons import in_chunks
         from foresift.training.augment import normalise
 
-        held = self._held(part)
-        if rows is not None:
-            held = held[rows]
-        return in_chunks(
-            len(held), CHUNK, lambda at: forward(normalise(held[at].to(self._device), self.images.transform))
-        )
+        pixels, transform = self.images.pixels if part == "pool" else self.images.test_pixels, self.images.transform
+        which = np.arange(len(pixels)) if rows is None else rows
+        size = max(1, min(CHUNK, CHUNK_PIXELS // transform.size**2))
+        return in_chunks(len(which), size, lambda at: forward(normalise(self._pixels(pixels, which[at]), transform)))
 
-    def _held(self, part: str) -> Any:
+    def _pixels(self, pixels: Array, rows: Rows) -> Any:
+        """(b, s, s, 3) of some rows, copied to where models are trained."""
         import torch
 
-        if part not in self._tensors:
-            pixels = self.images.pixels if part == "pool" else self.images.test_pixels
-            self._tensors[part] = torch.from_numpy(pixels)
-        return self._tensors[part]
+        return torch.from_numpy(pixels[rows]).to(self._device)
 
     @cached_property
     def _device(self) -> Any:
@@ -297,7 +304,7 @@ def registered(strategy: str) -> Strategy:
 
 def pixels_as_embeddings(pixels: Array) -> Embeddings:
     """(n, d) the pixels themselves, 0 .. 1: good enough where images are tiny and centred."""
-    return (pixels.reshape(len(pixels), -1) / np.float32(255)).astype(np.float32)
+    return (np.asarray(pixels).reshape(len(pixels), -1) / np.float32(255)).astype(np.float32)
 
 
 def few_labels(known: Rows, classes: int) -> bool:

@@ -23,12 +23,13 @@ from foresift.inference.masks import decode_mask
 from foresift.kernels.topk import top_k
 from foresift.sources.read import fetch
 from foresift.sources.segmentation import MaskedListing, masked_images
-from foresift.stores.files import write_atomically
+from foresift.stores.files import require_room, write_atomically
 from foresift.strategies import parse
 from foresift.studies.learners import STUDY
 from foresift.studies.masks.sets import SETS, mask_set
 from foresift.studies.surrogates.benches import EARLY, LATE, Taught, few_labels
-from foresift.studies.surrogates.protocol import RANDOM, TRUE_LOSS, Lessons, Protocol
+from foresift.studies.surrogates.development import held_out, rows_of
+from foresift.studies.surrogates.protocol import DEVELOPMENT, RANDOM, TRUE_LOSS, Lessons, Protocol
 
 Masks = npt.NDArray[np.int16]
 PATCH, PATCHES = 32, 4
@@ -203,11 +204,12 @@ class DenseBench:
         height, width = self.pool.pixels.shape[1:3]
         rows = (np.arange(THUMBNAIL[0]) * height) // THUMBNAIL[0]
         columns = (np.arange(THUMBNAIL[1]) * width) // THUMBNAIL[1]
-        means = np.add.reduceat(
-            np.add.reduceat(self.pool.pixels.astype(np.float32), rows, axis=1), columns, axis=2
-        ).reshape(self.count, -1)
+        sums = []
+        for start in range(0, self.count, CHUNK):
+            pixels = np.asarray(self.pool.pixels[start : start + CHUNK], dtype=np.float32)
+            sums.append(np.add.reduceat(np.add.reduceat(pixels, rows, axis=1), columns, axis=2))
         area = height * width / (len(rows) * len(columns))
-        return np.asarray(means / (255.0 * area), dtype=np.float32)
+        return np.asarray(np.concatenate(sums).reshape(self.count, -1) / (255.0 * area), dtype=np.float32)
 
     @cached_property
     def _device(self) -> Any:
@@ -243,10 +245,19 @@ def dense_bench(protocol: Protocol, folder: Path, data: Path, progress: Progress
     """
     listings = _listings(protocol.images, folder, data)
     classes = _classes(protocol.images, listings[0])
-    pool, test = (
-        _decoded(listing, classes, protocol, folder / "images" / f"{protocol.images}-{part}-{protocol.side}", progress)
-        for part, listing in zip(("pool", "test"), listings, strict=True)
-    )
+
+    def part(name: str, listing: MaskedListing) -> MaskedArrays:
+        stem = folder / "images" / f"{protocol.images}-{name}-{protocol.side}"
+        return _decoded(listing, classes, protocol, stem, progress)
+
+    pool = part("pool", listings[0])
+    if protocol.judged_on == DEVELOPMENT:
+        pool, test = (
+            MaskedArrays(pixels=rows_of(pool.pixels, rows), masks=rows_of(pool.masks, rows))
+            for rows in held_out(len(pool.pixels))
+        )
+    else:
+        test = part("test", listings[1])
     return DenseBench(pool=pool, test=test, classes=classes, lessons=protocol.recipe, encoders=data / "encoders")
 
 
@@ -285,6 +296,8 @@ def _decode(
     height, width = _size(decode(fetch(listing.images[0])).shape[:2], protocol.side)
     transform, n = DenseTransform(size=(height, width)), len(listing.images)
     files[0].parent.mkdir(parents=True, exist_ok=True)
+    size_bytes = n * height * width * (3 + np.dtype(np.int16).itemsize)
+    require_room(files[0].parent, size_bytes, what=f"{listing.name} decoded to {width} x {height}")
 
     def fill(pixels_file: Path) -> None:
         def fill_masks(masks_file: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from foresift.core.protocols import Progress, Silent
 from foresift.studies.embeddings import embedded, kept_embeddings, rehearsed
 from foresift.studies.surrogates.bench_of import bench_of, images_of
-from foresift.studies.surrogates.benches import Bench, HeadBench
+from foresift.studies.surrogates.benches import Bench, HeadBench, PixelBench, pixels_as_embeddings
 from foresift.studies.surrogates.cells import FOLDS
 from foresift.studies.surrogates.protocol import Protocol
 from foresift.studies.surrogates.study import piloted
@@ -87,15 +87,17 @@ def _estimate(folder: Path, protocol: Protocol, data: Path | None, workers: int,
 def _bench(protocol: Protocol, folder: Path, data: Path | None, told: Progress) -> tuple[Bench, float]:
     """Where trainings can be timed, and how many seconds its embeddings still need."""
     backbone, epochs = protocol.backbone, protocol.backbone_epochs
-    kept = kept_embeddings(protocol.images, backbone=backbone, epochs=epochs, folder=folder)
-    if not backbone or protocol.learner == "segmentation" or kept.exists():
+    if not backbone or protocol.learner == "segmentation":
         return bench_of(protocol, folder, data, told), 0.0
-    images = images_of(protocol, folder, data)
+    images = images_of(protocol, folder, data, told)
+    if kept_embeddings(images.name, backbone=backbone, epochs=epochs, folder=folder).exists():
+        return bench_of(protocol, folder, data, told), 0.0
     rehearsal = rehearsed(images, backbone=backbone, epochs=epochs)
     if protocol.learner == "pixels":  # its embeddings serve auto alone
-        return bench_of(replace(protocol, backbone=""), folder, data, told), rehearsal.seconds
+        bare = PixelBench(images=images, lessons=protocol.recipe, look=lambda: pixels_as_embeddings(images.pixels))
+        return bare, rehearsal.seconds
     pool, test = embedded(rehearsal.network, images)
-    heads = HeadBench(images=images, lessons=protocol.recipe, embeddings=pool, test_embeddings=test)
+    heads = HeadBench(images=images, lessons=protocol.recipe, look=lambda: pool, test_embeddings=test)
     return heads, rehearsal.seconds
 
 

@@ -46,9 +46,10 @@ def _table_section(table: Table) -> str:
     parts = [
         f"<h2>{escape(protocol.title or protocol.images)}</h2>",
         f"<p>Pool of {table.pool:,}; {table.labels} labels in each of {protocol.cycles} cycles; {protocol.seeds} "
-        f"seeds; {escape(table.measure)} in percent, mean &plusmn; standard deviation over seeds. In brackets: "
-        "chosen by the surrogate's true loss. Blue: above random, orange: below; the darkest of a row is its largest "
-        "difference. Dashed: a model that chooses for itself.</p>",
+        f"seeds; {escape(table.measure)} on {escape(protocol.judges)}, in percent, "
+        "mean &plusmn; standard deviation over seeds. In brackets: chosen by the surrogate's true loss. Blue: above "
+        "random, orange: below; the darkest of a row is its largest difference. Dashed: a model that "
+        "chooses for itself.</p>",
         "<ul>" + "".join(f"<li>Not as in the paper: {escape(one)}.</li>" for one in protocol.cut) + "</ul>",
     ]
     parts += ["<h3>Win counts</h3>", _sheet(counts_sheet(table)), f"<p>{_inline(counts_note(table))}</p>"]

@@ -113,7 +113,11 @@ PRESETS: dict[str, tuple[Protocol, ...]] = {
             strategies=("entropy", "margin", TRUE_LOSS, AUTO),
             seeds=3,
             recipe=replace(_PAPER, epochs=64, batch=16),
-            cut=("which three models is our choice", "no LLAL, no Core-Set"),
+            cut=(
+                "which three models is our choice",
+                "no LLAL, no Core-Set",
+                "every image and mask is stretched to the height and width of the first, whatever its own shape",
+            ),
         ),
     ),
     "paper-imagenet": (
@@ -124,10 +128,12 @@ PRESETS: dict[str, tuple[Protocol, ...]] = {
             strategies=("entropy", "margin", "k-center", TRUE_LOSS, AUTO),
             seeds=3,
             recipe=replace(_PAPER, epochs=90, batch=256, lr=0.1, pretrained=False),
+            backbone="timm:resnet18",
             side=224,
             curves=False,
             cut=(
                 "which two models, and 90 epochs at batch 256, are our choice",
+                "images are decoded once to the centre 224 x 224; shifted and mirrored, not cropped at random",
                 "no LLAL, no learning curve of random data",
             ),
         ),

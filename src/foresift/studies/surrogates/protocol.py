@@ -10,6 +10,7 @@ from foresift.core.errors import UnknownNameError, UsageError
 
 RANDOM, TRUE_LOSS, AUTO = "random", "true-loss", "auto"
 LEARNERS = ("pixels", "heads", "segmentation")
+TEST, DEVELOPMENT = "test", "development"
 PAPER_SHARE, PAPER_CYCLES = 0.02, 10
 """2 % of the pool in each of ten cycles, the first of them random."""
 
@@ -58,7 +59,11 @@ class Protocol:
 
     title: str = ""
     images: str = "digits"
-    """An image set: ``digits``, those of ``foresift study strategies``, ``camvid``, or a folder below the data's."""
+    """An image set: ``digits``, those of ``foresift study strategies``, ``camvid``, or a folder below the data's, with
+    masks or (``train/CLASS/*.JPEG`` and ``val/CLASS/*.JPEG``) with classes, such as ``imagenet``."""
+    judged_on: str = TEST
+    """``test``, or ``development``: a fifth of the pool that nothing chooses from; the test part stays unread.
+    Settings are chosen with the latter and ``first_seed``."""
     learner: str = "pixels"
     """``pixels``: networks from scratch; ``heads``: heads on embeddings; ``segmentation``."""
     models: tuple[str, ...] = ("linear", "mlp:16", "mlp:128", "cnn:8", "cnn:24")
@@ -79,7 +84,7 @@ class Protocol:
     """Of self-supervised embeddings, for heads and for ``auto``; empty: the pixels themselves."""
     backbone_epochs: int = 20
     side: int = 0
-    """Pixels of the longer side of an image, where a set has none of its own; 0 = as it is."""
+    """Pixels of the longer side of an image with a mask (0 = as it is), or of the square from a folder of classes."""
     pilots: int = 0
     """Splits of the labels that each pair's pilot replay takes; 0 = none."""
     probes: bool = True
@@ -91,6 +96,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         _within("learner", self.learner, LEARNERS)
+        _within("judged_on", self.judged_on, (TEST, DEVELOPMENT))
         for name, least in (("cycles", 2), ("seeds", 1), ("first_seed", 0), ("budget", 0), ("pilots", 0), ("side", 0)):
             _at_least(name, getattr(self, name), least)
         if not 0 < self.share * self.cycles <= 1 and not self.budget:
@@ -108,6 +114,11 @@ class Protocol:
     def choosers(self) -> tuple[str, ...]:
         """The models that choose, in the order of ``models``."""
         return tuple(name for name in self.models if not self.surrogates or name in self.surrogates)
+
+    @property
+    def judges(self) -> str:
+        """What models are judged on, in words."""
+        return "the test part" if self.judged_on == TEST else "a development part held out of the pool"
 
     @property
     def every_seed(self) -> range:
@@ -133,7 +144,8 @@ class Protocol:
     def same_training(self) -> dict[str, Any]:
         """What a single training depends on beside its labels; other fields may change without redoing it."""
         names = ("images", "learner", "backbone", "backbone_epochs", "side")
-        return {name: getattr(self, name) for name in names} | {"recipe": asdict(self.recipe)}
+        judges = {} if self.judged_on == TEST else {"judged_on": self.judged_on}
+        return {name: getattr(self, name) for name in names} | {"recipe": asdict(self.recipe)} | judges
 
 
 def _within(name: str, value: str, allowed: tuple[str, ...]) -> None:

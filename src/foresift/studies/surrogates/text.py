@@ -40,8 +40,8 @@ def page(study: Study, *, pictures: Sequence[str]) -> str:
         + (f" ({trained:,} trainings)." if (trained := sum(t.trained for t in study.tables)) else "."),
         "Every model chooses labels with every strategy, cycle by cycle, from the same random start; every model is "
         "then trained from its own start on what each of them chose, and on as many random labels that hold the same "
-        "start. Same seeds, same training, random labels drawn without replacement. The test part is looked at for the "
-        "figures below and for nothing else.",
+        "start. Same seeds, same training, random labels drawn without replacement. The part that judges is looked at "
+        "for the figures below and for nothing else.",
         *(section(table, name) for table, name in zip(study.tables, pictures, strict=True)),
         paper_section(),
     ]
@@ -55,8 +55,9 @@ def section(table: Table, picture: str) -> str:
         f"## {protocol.title or protocol.images}",
         f"Pool of {table.pool:,}, {table.labels} labels in each of {protocol.cycles} cycles "
         f"({table.labels * protocol.cycles / table.pool:.0%} in the end), seeds {protocol.every_seed.start} to "
-        f"{protocol.every_seed.stop - 1}. Measure: {table.measure} in percent, mean ± standard deviation over seeds "
-        "(n - 1); in brackets what the true loss of the same surrogate reaches, which no strategy may see. "
+        f"{protocol.every_seed.stop - 1}. Measure: {table.measure} on {protocol.judges}, in percent, "
+        "mean ± standard deviation over seeds (n - 1); in brackets what the true loss of the same surrogate reaches, "
+        "which no strategy may see. "
         f"Training: {_lessons(table)}.",
     ]
     lines += ["What differs from the paper's protocol:\n\n" + "\n".join(f"- {one}." for one in protocol.cut)]
@@ -132,6 +133,7 @@ def summaries(study: Study) -> list[dict[str, Any]]:
             "pool": table.pool,
             "labels": table.labels * table.protocol.cycles,
             "measure": table.measure,
+            "judged_on": table.protocol.judged_on,
             "trainings": table.trained,
             "strategies": {name: _summary(grid(table, name)) for name in table.protocol.strategies},
             "refused": refusals(table),
