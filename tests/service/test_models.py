@@ -43,6 +43,9 @@ def test_a_server_does_not_score_with_what_took_the_place_of_the_promoted_genera
     assert made().folder() == tmp_path / "moved"
     made().promote(tmp_path / "gen", record={})
     assert made().folder() == tmp_path / "gen", "promoted itself"
+    kept = (tmp_path / "in-use.json").read_bytes()
+    made().promote(tmp_path / "gen", record={"forced": True})
+    assert (tmp_path / "in-use.json").read_bytes() == kept, "what spoke for it first stays"
 
 
 def test_generations_are_listed_where_they_lie(made: Callable[[], ModelInUse], tmp_path: Path) -> None:
