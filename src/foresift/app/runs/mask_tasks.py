@@ -11,6 +11,7 @@ from typing import Any
 
 from foresift.app.workspace import Workspace
 from foresift.core.errors import UsageError
+from foresift.core.lineage import Heritage
 from foresift.core.protocols import Progress
 from foresift.core.samples import Quarantined
 from foresift.executors import Task
@@ -74,6 +75,13 @@ def evaluate(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         "metrics": {name: found.metrics[name] for name in EVALUATED},
         "left_out": _told(found.quarantined, "measured on"),
     }
+
+
+def heritage_of(values: Mapping[str, Any]) -> Heritage:
+    """What a run knows of a training beside its labels and recipe."""
+    return Heritage(
+        run=values["run"], target=values["target"], heir_of=values["heir_of"], receipts=tuple(values["receipts"])
+    )
 
 
 def _refuse_lost(broken: Sequence[Quarantined]) -> None:
