@@ -45,11 +45,12 @@ def overhead(folder: Path, images: list[str], spool: Path, *, batch: int) -> lis
         batch: frames a call; 0 as of a folder, 1 as of a live stream, where every frame is decided when it comes.
     """
     from foresift.app.fleet import device as fleet_device
+    from foresift.app.fleet.device_run import DeviceRun
     from foresift.engines.onnx import OnnxEngine
 
     shutil.rmtree(spool, ignore_errors=True)
     decoding, inferring = _Timer(), _Timer()
-    job = fleet_device.DeviceRun(folder=folder, spool=spool, device="bench", day="one", threads=1, batch=batch)
+    job = DeviceRun(folder=folder, spool=spool, device="bench", day="one", threads=1, batch=batch)
     with (
         mock.patch.object(fleet_device, "fetch", decoding(fleet_device.fetch)),
         mock.patch.object(fleet_device, "decode_with_pillow", decoding(fleet_device.decode_with_pillow)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from foresift.app.fleet.device import DeviceRun
+from foresift.app.fleet.device_run import DeviceRun
 from foresift.core.hits import Hit
 from foresift.stores.spool import read_hit
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,27 @@ pytestmark = pytest.mark.timeout(600)
 def test_a_simulated_fleet_keeps_its_budget_between_random_and_hindsight(
     generation: Path, digit_files: Path, home: Path
 ) -> None:
-    line = ("fleet", "simulate", digit_files / "train", "--model", generation, "--devices", 3, "--days", 4)
+    line = ("fleet", "simulate", digit_files / "train", "--model", generation, "--devices", 5, "--days", 4)
     told = command(*line, "--quota-per-day", 10, "--json", home=home).json
     assert (told["frames"], told["over_budget"], told["largest_deviation"]) == (1347, 0, 0)
     ways = {way["way"]: way for way in told["ways"]}
-    assert {way["uploaded"] for way in told["ways"]} == {120}
+    assert {way["uploaded"] for way in told["ways"]} == {200}
     assert ways["random"]["mean_score"] < ways["fleet"]["mean_score"] <= ways["hindsight"]["mean_score"]
     assert ways["random"]["wrong"] < ways["fleet"]["wrong"]
     again = command(*line, "--quota-per-day", 10, home=home)
     assert "0.0 % off the budget of 10 a day, above it on 0 days" in again.out
+
+
+def test_frames_of_other_classes_than_the_model_knows_are_refused(
+    generation: Path, digit_files: Path, home: Path, tmp_path: Path
+) -> None:
+    for digit in "012":
+        shutil.copytree(digit_files / "test" / digit, tmp_path / "frames" / (digit if digit == "0" else f"no {digit}"))
+    line = ("fleet", "simulate", tmp_path / "frames", "--model", generation, "--devices", 1, "--days", 1)
+    answer = command(*line, home=home)
+    assert answer.code == 1
+    assert "labels no 1, no 2 are none of the model's classes (0, 1, " in answer.complaint
+    assert "or without labels" in answer.complaint
 
 
 def test_drift_names_the_source_that_changed(generation: Path, pool: Path, home: Path, tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from foresift.lineage.simulation import drifting_streams, simulate
 from foresift.lineage.uploads import Quota
 
 RNG = np.random.default_rng(0)
-CODES = RNG.integers(0, 10, 6000)
+CODES = RNG.integers(0, 10, 50_000)
 
 
 def test_every_frame_is_seen_once_and_classes_drift() -> None:
-    streams = drifting_streams(CODES, devices=3, days=4, rng=np.random.default_rng(1))
+    streams = drifting_streams(CODES, devices=5, days=4, rng=np.random.default_rng(1))
     seen = np.concatenate([rows for days in streams for rows in days])
-    assert np.array_equal(np.sort(seen), np.arange(6000))
+    assert np.array_equal(np.sort(seen), np.arange(len(CODES)))
     lengths = [len(rows) for days in streams for rows in days]
     assert min(lengths) < 0.95 * max(lengths)
     first, last = streams[0][0], streams[0][-1]
@@ -30,11 +30,11 @@ def test_every_frame_is_seen_once_and_classes_drift() -> None:
 def test_the_fleet_meets_its_budget_and_lies_close_to_hindsight(seed: int) -> None:
     rng = np.random.default_rng(seed)
     scores = np.clip(0.05 * CODES + 0.3 * rng.random(len(CODES)), 0, 1)  # classes differ in score: order matters
-    streams = drifting_streams(CODES, devices=3, days=5, rng=rng)
-    outcomes = simulate(scores, streams, Quota(per_day=40), rng=rng)
-    assert len(outcomes) == 15
+    streams = drifting_streams(CODES, devices=5, days=5, rng=rng)
+    outcomes = simulate(scores, streams, Quota(per_day=100), rng=rng)
+    assert len(outcomes) == 25
     for day in outcomes:
-        assert len(day.fleet) == len(set(day.fleet.tolist())) == len(day.random) == len(day.hindsight) == 40
+        assert len(day.fleet) == len(set(day.fleet.tolist())) == len(day.random) == len(day.hindsight) == 100
         assert np.isin(day.fleet, streams[day.device][day.day]).all()
     mean = {
         way: np.mean([scores[getattr(day, way)].mean() for day in outcomes]) for way in ("random", "fleet", "hindsight")

@@ -73,6 +73,18 @@ def test_generations_are_runs_and_versions_once(server: MlflowServer, line: list
     assert len(client.search_model_versions("name='digits'")) == 2
 
 
+def test_another_generation_in_the_folder_is_not_copied_in_the_place_of_the_one_that_lay_there(
+    server: MlflowServer, line: list[str], home: Path, digit_files: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "1").rename(tmp_path / "moved")
+    request = TrainRequest(model="mlp:4", out=tmp_path / "1", recipe={"epochs": 1}, seed=3)
+    new = train(Workspace.open(home), digit_files / "test", request).generation.id
+    told = command("generations", "mirror", "--to", server.url, "--name", "moved", "--json", home=home)
+    assert told.code == 0, told.err
+    made = {one["generation"]: one["aliases"] for one in told.json["generations"]}
+    assert made == {line[1]: [], new: []}, "the deployed one is not there"
+
+
 def test_a_server_that_is_not_there_is_told_in_a_line(line: list[str], home: Path) -> None:
     began = time.monotonic()
     answer = command("generations", "mirror", "--to", "http://127.0.0.1:9", home=home)

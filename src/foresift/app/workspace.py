@@ -16,7 +16,7 @@ from foresift.sources.digest_memory import SqliteDigestMemory
 from foresift.stores.claims import FileClaims
 from foresift.stores.descents import Descents
 from foresift.stores.files import disk_errors, read_json
-from foresift.stores.generations import is_generation, read_generation
+from foresift.stores.generations import is_generation, read_generation, require_same
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ class Workspace:
         An alias that was given to a generation is that generation's; a folder of the same name is ``./NAME``.
 
         Raises:
-            ModelError: none of them.
+            ModelError: none of them, or another generation lies where that one was.
         """
         if str(spec) in ALIASES and (held := self.descents.alias(str(spec))):
             spec = held[-1]["generation"]
@@ -163,7 +163,7 @@ class Workspace:
         if len(found) > 1:
             raise UsageError(f"generation id {spec} is ambiguous: {', '.join(p.stem[:12] for p in found)}")
         if found:
-            return Path(read_json(found[0])["folder"])
+            return require_same(Path(read_json(found[0])["folder"]), found[0].stem)
         if folder.is_dir():
             read_generation(folder)  # says what is missing in it
         if str(spec) in ALIASES:

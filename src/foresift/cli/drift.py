@@ -1,4 +1,4 @@
-"""``foresift drift``: does a pool still look like what a model was trained on?"""
+"""``foresift drift``: does a pool still look like the one that a model was trained from?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ def drift(
     model: Annotated[str, typer.Option("--model", help="A generation folder or id.")],
     reference: Annotated[
         str | None,
-        typer.Option(metavar="POOL", help="Compare with these.", show_default="what the model was trained on"),
+        typer.Option(
+            metavar="POOL", help="Compare with these.", show_default="the pool that the model was trained from"
+        ),
     ] = None,
     score: Annotated[str, typer.Option(help="A score of one model's logits.")] = "margin",
     alpha: Annotated[float, typer.Option(help="Rate of any false alarm among all sources and tests.")] = 0.01,
@@ -27,7 +29,7 @@ def drift(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Compare scores and embeddings of a pool with those a model was trained on, per group of the manifest."""
+    """Compare scores and embeddings of a pool with the pool a model was trained from, per group of the manifest."""
     from foresift.app.generations.drift import DriftRequest
     from foresift.app.generations.drift import drift as run
     from foresift.app.passes.stored import PassOptions

@@ -93,8 +93,9 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Score frames under an upload budget, as a device does."""
-    from foresift.app.fleet.device import DeviceRun, run_device
+    from foresift.app.fleet.device import run_device
     from foresift.app.fleet.device_command import default_batch
+    from foresift.app.fleet.device_run import DeviceRun
 
     job = DeviceRun(
         folder=folder,
@@ -113,6 +114,8 @@ def run(
         return
     for reason in report.reasons:
         note(f"broken, never sent: {reason}")
+    for line in report.warnings():
+        note(line)
     days = ", ".join(f"{name}: {count:,}" for name, count in sorted(report.days.items())[-7:])
     say(
         f"{report.frames:,} frames scored, {report.sent:,} sent, {report.held:,} held, {report.repeats:,} repeats, "

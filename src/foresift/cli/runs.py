@@ -212,7 +212,7 @@ def _ending(told: dict[str, Any]) -> list[str]:
             lines.append(f"go on with {trial['answer']['strategy']}: {trial['answer']['reason']}")
     if "predictions" in told:
         lines += [one["text"] for one in told["predictions"]["rounds"]]
-        lines.append(f"predictions of this workspace: {told['predictions']['calibration']}")
+        lines += [f"predictions of this workspace by {one}" for one in told["predictions"]["calibration"]]
     if told["state"] in ("cancelled", "failed"):
         lines.append(f"go on with: foresift runs resume {told['run']}")
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from textwrap import fill
@@ -15,6 +16,7 @@ from foresift.cli.progress import progress
 from foresift.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from foresift.lineage.calibration import Calibration
     from foresift.lineage.suitability import Interval, Suitability
 
 WIDTH = 100
@@ -94,7 +96,7 @@ def calibration(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Predicted gains beside realised ones; with --realised, write what came of a prediction."""
+    """Predictions beside realised gains, and how well they fitted; with --realised, write what came of one."""
     from foresift.app.generations.calibrating import calibration_of, forecasts, record_outcome
     from foresift.app.workspace import Workspace
 
@@ -110,27 +112,18 @@ def calibration(
     ]
     found = calibration_of(workspace)
     if as_json:
-        emit_json({"forecasts": [asdict(one) for one in rows], "calibration": asdict(found)})
+        emit_json({"forecasts": [asdict(one) for one in rows], "calibration": [asdict(one) for one in found]})
         return
     if not rows:
         say("no prediction yet; foresift suitability makes one")
         return
-    shown = (
-        "when",
-        "surrogate",
-        "deployment",
-        "score",
-        "predicted",
-        "low",
-        "high",
-        "pilot",
-        "run",
-        "round",
-        "realised",
-    )
-    table([asdict(one) | {"round": one.round or ""} for one in rows], shown)
+    shown = ("when", "surrogate", "deployment", "score", "U", "low", "high", "pilot", "run", "round", "realised")
+    table([asdict(one) | {"U": one.predicted, "round": one.round or ""} for one in rows], shown)
     say()
-    say(str(found))
+    if not found:
+        say("no outcome is known yet")
+        return
+    _show_fit(found)
 
 
 def _rows(found: Suitability) -> list[dict[str, str]]:
@@ -147,6 +140,34 @@ def _rows(found: Suitability) -> list[dict[str, str]]:
     if found.pilot is not None:
         rows.append(_row("pilot", found.pilot, f"gain in {found.pilot_unit} over random, {found.pilots} rehearsals"))
     return rows
+
+
+def _show_fit(found: Sequence[Calibration]) -> None:
+    from foresift.lineage.calibration import LEAST_PREDICTIONS
+
+    rows = [_fit_row(one) for one in found]
+    table(rows, tuple(rows[0]))
+    say()
+    told = (
+        "U predicts an order, the rehearsals (pilot) a gain. Each prediction counts once, by its mean outcome; "
+        f"- says that there are fewer than {LEAST_PREDICTIONS} to compare"
+    )
+    say(fill(told, WIDTH))
+
+
+def _fit_row(one: Calibration) -> dict[str, str]:
+    from foresift.lineage.suitability import spoken
+
+    return {
+        "score": one.score,
+        "outcomes": f"{one.outcomes}",
+        "predictions": f"{one.predictions}",
+        "U ranks by": "-" if one.usefulness is None else spoken(one.usefulness),
+        "rehearsed": f"{one.piloted}",
+        "pilot ranks by": "-" if one.pilot is None else spoken(one.pilot),
+        "right sign": "-" if one.right_sign is None else f"{one.right_sign:.0%}",
+        "points off": "-" if one.off_by is None else f"{100 * one.off_by:.1f}",
+    }
 
 
 def _row(name: str, interval: Interval, about: str) -> dict[str, str]:

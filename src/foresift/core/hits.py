@@ -14,13 +14,18 @@ from foresift.core.errors import DataError
 HIT_FORMAT = 1
 AT_ONCE, AT_DAYS_END = "above the threshold", "at the end of the day"
 _DIGEST = re.compile(r"[0-9a-f]{40}")
+_TEXT = re.compile(r"[^\ud800-\udfff]*")  # what UTF-8 can spell
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_SUFFIX = re.compile(r"(\.[A-Za-z0-9]{1,8})?")
+_SUFFIX = re.compile(r"(?!\.json\Z)(\.[A-Za-z0-9]{1,8})?")  # a receipt ends in .json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """One frame that a device chose."""
+    """One frame that a device chose.
+
+    Raises:
+        DataError: a value that no device would write, such as a number above the quota.
+    """
 
     fleet: str
     """Id of the exported folder that the device runs."""
@@ -44,6 +49,15 @@ class Hit:
     seen: str
     """Date and time when the device scored it, ISO 8601."""
     format: int = HIT_FORMAT
+
+    def __post_init__(self) -> None:
+        for name, form in _FORMS.items():
+            if not form.fullmatch(getattr(self, name)):
+                raise DataError(f"not the receipt of a hit: {name} is {getattr(self, name)[:40]!r}")
+        if not math.isfinite(self.score) or self.size_bytes < 1:
+            raise DataError(f"not the receipt of a hit: {self.size_bytes} bytes with a score of {self.score}")
+        if not 1 <= self.number <= self.quota:
+            raise DataError(f"number {self.number} of a day with a quota of {self.quota}")
 
     @property
     def id(self) -> str:
@@ -82,12 +96,8 @@ class Hit:
             if isinstance(values[name], bool) or not isinstance(values[name], kind):
                 raise DataError(f"not the receipt of a hit: {name} is {str(values[name])[:40]!r}")
         hit = cls(**values)  # type: ignore[arg-type]
-        if not math.isfinite(hit.score) or not _well_named(hit):
-            raise DataError("not the receipt of a hit: a value that no device would write")
         if hit.id != plain.get("id"):
             raise DataError("the receipt was changed since it was written")
-        if not 1 <= hit.number <= hit.quota:
-            raise DataError(f"number {hit.number} of a day with a quota of {hit.quota}")
         return hit
 
 
@@ -102,13 +112,18 @@ def checked_name(kind: str, name: str) -> str:
     return name
 
 
-def _well_named(hit: Hit) -> bool:
-    digests = all(_DIGEST.fullmatch(value) for value in (hit.fleet, hit.generation, hit.digest))
-    names = all(_NAME.fullmatch(value) for value in (hit.device, hit.day))
-    return digests and names and bool(_SUFFIX.fullmatch(hit.suffix)) and hit.size_bytes > 0
+def fitting_suffix(suffix: str) -> str:
+    """A file's suffix if a receipt can hold it, else none: ``.55-cam1`` belongs to a date."""
+    return suffix if _SUFFIX.fullmatch(suffix) else ""
 
 
 _NAMES = tuple(field.name for field in fields(Hit))
+_FORMS: Mapping[str, re.Pattern[str]] = {
+    **dict.fromkeys(("fleet", "generation", "digest"), _DIGEST),
+    **dict.fromkeys(("device", "day"), _NAME),
+    "suffix": _SUFFIX,
+    **dict.fromkeys(("uri", "score_name", "why", "seen"), _TEXT),
+}
 _KINDS: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("fleet", "generation", "device", "day", "digest", "suffix", "uri", "score_name", "why"), str),
     **dict.fromkeys(("number", "quota", "size_bytes", "format"), int),

@@ -37,7 +37,7 @@ class Heritage:
     heir_of: str = ""
     """Id of the generation whose labels were inherited."""
     receipts: tuple[str, ...] | None = None
-    """The receipts that may have brought the labels, the earlier first; None = any of the workspace."""
+    """The receipts that may have brought the labels, the earlier first; None = any that they answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Whether a pool still looks like what a model was trained on: two-sample tests, with no assumption on the shape.
+"""Whether a pool still looks like the one a model was trained from: two-sample tests, with no assumption on the shape.
 
 Every p-value comes from shuffling which sample a row belongs to, so that equal distributions are flagged at the
 stated rate and no oftener. Effect sizes stand beside it: with enough rows any difference is significant.

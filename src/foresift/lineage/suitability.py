@@ -205,15 +205,16 @@ def findings(found: Suitability, *, surrogate: str, deployment: str) -> list[str
         )
     u = found.usefulness
     if u.above_zero:
-        told.append(f"{surrogate} tells what {deployment} does not know yet: U = {_spoken(u)}, above 0")
+        told.append(f"{surrogate} tells what {deployment} does not know yet: U = {spoken(u)}, above 0")
     elif u.holds_zero:
-        told.append(f"no evidence that {surrogate} beats random: U = {_spoken(u)} holds 0")
+        told.append(f"no evidence that {surrogate} beats random: U = {spoken(u)} holds 0")
     else:
-        told.append(f"evidence against {surrogate}: U = {_spoken(u)}, below 0; random labels are the better choice")
+        told.append(f"evidence against {surrogate}: U = {spoken(u)}, below 0; random labels are the better choice")
     if found.pilot is not None and found.pilot.holds_zero:
         told.append(f"{found.pilots} rehearsals on owned labels do not decide: their interval holds 0")
     return told
 
 
-def _spoken(interval: Interval) -> str:
+def spoken(interval: Interval) -> str:
+    """``+0.40 (+0.10 to +0.60)``."""
     return f"{interval.value:+.2f} ({interval.low:+.2f} to {interval.high:+.2f})"

@@ -14,8 +14,8 @@ MOST_CLASSES = 64
 
 
 def _entropy(gaps: Sequence[float], weights: Sequence[float]) -> float:
-    rest = sum(weights)
-    return math.log1p(rest) - sum(map(mul, gaps, weights)) / (1 + rest)
+    rest, weighted = sum(weights), math.fsum(map(mul, gaps, weights))
+    return math.log1p(rest) - weighted / (1 + rest)
 
 
 def _least_confidence(_gaps: Sequence[float], weights: Sequence[float]) -> float:

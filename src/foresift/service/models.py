@@ -14,7 +14,7 @@ from foresift.core.times import utc_now
 from foresift.service.pages import by_name
 from foresift.service.refusals import NotFoundError
 from foresift.stores.files import read_json, write_json
-from foresift.stores.generations import read_generation
+from foresift.stores.generations import displaced, read_generation, require_same
 from foresift.wire.messages import GenerationPage, GenerationView, PageRequest
 
 _ID = re.compile(r"[0-9a-f]{8,64}")
@@ -41,12 +41,11 @@ class ModelInUse:
         """The generation folder.
 
         Raises:
-            ModelError: there are no weights to be had; says how to mend it.
+            ModelError: no weights to be had, or another generation where the promoted one was; says how to mend it.
         """
         with self._lock:
             if self._folder is None:
-                kept = self._kept
-                self._folder = Path(read_json(kept)["folder"]) if kept.is_file() else self._configured()
+                self._folder = self._chosen() if self._kept.is_file() else self._configured()
             return self._folder
 
     def folder_of(self, generation: str | None) -> Path:
@@ -85,8 +84,8 @@ class ModelInUse:
         with self._lock:
             if before is not None and self._folder != before:
                 raise StaleError("another generation was promoted meanwhile; look, and try again")
-            if not self._keeps(folder):
-                write_json(self._kept, {"folder": str(folder), "at": utc_now(), **record})
+            if not self._keeps(folder, view.id):
+                write_json(self._kept, {"folder": str(folder), "generation": view.id, "at": utc_now(), **record})
             self._folder = folder
         return view.model_copy(update={"in_use": True})
 
@@ -97,17 +96,24 @@ class ModelInUse:
         found = []
         for file in part:
             try:
-                found.append(self._view(Path(read_json(file)["folder"])))
-            except ForesiftError:  # its folder is gone, or it is no classifier
+                found.append(self._view(require_same(Path(read_json(file)["folder"]), file.stem)))
+            except ForesiftError:  # its folder is gone or another's, or it is no classifier
                 continue
         return GenerationPage(items=found, next=after)
 
-    def _keeps(self, folder: Path) -> bool:
+    def _chosen(self) -> Path:
+        """Where the one promoted last lies; choices of earlier versions name no generation."""
+        kept = read_json(self._kept)
+        folder, generation = Path(kept["folder"]), str(kept.get("generation", ""))
+        return self._workspace.generation_folder(generation) if generation and displaced(folder, generation) else folder
+
+    def _keeps(self, folder: Path, generation: str) -> bool:
         """Whether the choice that is kept is this one; one that can't be read is none."""
         try:
-            return Path(read_json(self._kept)["folder"]) == folder
+            kept = read_json(self._kept)
         except StoreError:
             return False
+        return Path(kept["folder"]) == folder and kept.get("generation", generation) == generation
 
     def _look(self) -> None:
         try:

@@ -63,8 +63,12 @@ def fetch(uri: str, *, limit_bytes: int = MAX_BYTES) -> bytes:
         DataError: one line with the address and the reason.
     """
     if is_remote(uri):
-        from foresift.sources.remote import remote
-
+        try:
+            from foresift.sources.remote import remote
+        except ModuleNotFoundError:  # an exported folder on a device
+            raise UnreadableError(
+                public(uri), "a remote address, which a device can't read; give local files"
+            ) from None
         return remote().fetch(uri, limit_bytes=limit_bytes)
     return read(local_path(uri), limit_bytes=limit_bytes).data
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from foresift.core.errors import ModelError
+from foresift.core.errors import ModelError, StoreError
 from foresift.core.generations import Generation
 from foresift.core.segmentation import SEGMENTATION, SegmentationGeneration
 from foresift.stores.files import read_json
@@ -48,6 +48,34 @@ def read_any(folder: Path) -> Generation | SegmentationGeneration:
 def generation_id(folder: Path) -> str:
     """The id of a generation of any kind, from its record; raises as :func:`read_generation`."""
     return read_any(folder).id
+
+
+def displaced(folder: Path, generation: str) -> str:
+    """In words, that a folder holds another generation than the one noted there; "" if it holds that one, or none.
+
+    Args:
+        generation: the id that was noted; compared with what the record says, which whoever reads it checks.
+    """
+    try:
+        plain = read_json(folder / RECORD) if is_generation(folder) else {}
+    except StoreError:
+        return ""
+    held = str(plain.get("id", generation)) if isinstance(plain, dict) else generation
+    return "" if held == generation else f"folder {folder} holds another generation now ({held[:12]})"
+
+
+def require_same(folder: Path, generation: str) -> Path:
+    """The folder that was noted for a generation; that nothing lies there is told by whoever reads it.
+
+    Raises:
+        ModelError: another generation has taken its place.
+    """
+    if taken := displaced(folder, generation):
+        raise ModelError(
+            f"generation {generation[:12]} is gone: {taken}; if it was moved, foresift generations lineage FOLDER "
+            "notes where it lies now"
+        )
+    return folder
 
 
 def is_segmentation(folder: Path) -> bool:

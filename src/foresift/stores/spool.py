@@ -52,6 +52,22 @@ class Spool:
         """Receipts in the outbox, oldest first."""
         return receipts_in(self.folder / OUTBOX)
 
+    def hits(self) -> tuple[list[Hit], list[str]]:
+        """What waits in the outbox, oldest first, and a line for each receipt there that is of no use."""
+        usable, reasons = [], []
+        for receipt in self.waiting():
+            try:
+                usable.append(_sendable(receipt))
+            except DataError as error:
+                reasons.append(f"{receipt}: {error}")
+        return usable, reasons
+
+    def last_number(self, device: str, day: str) -> int:
+        """Of a day's hits in the outbox, 0 without one; by their names, so that no receipt is written over."""
+        start = f"{device}_{day}_"
+        ends = [path.stem.removeprefix(start) for path in self.waiting() if path.stem.startswith(start)]
+        return max((int(end) for end in ends if end.isdecimal()), default=0)
+
     def hold(self, name: str, data: bytes) -> None:
         """Keep a candidate's bytes; lost at a crash they are not missed, so nothing waits for the disk."""
         path = self.folder / HELD / name
@@ -82,14 +98,17 @@ class Spool:
     def forward(self, target: Path) -> int:
         """Move the outbox to a folder that may be absent, such as a share that is not always mounted; how many moved.
 
-        A hit is removed here only when it lies there whole; one that was moved half is moved again.
+        A hit is removed here only when it lies there whole; one that was moved half is moved again. A receipt that is
+        of no use stays, see :meth:`hits`.
         """
         if not target.is_dir():
             return 0
         moved = 0
         for receipt in self.waiting():
-            hit = read_hit(receipt)
-            frame = receipt.with_name(f"{hit.name}{hit.suffix}")
+            try:
+                frame = _frame_of(receipt, _sendable(receipt))
+            except DataError:
+                continue
             for file in (frame, receipt):
                 write_atomically(target / file.name, partial(shutil.copyfile, file))
             receipt.unlink()
@@ -130,7 +149,7 @@ def read_frame(receipt: Path, hit: Hit) -> bytes:
     Raises:
         DataError: missing, truncated or changed; says which.
     """
-    frame = receipt.with_name(f"{hit.name}{hit.suffix}")
+    frame = _frame_of(receipt, hit)
     if not frame.is_file():
         raise DataError("its frame is missing")
     with disk_errors(frame):
@@ -140,6 +159,18 @@ def read_frame(receipt: Path, hit: Hit) -> bytes:
     if len(data) != hit.size_bytes or digest_bytes(data) != hit.digest:
         raise DataError("its frame holds other bytes than the device sent")
     return data
+
+
+def _sendable(receipt: Path) -> Hit:
+    """The receipt of a hit whose frame is there."""
+    hit = read_hit(receipt)
+    if not _frame_of(receipt, hit).is_file():
+        raise DataError("its frame is missing")
+    return hit
+
+
+def _frame_of(receipt: Path, hit: Hit) -> Path:
+    return receipt.with_name(f"{hit.name}{hit.suffix}")
 
 
 def _write(path: Path, data: bytes) -> None:

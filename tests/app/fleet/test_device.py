@@ -21,9 +21,10 @@ from PIL import Image
 from commands import command
 from fleets import hits, job
 from foresift.app.fleet import device
-from foresift.app.fleet.device import DeviceRun, open_fleet, run_device
+from foresift.app.fleet.device import open_fleet, run_device
 from foresift.app.fleet.device_command import main
 from foresift.app.fleet.device_package import modules
+from foresift.app.fleet.device_run import DeviceRun
 from foresift.app.fleet.exporting import FleetRequest, export_fleet
 from foresift.app.workspace import Workspace
 from foresift.core.errors import DataError, ModelError, StoreError, UnknownNameError, UsageError
@@ -74,6 +75,33 @@ def test_a_device_needs_onnxruntime_numpy_and_pillow_alone(exported: Path, strea
     told = json.loads(done.stdout)
     assert (told["frames"], told["sent"]) == (100, 12)
     assert len(hits(tmp_path / "spool" / OUTBOX)) == 12
+
+
+def test_a_remote_frame_is_told_as_broken_on_a_device(exported: Path, stream: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "frames.csv"
+    manifest.write_text(f"uri\nhttps://localhost/1.jpg\n{next(stream.iterdir())}\n")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-P",
+            str(exported / "run.py"),
+            str(manifest),
+            "--spool",
+            str(tmp_path / "spool"),
+            "--day",
+            "one",
+        ],
+        env={"PATH": ""},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["frames"], told["broken"]) == (1, 1)
+    assert "a device can't read" in done.stdout
 
 
 def test_the_device_package_is_small_and_imports_soon(exported: Path, tmp_path: Path) -> None:
@@ -279,6 +307,8 @@ def test_the_exported_command_answers_in_json_and_complains_in_a_line(
     assert json.loads("".join(said))["days"] == {"d": 3}
     assert main([str(exported), str(tmp_path / "absent"), "--spool", str(tmp_path / "s2")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+    assert main([*line, "--quota-per-day", "0"], write=said.append) == 1
+    assert "at least 1, got 0" in capsys.readouterr().err
     with pytest.raises(DataError, match="letters, digits"):
         run_device(job(exported, tmp_path / "s3", device="../cam"), str(stream))
 

@@ -13,6 +13,7 @@ from PIL import Image
 from commands import command
 from conftest import copy_digits
 from foresift.app.generations.descent import known, members, register
+from foresift.app.generations.hardware import all_generations
 from foresift.app.generations.promoting import PromoteRequest, promote
 from foresift.app.runs.inheriting import inheritance
 from foresift.app.training.request import Trained, TrainRequest
@@ -184,3 +185,46 @@ def test_only_what_beats_the_deployed_one_is_deployed_and_force_is_recorded(
     shutil.rmtree(second.folder)
     with pytest.raises(ModelError, match=r"to be beaten, is gone .*--force"):
         promote(workspace, PromoteRequest(generation=str(first.generation.id), data=held_out))
+
+
+@pytest.fixture
+def replaced(first: Trained, home: Path, pool: Path, tmp_path: Path) -> Trained:
+    """A second generation in the folder of the first one, which is deployed and was moved to ``moved``."""
+    promote(Workspace.open(home), PromoteRequest(generation=str(first.folder)))
+    first.folder.rename(tmp_path / "moved")
+    return learn(home, pool, tmp_path / "one.csv", first.folder, seed=1)
+
+
+def test_another_generation_in_the_folder_is_not_taken_for_the_one_that_was_noted(
+    first: Trained, replaced: Trained, home: Path, pool: Path, digit_files: Path, tmp_path: Path
+) -> None:
+    workspace, gone = Workspace.open(home), first.generation.id
+    told = rf"folder {first.folder} holds another generation now \({replaced.generation.id[:12]}\)"
+    for spec in ("deployed", gone, gone[:8]):
+        with pytest.raises(ModelError, match=f"generation {gone[:12]} is gone: {told}"):
+            workspace.generation_folder(spec)
+    ask = ("select", pool, "--model", "deployed", "--budget", 2, "--out", tmp_path / "two.csv")
+    answer = command(*ask, home=home)
+    assert answer.code == 1
+    assert "holds another generation now" in answer.complaint
+    with pytest.raises(ModelError, match=told):
+        promote(workspace, PromoteRequest(generation=gone, alias="candidate"))
+    with pytest.raises(ModelError, match=rf"to be beaten, is gone \({told}\).*--force"):
+        promote(workspace, PromoteRequest(generation=replaced.generation.id, data=str(digit_files / "test")))
+    with pytest.raises(ModelError, match=told):
+        inheritance(workspace, gone, data=str(pool), image_size=None)
+    assert {one.descent.generation: one.there for one in members(workspace)} == {
+        gone: False,
+        replaced.generation.id: True,
+    }
+    assert all_generations(workspace) == [str(replaced.folder)]
+
+
+def test_a_generation_that_was_moved_is_found_again_once_its_folder_is_named(
+    first: Trained, replaced: Trained, home: Path, tmp_path: Path
+) -> None:
+    assert command("generations", "lineage", tmp_path / "moved", home=home).code == 0
+    assert Workspace.open(home).generation_folder("deployed") == tmp_path / "moved"
+    assert Workspace.open(home).generation_folder(replaced.generation.id) == first.folder
+    shown = command("generations", "list", "--json", home=home).json["generations"]
+    assert {one["folder"]: one["there"] for one in shown} == {str(tmp_path / "moved"): True, str(first.folder): True}

@@ -23,7 +23,9 @@ from foresift.core.rounds import Round
 from foresift.lineage.calibration import Forecast
 from run_files import write_run
 
-MADE = Forecast(surrogate="mlp:8", deployment="mlp:8", score="margin", predicted=0.4, low=0.3, high=0.5, when="now")
+MADE = Forecast(
+    surrogate="mlp:8", deployment="mlp:8", score="margin", predicted=0.4, low=0.3, high=0.5, pilot=0.01, when="now"
+)
 
 
 def done(number: int, strategy: str, turn: int, accuracy: float, **more: Any) -> Round:
@@ -72,11 +74,11 @@ def test_predictions_and_what_came_of_them_are_kept_and_shown(digit_files: Path,
     (row,) = (one for one in forecasts(workspace) if one.run)
     gain = chosen.metrics["top1"] - drawn.metrics["top1"]
     assert row == replace(MADE, realised=gain, run=run.id, round=2)
-    assert calibration_of(workspace).rows == 1
+    assert [(one.score, one.outcomes, one.predictions) for one in calibration_of(workspace)] == [("margin", 1, 1)]
     assert [f"brought {100 * gain:+.1f} points" in note for note in notes if "predicted" in note] == [True]
     shown = command("runs", "show", run.id, home=workspace.home).out
-    assert "a rank correlation of +0.40 (+0.30 to +0.50)" in shown
-    assert "1 outcomes are known" in shown
+    assert "a rank correlation of +0.40 (+0.30 to +0.50); rehearsals had brought +1.0 points" in shown
+    assert "predictions of this workspace by margin: 1 known outcome of 1 prediction, too few" in shown
     told = command("calibration", "--json", home=workspace.home).json["forecasts"]
     assert [one["realised"] for one in told] == [None, None, None, gain]
 

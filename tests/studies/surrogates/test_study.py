@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from itertools import pairwise
+from multiprocessing import active_children
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 import pytest
 
-from foresift.core.errors import DataError, UnknownNameError, UsageError
+from foresift.core.errors import DataError, StoreError, UnknownNameError, UsageError
 from foresift.studies.paired import Paired
 from foresift.studies.surrogates.analysis import Grid, ceiling, grid, predictions, rankings, spreads
 from foresift.studies.surrogates.bench_of import bench_of
-from foresift.studies.surrogates.benches import PixelBench
+from foresift.studies.surrogates.benches import HeadBench, PixelBench, pixels_as_embeddings
 from foresift.studies.surrogates.cells import Cells
 from foresift.studies.surrogates.config import protocols, read_config
 from foresift.studies.surrogates.estimate import estimates
 from foresift.studies.surrogates.html import html
+from foresift.studies.surrogates.names import COLUMNS
 from foresift.studies.surrogates.pictures import shade
 from foresift.studies.surrogates.presets import PRESETS
-from foresift.studies.surrogates.protocol import Lessons, Protocol
+from foresift.studies.surrogates.protocol import AUTO, TRUE_LOSS, Lessons, Protocol
 from foresift.studies.surrogates.report import write
+from foresift.studies.surrogates.sheets import counts_sheet, refusals, spread_sheet, suitability
 from foresift.studies.surrogates.study import Study, cells_of, run
-from foresift.studies.surrogates.text import CSV_COLUMNS, csv_text, matrix, page, verdicts
+from foresift.studies.surrogates.text import (
+    CSV_COLUMNS,
+    csv_text,
+    markdown,
+    matrix,
+    page,
+    section,
+    summaries,
+    verdicts,
+)
 
 SMALL = Protocol(
     title="minute",
@@ -206,6 +225,19 @@ def test_auto_stands_in_every_table(study: Study) -> None:
     assert "### Chosen by auto" in text
 
 
+@pytest.mark.parametrize("protocol", [one for preset in PRESETS.values() for one in preset], ids=lambda one: one.title)
+def test_every_table_of_every_preset_has_auto_and_says_what_it_lacks(protocol: Protocol) -> None:
+    assert AUTO in protocol.strategies
+    told = {word for cut in protocol.cut for word in re.findall(r"no ([\w-]+(?: ceiling| curve)?)", cut)}
+    asked = {"entropy": "entropy", "margin": "margin", "llal": "LLAL", TRUE_LOSS: "true-loss ceiling"}
+    missing = {word for name, word in asked.items() if name not in protocol.strategies}
+    if not {"core-set", "k-center"} & set(protocol.strategies):
+        missing.add("Core-Set")
+    if not protocol.curves:
+        missing.add("learning curve")
+    assert told & {*asked.values(), "Core-Set", "learning curve"} == missing
+
+
 def test_spread_and_predictions_have_their_sizes(study: Study) -> None:
     table = study.tables[0]
     for spread in spreads(table):
@@ -253,11 +285,51 @@ def test_files_change_a_preset(tmp_path: Path) -> None:
         ("recipe: fast", "recipe must hold names and values"),
         ("- seeds", "expected names and values"),
         ("a: [", "no YAML"),
+        ("models: [linaer]", "unknown model 'linaer'; did you mean 'linear'"),
+        ("models: ['mlp:x']", "expected a width"),
+        ("strategies: [entrpy, auto]", "unknown strategy 'entrpy'; did you mean 'entropy'"),
+        ("strategies: [true-los]", "did you mean 'true-loss'"),
+        ("strategies: ['margin:kep=2']", "unknown parameter 'kep'"),
+        ("strategies: [batch-bald]", "needs member-logits; pixels of this study have logits, embeddings"),
+        ("backbone: resnt8", "unknown model 'resnt8'; did you mean 'resnet8'"),
+        ("{learner: heads, models: [linear]}", "name a backbone"),
+        ("{preset: caltech101, models: [cnn:8]}", "unknown head 'cnn:8' (known: linear, mlp:WIDTH)"),
+        ("{preset: caltech101, strategies: [llal]}", "llal needs predicted-loss; heads of this study have"),
+        ("{preset: camvid, strategies: [llal, core-set]}", "unknown strategy for segmentation 'llal'"),
+        ("{preset: camvid, models: [tiny-unt:8]}", "did you mean 'tiny-unet'"),
+        ("{preset: camvid, models: [tiny-unet]}", "expected a width"),
+        ("{preset: camvid, models: ['unet:resnt18']}", "unknown encoder 'resnt18'"),
     ],
 )
 def test_bad_configurations_are_refused_with_the_reason(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(UsageError, match=re.escape(told)):
         protocols(None, _written(tmp_path, text))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_a_preset_names_is_there(preset: str) -> None:
+    assert protocols(preset, None) == PRESETS[preset]
+
+
+def test_models_have_the_columns_that_names_are_judged_by(tmp_path: Path) -> None:
+    pixels = bench_of(SMALL, tmp_path, None)
+    assert isinstance(pixels, PixelBench)
+    heads = HeadBench(
+        images=pixels.images,
+        lessons=pixels.lessons,
+        embeddings=pixels.embeddings,
+        test_embeddings=pixels_as_embeddings(pixels.images.test_pixels),
+    )
+    rows = np.arange(30)
+    for learner, bench in (("pixels", pixels), ("heads", heads)):
+        taught = bench.teach("mlp:4", rows, seed=0, needs=("predicted-loss",))
+        assert set(taught.columns) == set(COLUMNS[learner])
+
+
+def test_a_name_that_is_not_there_ends_a_study_before_it_begins(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="entrpy"):
+        run(tmp_path, [SMALL, replace(SMALL, strategies=("entrpy",))], name="minute")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_requests_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +356,159 @@ def test_a_strategy_that_cannot_work_is_named_with_its_reason(tmp_path: Path) ->
     assert "feature maps" in text
     assert "Entropy after" not in text, "without probes there is no histogram"
     assert all(file.stat().st_size > 200 for file in write(study, tmp_path))
+
+
+def test_no_result_is_told_as_none(tmp_path: Path) -> None:
+    lone = replace(SMALL, models=("linear",), strategies=("llal", "margin"), cycles=2, probes=False, pilots=0)
+    study = run(tmp_path, [lone], name="lone")
+    llal, margin, why = verdicts(study)
+    assert llal == "minute, llal: no result."
+    assert margin.startswith(
+        "minute, margin: no pair of different models to judge by; models that chose for themselves"
+    )
+    assert why.startswith("minute, `llal` by linear gave no result: ")
+    assert "feature maps" in why
+    (table,) = study.tables
+    assert counts_sheet(table).rows[0] == ["`llal`", *["-"] * 7]
+    assert counts_sheet(table).rows[1][-2] in ("0 of 1", "1 of 1")
+    assert "by linear gave no result" in html(study)
+    assert not any("0 of 0" in text for text in (*verdicts(study), page(study, pictures=["x.png"]), html(study)))
+    (plain,) = summaries(study)
+    assert (plain["strategies"]["llal"]["mean"], plain["strategies"]["llal"]["p"]) == (None, None)
+    assert plain["refused"] == refusals(table)
+
+
+def test_a_strategy_that_finds_too_little_in_a_model_is_refused_for_that_model(tmp_path: Path) -> None:
+    made = cells(tmp_path, replace(SMALL, strategies=("k-dpp:kernel=linear",)))
+    assert made.offered("k-dpp:kernel=linear", "mlp:4", 0) is None
+    ((pair, why),) = made.refused.items()
+    assert pair == ("mlp:4", "k-dpp:kernel=linear")
+    assert "rank" in why
+
+
+def test_a_damaged_choice_is_no_refusal(tmp_path: Path) -> None:
+    made = cells(tmp_path)
+    made.drawn(0)
+    before = set(tmp_path.glob("cells/choice-*"))
+    made.choices("margin", "linear", 0)
+    (first, *_) = set(tmp_path.glob("cells/choice-*")) - before
+    first.write_text("{")
+    again = cells(tmp_path)
+    with pytest.raises(StoreError, match="is not JSON"):
+        again.offered("margin", "linear", 0)
+    assert again.refused == {}
+
+
+def test_both_pages_show_the_same_tables(tmp_path: Path) -> None:
+    wide = replace(SMALL, models=("linear", "mlp:4", "mlp:5"), strategies=("margin", "llal"), cycles=2, pilots=0)
+    study = run(tmp_path, [wide], name="wide")
+    (table,) = study.tables
+    known = suitability(table, "margin")
+    assert known is not None
+    assert [len(known.ranked.rows), len(known.pairs.rows)] == [4, 6]
+    shown, text = _tables(html(study)), page(study, pictures=["x.png"])
+    for sheet in (counts_sheet(table), spread_sheet(table), known.ranked, known.pairs):
+        assert [[cell.replace("`", "") for cell in row] for row in (sheet.head, *sheet.rows)] in shown
+        assert markdown(sheet) in text
+    (refused,) = refusals(table)
+    assert f"- {refused}" in text.splitlines()
+    assert f"<li>{escape(refused).replace('`llal`', '<code>llal</code>')}</li>" in html(study)
+
+
+def test_a_picture_is_called_what_it_shows(two_seeds: Study) -> None:
+    (table,) = two_seeds.tables
+    for left_out, shown in (
+        ((), "gains, spread of the entropy and learning curves"),
+        (("curves",), "gains and spread of the entropy"),
+        (("probes", "curves"), "gains"),
+    ):
+        bare = replace(table, protocol=replace(table.protocol, **dict.fromkeys(left_out, False)))
+        assert f"![{shown}](x.png)" in section(bare, "x.png")
+
+
+def test_an_estimate_learns_no_embeddings_and_counts_them(tmp_path: Path) -> None:
+    heads = replace(
+        SMALL, learner="heads", models=("linear",), strategies=("margin",), backbone="resnet8", backbone_epochs=3
+    )
+    (before,) = estimates(tmp_path, [heads])
+    assert list(tmp_path.iterdir()) == []
+    assert before.seconds > before.embedding_seconds > 0
+    assert "of them for embeddings learned without labels" in before.sentence
+    (on_pixels,) = estimates(tmp_path, [replace(heads, learner="pixels")])
+    assert on_pixels.embedding_seconds > 0
+    began = time.perf_counter()
+    bench_of(heads, tmp_path, None)
+    took = time.perf_counter() - began
+    assert took / 10 < before.embedding_seconds < took * 10, "a busy machine is not ten times as slow"
+    (after,) = estimates(tmp_path, [heads])
+    assert after.embedding_seconds == 0
+    assert "without labels" not in after.sentence
+
+
+def test_an_error_ends_the_other_processes_at_once(tmp_path: Path) -> None:
+    long = replace(SMALL, seeds=6, recipe=Lessons(epochs=60), strategies=("margin",))
+    made = cells(tmp_path, long)
+    made.drawn(0)
+    (first, *_) = tmp_path.glob("cells/choice-*")
+    first.write_text("{")
+    with pytest.raises(StoreError, match="is not JSON"):
+        run(tmp_path, [long], name="long", workers=2)
+    assert active_children() == []
+    count = len(list(tmp_path.glob("cells/*")))
+    assert count < 2 * cells_of(long), "whoever waited for a process got none"
+
+
+def test_ctrl_c_ends_every_process_at_once(tmp_path: Path) -> None:
+    config, out = _written(tmp_path, "{seeds: 6, models: [linear, 'mlp:4'], recipe: {epochs: 400}}"), tmp_path / "out"
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    command = [sys.executable, "-c", f"{heeding}from foresift.cli.main import main; main()", "study", "surrogates"]
+    line = [*command, str(config), "--out", str(out), "--workers", "2"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+        try:
+            while not list(out.glob("cells/training-*")):
+                with suppress(subprocess.TimeoutExpired):
+                    pytest.fail(f"it ended with {running.wait(timeout=0.1)}")
+            os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+            _, said = running.communicate(timeout=100)  # until nobody holds the pipe any longer
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+    assert running.returncode == 130
+    assert said.splitlines()[-1].startswith("interrupted;")
+    assert "Traceback" not in said
+    (protocol,) = protocols(None, config)
+    assert len(list(out.glob("cells/*"))) < cells_of(protocol), "neither process finished its seed"
+
+
+class _Tables(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: list[list[list[str]]] = []
+        self.inside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+            self.inside = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self.inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.tables[-1][-1][-1] += data
+
+
+def _tables(text: str) -> list[list[list[str]]]:
+    """Rows of the text of every table of a page, the first of them its head."""
+    found = _Tables()
+    found.feed(text)
+    return found.tables
 
 
 def _written(folder: Path, text: str) -> Path:

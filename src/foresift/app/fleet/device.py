@@ -10,9 +10,9 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, ParamSpec
@@ -20,10 +20,11 @@ from typing import NamedTuple, ParamSpec
 import numpy as np
 import numpy.typing as npt
 
+from foresift.app.fleet.device_run import BY_CLOCK, BY_FILE, DeviceReport, DeviceRun
 from foresift.core.arrays import Pixels
 from foresift.core.digests import digest_bytes
 from foresift.core.errors import DataError, NonFiniteError, UnknownNameError
-from foresift.core.hits import AT_DAYS_END, AT_ONCE, Hit, checked_name
+from foresift.core.hits import AT_DAYS_END, AT_ONCE, Hit, checked_name, fitting_suffix
 from foresift.core.protocols import Outputs
 from foresift.engines.onnx import OnnxEngine
 from foresift.inference.decode import decode_with_pillow
@@ -34,15 +35,14 @@ from foresift.lineage.uploads import Quota, UploadController
 from foresift.scores.registry import Score
 from foresift.scores.single import MOST_CLASSES, score_of_row
 from foresift.scores.uncertainty import entropy, least_confidence, margin, ratio
-from foresift.sources.frames import frames
-from foresift.sources.read import fetch
+from foresift.sources.frames import BY_NAME, BY_TIME, frames
+from foresift.sources.read import fetch, printable, reason_of
 from foresift.stores.files import read_json
-from foresift.stores.spool import Spool, read_hit
+from foresift.stores.spool import Spool
 
 P = ParamSpec("P")
 DEVICE_SCORES: Mapping[str, Score] = {one.name: one for one in (entropy, least_confidence, margin, ratio)}
 """What a device can compute: scores of one model's logits."""
-BY_CLOCK, BY_FILE = "clock", "file"
 _SAVE_EVERY_S = 10.0
 """Between two records of the state; after a power cut, hits sent since the last are known by their receipts."""
 _BROKEN_LISTED = 20
@@ -51,51 +51,6 @@ _UNWRITTEN = 16
 _BATCH_BYTES, _BATCH_MOST = 2**20, 64
 """Of a call: pixels, decoded or as the model sees them, and frames. Scoring a few small frames costs nearly as much as
 scoring many; large ones cost memory."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceRun:
-    """One call of a device."""
-
-    folder: Path
-    """Written by ``foresift fleet export``."""
-    spool: Path
-    device: str = ""
-    """Its name in receipts; the host's by default."""
-    quota_per_day: int | None = None
-    """In place of the exported one."""
-    day: str = BY_CLOCK
-    """Which day a frame belongs to: ``clock``, ``file`` (its modification time), or a name for all of them. UTC."""
-    upload: Path | None = None
-    """A folder to move hits to whenever it is there, such as a share; else they wait in the spool."""
-    batch: int = 0
-    """Frames of equal size a call of the model; 0 = up to 64, with no more than 1 MiB of pixels."""
-    keep_open: bool = False
-    """The day goes on after these frames: what is held stays held."""
-    threads: int = 0
-
-
-@dataclass(slots=True, kw_only=True)
-class DeviceReport:
-    """What became of the frames of one call."""
-
-    device: str
-    fleet: str
-    frames: int = 0
-    """Frames that were scored."""
-    sent: int = 0
-    held: int = 0
-    """Candidates that wait for the end of the day."""
-    repeats: int = 0
-    """Frames that look like one that was kept a moment ago."""
-    broken: int = 0
-    lost: int = 0
-    """Candidates whose bytes were gone when the day ended."""
-    uploaded: int = 0
-    days: dict[str, int] = field(default_factory=dict)
-    """Hits of each day so far, earlier calls included."""
-    reasons: list[str] = field(default_factory=list)
-    """Of the first broken frames."""
 
 
 class _Frame(NamedTuple):
@@ -128,7 +83,7 @@ def run_device(job: DeviceRun, spec: str, *, stdin: Iterable[str] | None = None)
     if fleet.score not in DEVICE_SCORES:
         raise UnknownNameError("score of a device", fleet.score, DEVICE_SCORES)
     device = _Device(job, fleet)
-    device.run(frames(spec, stdin=stdin))
+    device.run(frames(spec, stdin=stdin, order=BY_TIME if job.day == BY_FILE else BY_NAME))
     return device.report
 
 
@@ -141,7 +96,7 @@ class _Device:
         self._fleet_id = fleet.id  # a digest: taken once
         self._named_day = "" if job.day in (BY_CLOCK, BY_FILE) else checked_name("day", job.day)
         self._name = checked_name("device", job.device or socket.gethostname().partition(".")[0] or "device")
-        self._quota = Quota(per_day=job.quota_per_day or fleet.quota_per_day)
+        self._quota = Quota(per_day=fleet.quota_per_day if job.quota_per_day is None else job.quota_per_day)
         self._engine = OnnxEngine(job.folder / MODEL, digest=fleet.model, threads=job.threads)
         self._score = DEVICE_SCORES[fleet.score]
         self._side = decoded_side(fleet.transform)
@@ -150,10 +105,11 @@ class _Device:
         self._unwritten: deque[tuple[Future[None], bool]] = deque()
         self._failure: BaseException | None = None
         self._day = ""
+        self._again = False
         self._saved = time.monotonic()
         self._recent = RecentFrames(min_distance=fleet.min_distance)
-        self._controller, self._held, self._sent, self._days = self._remembered()
         self.report = DeviceReport(device=self._name, fleet=self._fleet_id)
+        self._controller, self._held, self._sent, self._days = self._remembered()
 
     def run(self, paths: Iterable[str]) -> None:
         """Every frame, then the end of the day unless it is kept open."""
@@ -163,6 +119,7 @@ class _Device:
                 outputs = self._engine(pixels)
                 for frame, score, embedding in zip(batch, self._scored(outputs), outputs.embeddings, strict=True):
                     self._decide(frame, score, embedding)
+            self._count_late()
             if self._day and not self._job.keep_open:
                 self._close()
         finally:
@@ -206,21 +163,25 @@ class _Device:
             except DataError as error:
                 self.report.broken += 1
                 if len(self.report.reasons) < _BROKEN_LISTED:
-                    self.report.reasons.append(f"{path}: {error}")
+                    self.report.reasons.append(f"{printable(path)}: {error}")
 
     def _day_of(self, path: str) -> str:
         if self._named_day:
             return self._named_day
-        when = datetime.now(UTC) if self._job.day == BY_CLOCK else datetime.fromtimestamp(os.stat(path).st_mtime, UTC)  # noqa: PTH116
-        return when.date().isoformat()
+        if self._job.day == BY_CLOCK:
+            return datetime.now(UTC).date().isoformat()
+        try:
+            return datetime.fromtimestamp(os.stat(path).st_mtime, UTC).date().isoformat()  # noqa: PTH116
+        except OSError as error:
+            raise DataError(f"no modification time to take its day from: {reason_of(path, error)}") from None
 
     def _decide(self, frame: _Frame, score: float, embedding: npt.NDArray[np.float32]) -> None:
-        if frame.day != self._day:
-            self._begin(frame.day)
         self.report.frames += 1
         if not math.isfinite(score):
             raise NonFiniteError(f"the model's answer for {frame.uri} is not finite; export another model")
-        if self._controller.wants(score):
+        if frame.day != self._day and not self._begins(frame.day):
+            self.report.late += 1
+        elif self._controller.wants(score):
             self._consider(frame, score, embedding)
         else:
             self._controller.pass_by(score)
@@ -258,17 +219,27 @@ class _Device:
         self._release((known,))
         return False
 
-    def _begin(self, day: str) -> None:
+    def _begins(self, day: str) -> bool:
+        """Begin a day, unless it was over before the open one: a straggler of yesterday does not end today."""
+        if day < self._day and day in self._days and not self._named_day:
+            return False
+        self._count_late()
         if self._day:
             self._close()
         self._day = checked_name("day", day)
-        waiting = [read_hit(path) for path in self._spool.waiting()]
-        self._controller.sent = self._days[day] = self._sent_on(day, self._days, waiting)
+        self._again = day in self._days
+        self._controller.sent = self._days[day] = self._sent_on(day, self._days)
+        return True
 
-    def _sent_on(self, day: str, days: Mapping[str, int], waiting: Iterable[Hit]) -> int:
+    def _count_late(self) -> None:
+        """The frames of a day that had ended and began again."""
+        if self._again:
+            self.report.late += self._controller.seen
+        self._again = False
+
+    def _sent_on(self, day: str, days: Mapping[str, int]) -> int:
         """Hits of a day; one that was written after the last record of the state, before a crash, counts too."""
-        written = [hit.number for hit in waiting if hit.device == self._name and hit.day == day]
-        return max([days.get(day, 0), *written])
+        return max(days.get(day, 0), self._spool.last_number(self._name, day))
 
     def _close(self) -> None:
         """Fill the quota with the best of what was held."""
@@ -291,7 +262,8 @@ class _Device:
 
     def _send(self, hit: Hit, data: bytes, *, why: str = AT_ONCE) -> None:
         self._days[self._day] += 1
-        numbered = replace(hit, day=self._day, number=self._days[self._day], why=why)
+        number, quota = self._days[self._day], self._quota.per_day  # another by now than when it was held, perhaps
+        numbered = replace(hit, day=self._day, number=number, quota=quota, why=why)
         self._unwritten.append((self._writer.submit(self._spool.send, numbered, data), True))
         self._wait_for_disk(_UNWRITTEN)
         self._sent.add(hit.digest)
@@ -336,8 +308,8 @@ class _Device:
             quota=self._quota.per_day,
             digest=digest,
             size_bytes=len(frame.data),
-            suffix=Path(frame.uri).suffix.lower()[:9],
-            uri=frame.uri,
+            suffix=fitting_suffix(Path(frame.uri).suffix.lower()),
+            uri=printable(frame.uri),
             score=score,
             score_name=self._fleet.score,
             why=AT_DAYS_END,
@@ -367,24 +339,38 @@ class _Device:
         """What this device knew when it last ran; another exported model begins with its own calibration."""
         state = self._spool.state()
         days = {str(day): int(count) for day, count in state.get("days", {}).items()}
-        if state.get("fleet") != self._fleet_id:
-            self._spool.release_others(())
+        waiting, self.report.unreadable = self._spool.hits()
+        if state.get("fleet") == self._fleet_id:
+            controller = UploadController.from_dict(self._quota, state["controller"])
+            sent = set(state["sent"]) | {hit.digest for hit in waiting}
+            held = self._still_held(state["held"], controller, sent)
+        else:
             scores = np.asarray(self._fleet.calibration)
-            fresh = UploadController.calibrated(self._quota, scores, expected=self._fleet.frames_per_day)
-            return fresh, {}, set(), days
-        self._day = str(state["day"])
-        controller = UploadController.from_dict(self._quota, state["controller"])
-        held = {key: Hit.from_dict(plain) for key, plain in state["held"].items()}
-        waiting = [read_hit(path) for path in self._spool.waiting()]
-        if self._day:
-            controller.sent = days[self._day] = self._sent_on(self._day, days, waiting)
-        sent = set(state["sent"]) | {hit.digest for hit in waiting}
-        # What was sent or released between the last record and a power cut is no candidate any more.
-        for key in [key for key, hit in held.items() if key in sent or self._spool.held(_held_name(hit), key) is None]:
-            controller.withdraw(key)
-            del held[key]
+            controller = UploadController.calibrated(self._quota, scores, expected=self._fleet.frames_per_day)
+            sent, held = set(), {}
         self._spool.release_others(_held_name(hit) for hit in held.values())
+        self._day = str(state.get("day", ""))
+        if self._day:
+            controller.sent = days[self._day] = self._sent_on(self._day, days)
         return controller, held, sent, days
+
+    def _still_held(
+        self, plain: Mapping[str, object], controller: UploadController, sent: Collection[str]
+    ) -> dict[str, Hit]:
+        """What was sent or released between the last record and a power cut is no candidate any more."""
+        held = {}
+        for key, receipt in plain.items():
+            try:
+                hit = Hit.from_dict(receipt)
+            except DataError:
+                self.report.lost += 1
+                controller.withdraw(key)
+                continue
+            if key in sent or self._spool.held(_held_name(hit), key) is None:
+                controller.withdraw(key)
+            else:
+                held[key] = hit
+        return held
 
 
 def _held_name(hit: Hit) -> str:

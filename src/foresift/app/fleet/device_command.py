@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from foresift.app.fleet.device import BY_CLOCK, DeviceRun, run_device
+from foresift.app.fleet.device import run_device
+from foresift.app.fleet.device_run import BY_CLOCK, DeviceRun
 from foresift.core.errors import ForesiftError
 
 
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str], *, write: Callable[[str], object] = sys.stdou
     except ForesiftError as error:
         sys.stderr.write(f"fleet run: {' '.join(str(error).split())}\n")
         return 1
+    for line in report.warnings():
+        sys.stderr.write(f"fleet run: {line}\n")
     write(json.dumps(asdict(report)) + "\n")
     return 0
 

@@ -15,8 +15,8 @@ from foresift.app.passes.stored import PassOptions, predict_pool
 from foresift.app.pools import open_pool
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Values
-from foresift.core.errors import UnknownNameError, UsageError
-from foresift.core.samples import UNLABELED, Pool
+from foresift.core.errors import LabelError, UnknownNameError, UsageError
+from foresift.core.samples import Pool
 from foresift.lineage.simulation import SimulatedDay, drifting_streams, simulate
 from foresift.lineage.uploads import Quota
 from foresift.scores import SCORES
@@ -87,17 +87,19 @@ def simulate_fleet(workspace: Workspace, trial: FleetTrial, *, stdin: Iterable[s
 
     Raises:
         UsageError: fewer frames than devices times days.
+        LabelError: the pool's labels are other classes than the model's, which would be wrong on every one.
         ForesiftError: as :func:`foresift.app.passes.stored.predict_pool`.
     """
     model = open_model(workspace, trial.model)
     require_head(model, "a fleet")
     pool = open_pool(workspace, trial.pool, progress=trial.options.progress, stdin=stdin)
+    labels = _labels(pool, model.generation.classes)
     predictions = predict_pool(workspace, pool, model, columns=("logits",), options=trial.options).predictions
     logits = predictions.column("logits")
     scores = np.asarray(DEVICE_SCORES[SCORES.canonical(trial.score)](logits), dtype=np.float64)
     guesses = np.asarray(logits).argmax(axis=1)
     names = np.array(model.generation.classes, dtype=np.str_)[guesses]
-    truth = _truth(pool, pool.rows_of(predictions.sample_ids))
+    truth = None if labels is None else labels[pool.rows_of(predictions.sample_ids)]
     rng = np.random.default_rng(trial.seed)
     codes = np.unique(names if truth is None else truth, return_inverse=True)[1]
     streams = drifting_streams(codes, devices=trial.devices, days=trial.days, rng=rng)
@@ -105,10 +107,17 @@ def simulate_fleet(workspace: Workspace, trial: FleetTrial, *, stdin: Iterable[s
     return _compared(trial, outcomes, scores, None if truth is None else names != truth)
 
 
-def _truth(pool: Pool, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.str_] | None:
+def _labels(pool: Pool, classes: Sequence[str]) -> npt.NDArray[np.str_] | None:
     """(n,) class names; None where not every frame has one."""
-    codes = pool.codes[rows]
-    return None if (codes == UNLABELED).any() else np.array(pool.classes, dtype=np.str_)[codes]
+    if not pool.labeled.all():
+        return None
+    names = np.array(pool.classes, dtype=np.str_)[pool.codes]
+    if len(others := np.setdiff1d(names, classes)):
+        raise LabelError(
+            f"{pool.name}: labels {', '.join(others[:5])} are none of the model's classes ({', '.join(classes[:10])}); "
+            "give frames of its classes, or without labels"
+        )
+    return names
 
 
 def _compared(

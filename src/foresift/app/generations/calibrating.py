@@ -1,4 +1,4 @@
-"""The log of predicted and realised gains: one JSON object a line in the workspace."""
+"""The log of predictions and realised gains: one JSON object a line in the workspace."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def record_round(workspace: Workspace, made: Forecast, *, realised: float, run: 
     return done
 
 
-def calibration_of(workspace: Workspace) -> Calibration:
-    """How well the predictions of this workspace ranked what happened."""
+def calibration_of(workspace: Workspace) -> tuple[Calibration, ...]:
+    """How well the predictions of this workspace fitted what happened, score by score."""
     return calibration(forecasts(workspace))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +17,7 @@ from foresift.core.lineage import ALIASES, Descent
 from foresift.core.samples import Pool
 from foresift.core.times import utc_now
 from foresift.lineage.ancestry import ages, ancestors, refuse_cycle
-from foresift.stores.generations import is_generation, read_any
+from foresift.stores.generations import displaced, is_generation, read_any, require_same
 
 if TYPE_CHECKING:
     from foresift.app.pixels.models import DenseModel
@@ -32,18 +32,18 @@ def register(
     request: TrainRequest | SegmentationRequest,
     *,
     parent: Model | DenseModel | None,
+    whole: Pool | None = None,
 ) -> Descent:
     """Record what a generation learned from and who chose it; said before, it stays as it was.
 
     Args:
-        pool: with the labels that it learned from; of masks as :func:`foresift.app.pixels.learned.learned_from` has it.
+        pool: its labeled samples are what it learned from; of masks as :func:`foresift.app.pixels.learned.learned_from`
+            has it.
+        whole: the pool with all labels of the request, where it learned from some of them.
     Raises:
         ModelError: it would descend from itself.
     """
-    broken = {one.uri for one in trained.quarantined}
-    rows = [row for row in pool.labeled.nonzero()[0].tolist() if str(pool.uris[row]) not in broken]
-    heritage = request.heritage
-    found = origins(workspace, pool, request.labels, receipts=heritage.receipts)
+    heritage, every = request.heritage, known(workspace)
     descent = Descent(
         generation=trained.generation.id,
         folder=str(trained.folder.absolute()),
@@ -51,10 +51,19 @@ def register(
         run=heritage.run,
         target=heritage.target,
         heir_of=heritage.heir_of,
-        brought=brought((str(pool.ids[row]) for row in rows), found),
         record=trained.generation.to_dict(),
     )
-    refuse_cycle(descent, known(workspace))
+    refuse_cycle(descent, every)
+    if descent.generation in every and every[descent.generation].at:
+        return workspace.descents.note(descent)  # no more than where it lies now
+    heirs = {descent.generation, *(one for one in every if descent.generation in ancestors(one, every))}
+    found = origins(
+        workspace, pool if whole is None else whole, request.labels, receipts=heritage.receipts, heirs=heirs
+    )
+    broken = {one.uri for one in trained.quarantined}
+    rows = [row for row in pool.labeled.nonzero()[0].tolist() if str(pool.uris[row]) not in broken]
+    descent = replace(descent, brought=brought((str(pool.ids[row]) for row in rows), found))
+    refuse_cycle(descent, every)
     _note_ancestors(workspace, parent, found)
     workspace.descents.keep_labels(descent.generation, [_label(pool, row, found) for row in rows])
     return workspace.descents.note(descent)
@@ -144,6 +153,8 @@ def holders(workspace: Workspace) -> dict[str, str]:
 def find(workspace: Workspace, spec: str | Path) -> Descent:
     """What is remembered of a generation: by alias, id, the beginning of an id, or folder.
 
+    A folder is noted where the workspace has not seen its generation, or no longer finds it where it lay.
+
     Raises:
         ModelError: none of them, or one that this workspace has not seen.
         UsageError: the beginning of several ids.
@@ -157,9 +168,19 @@ def find(workspace: Workspace, spec: str | Path) -> Descent:
         return begun[0]
     folder = workspace.generation_folder(spec)
     generation = read_any(folder)
-    if generation.id not in every:
-        workspace.note_generation(generation, folder)
-    return every.get(generation.id) or known(workspace)[generation.id]
+    if generation.id in every and _is_there(every[generation.id]):
+        return every[generation.id]
+    workspace.note_generation(generation, folder)
+    return known(workspace)[generation.id]
+
+
+def folder_of(descent: Descent) -> Path:
+    """Where a generation lies.
+
+    Raises:
+        ModelError: another one has taken its place.
+    """
+    return require_same(Path(descent.folder), descent.generation)
 
 
 def _measured(workspace: Workspace, runs: Set[str]) -> dict[str, dict[str, Any]]:
@@ -176,7 +197,7 @@ def _measured(workspace: Workspace, runs: Set[str]) -> dict[str, dict[str, Any]]
 
 def _is_there(descent: Descent) -> bool:
     folder = Path(descent.folder) if descent.folder else None
-    return folder is not None and is_generation(folder)
+    return folder is not None and is_generation(folder) and not displaced(folder, descent.generation)
 
 
 def _label(pool: Pool, row: int, found: dict[str, Picks]) -> dict[str, Any]:

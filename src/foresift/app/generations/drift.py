@@ -1,4 +1,4 @@
-"""``foresift drift``: a pool against what a generation was trained on, source by source."""
+"""``foresift drift``: a pool against the one that a generation was trained from, source by source."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from foresift.app.passes.stored import PassOptions, PassResult, predict_pool
 from foresift.app.pools import open_pool
 from foresift.app.workspace import Workspace
 from foresift.core.errors import DataError, ForesiftError, UsageError
+from foresift.core.generations import Generation
 from foresift.core.samples import Pool, Quarantined
 from foresift.lineage.drift import LEAST_ROWS, GroupDrift, group_drift
 from foresift.scores import SCORES
+from foresift.sources.addresses import is_remote
 
 WHOLE = "all"
 """The one group of a pool without groups."""
@@ -29,7 +31,7 @@ class DriftRequest:
     pool: str | Path
     model: str | Path
     reference: str | Path | None = None
-    """Images in place of those that the generation was trained on."""
+    """Images in place of the pool that the generation was trained from."""
     score: str = "margin"
     alpha: float = 0.01
     """Rate of any false alarm among all groups and tests."""
@@ -63,13 +65,13 @@ def drift(workspace: Workspace, request: DriftRequest, *, stdin: Iterable[str] |
     """Score and embedding distributions of each source of a pool against the reference's.
 
     Raises:
-        DataError: the images that the generation was trained on are gone, and no reference is given.
+        DataError: the pool that the generation was trained from is gone, and no reference is given.
         UsageError: too few images on either side.
         ForesiftError: as :func:`foresift.app.passes.stored.predict_pool`.
     """
     model = open_model(workspace, request.model)
     require_head(model, "a drift report")
-    known = _reference(workspace, request, dict(model.generation.data))
+    known = _reference(workspace, request, model.generation)
     pool = open_pool(workspace, request.pool, progress=request.options.progress, stdin=stdin)
     before, now = (
         predict_pool(workspace, one, model, columns=("logits", "embeddings"), options=request.options)
@@ -94,19 +96,23 @@ def drift(workspace: Workspace, request: DriftRequest, *, stdin: Iterable[str] |
         groups=tuple(found),
         left_out=tuple(names[counts < LEAST_ROWS].tolist()),
         quarantined=now.quarantined,
-        notes=(*pool.notes, *now.notes, *_caveats(request, model.generation.data.get("version"), known)),
+        notes=(*pool.notes, *now.notes, *_caveats(workspace, request, model.generation, known)),
     )
 
 
-def _reference(workspace: Workspace, request: DriftRequest, data: dict[str, object]) -> Pool:
-    """The reference's images: those given, else the pool that the generation's record names."""
+def _reference(workspace: Workspace, request: DriftRequest, generation: Generation) -> Pool:
+    """The reference's images: those given, else the whole pool that the generation's record names.
+
+    The labeled part of it alone is a biased sample where a strategy chose the labels: it prefers what models are unsure
+    of, so that a plain sample of an unchanged world looks like drift.
+    """
     if request.reference is not None:
         return open_pool(workspace, request.reference, progress=request.options.progress)
-    name = data.get("pool")
-    if not isinstance(name, str) or not Path(name).exists():
+    name = generation.data.get("pool")
+    if not isinstance(name, str) or not (is_remote(name) or Path(name).exists()):
         raise DataError(
-            f"the images that this generation was trained on ({name or 'not recorded'}) are not there; "
-            "give others like them with --reference POOL"
+            f"the pool that this generation was trained from ({name or 'not recorded'}) is not there; "
+            "give images like those in it with --reference POOL"
         )
     try:
         return open_pool(workspace, name, progress=request.options.progress)
@@ -114,15 +120,18 @@ def _reference(workspace: Workspace, request: DriftRequest, data: dict[str, obje
         raise DataError(f"{error}; give other images with --reference POOL") from None
 
 
-def _caveats(request: DriftRequest, version: object, known: Pool) -> tuple[str, ...]:
+def _caveats(workspace: Workspace, request: DriftRequest, generation: Generation, known: Pool) -> tuple[str, ...]:
     if request.reference is not None:
         return ()
     fitted = (
-        "a model is surer of the images that it was trained on: scores of others differ from theirs without any drift; "
-        "images held out of training, given with --reference POOL, are the fairer comparison"
+        f"the model was trained on {generation.data.get('labeled', 'some')} of the {len(known)} reference images "
+        "and is surer of those: scores of others differ from theirs without any drift; images held out of "
+        "training, given with --reference POOL, are the fairer comparison"
     )
-    changed = f"{known.name} has changed since the training"
-    return (fitted,) if version in (None, known.version) else (fitted, changed)
+    there = set(map(str, known.ids.tolist()))
+    gone = sum(row["id"] not in there for row in workspace.descents.labels(generation.id))
+    changed = f"{gone:,} of the images that the model was trained on are no longer in {known.name}"
+    return (fitted, changed) if gone else (fitted,)
 
 
 def _groups(pool: Pool, result: PassResult) -> npt.NDArray[np.str_]:

@@ -21,7 +21,7 @@ from foresift.lineage.hardware import (
     parse_devices,
 )
 from foresift.stores.files import disk_errors
-from foresift.stores.generations import is_segmentation, read_generation, read_segmentation
+from foresift.stores.generations import displaced, is_segmentation, read_generation, read_segmentation
 
 if TYPE_CHECKING:
     from torch import nn
@@ -90,8 +90,8 @@ def known_devices(workspace: Workspace, file: Path | None = None) -> tuple[Devic
 
 def all_generations(workspace: Workspace) -> list[str]:
     """Folders of the generations that the workspace knows and that are still there, by id."""
-    found = [workspace.generation_folder(path.stem) for path in sorted((workspace.home / "generations").glob("*.json"))]
-    there = [str(folder) for folder in found if folder.is_dir()]
+    found = {one.generation: Path(one.folder) for one in workspace.descents.all()}
+    there = [str(folder) for one, folder in sorted(found.items()) if folder.is_dir() and not displaced(folder, one)]
     if not there:
         raise UsageError("give a MODEL (an architecture, a generation folder or id); this workspace knows none yet")
     return there

@@ -16,7 +16,7 @@ from foresift.app.workspace import Workspace
 from foresift.core.errors import DataError, ForesiftError, ModelError, NotBetterError
 from foresift.core.samples import Pool
 from foresift.lineage.promotion import Duel, duel
-from foresift.stores.generations import is_generation
+from foresift.stores.generations import displaced, is_generation
 
 NOT_COMPARED = "nothing was compared: no labeled images were named"
 
@@ -101,11 +101,12 @@ def folder_there(one: Contender) -> Path:
     """Where a generation lies.
 
     Raises:
-        ModelError: it is gone.
+        ModelError: it is gone, or another one has taken its place.
     """
-    if one.folder is not None and is_generation(one.folder):
+    taken = "" if one.folder is None else displaced(one.folder, one.generation)
+    if one.folder is not None and is_generation(one.folder) and not taken:
         return one.folder
-    lay = f" ({one.folder})" if one.folder is not None else ""
+    lay = f" ({taken or one.folder})" if one.folder is not None else ""
     raise ModelError(
         f"generation {one.generation[:12]}, which is to be beaten, is gone{lay}: bring it back, or promote without a "
         "comparison with --force"

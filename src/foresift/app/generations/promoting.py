@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foresift.app.generations.descent import find, known
+from foresift.app.generations.descent import find, folder_of, known
 from foresift.app.generations.judging import Contender, EvaluationSet, judge
 from foresift.app.passes.stored import PassOptions
 from foresift.app.pixels.judging import judge_masks
@@ -64,11 +64,11 @@ def promote(workspace: Workspace, request: PromoteRequest, *, options: PassOptio
     Raises:
         UsageError: there is something to beat, and no evaluation set; or an option of the other kind of model.
         NotBetterError: it does not beat it; nothing changed.
-        ModelError: one of both was deleted; nothing changed.
+        ModelError: one of both was deleted, or its folder holds another one; nothing changed.
         StaleError: somebody else promoted meanwhile.
     """
     descent = find(workspace, request.generation)
-    read_any(Path(descent.folder))
+    read_any(folder_of(descent))
     _refuse_foreign(request, descent)
     past = workspace.descents.alias(request.alias)
     before = str(past[-1]["generation"]) if past else ""

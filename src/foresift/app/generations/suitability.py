@@ -23,7 +23,7 @@ from foresift.core.arrays import Logits, Rows, Values
 from foresift.core.errors import LabelError, MissingExtraError, UsageError
 from foresift.core.generations import Transform
 from foresift.core.protocols import Progress, Silent
-from foresift.core.samples import Pool
+from foresift.core.samples import Label, Pool
 from foresift.kernels.softmax_head import stratified_folds
 from foresift.kernels.topk import top_k
 from foresift.lineage.calibration import Forecast
@@ -161,6 +161,7 @@ def assess(workspace: Workspace, request: SuitabilityRequest) -> Assessed:
         raise UsageError(f"suitability needs a score of logits alone, such as margin, not {request.score}")
     models = {name: _opened(workspace, name) for name in dict.fromkeys((request.surrogate, request.deployment))}
     pool = _labeled_pool(workspace, request, models[request.surrogate])
+    _refuse_too_few(request, len(pool))
     classes = _classes(pool, models)
     candidates = {name: _candidate(workspace, name, model, pool, classes, request) for name, model in models.items()}
     a, b = candidates[request.surrogate], candidates[request.deployment]
@@ -187,10 +188,15 @@ def assess(workspace: Workspace, request: SuitabilityRequest) -> Assessed:
     )
 
 
-def _judged(request: SuitabilityRequest, a: Candidate, b: Candidate, codes: Codes) -> Suitability:
-    m = len(codes)
+def _refuse_too_few(request: SuitabilityRequest, m: int) -> None:
+    """Before anything is trained."""
     if m < max(LEAST, 2 * request.folds):
         raise UsageError(f"{m} labeled images are too few for {request.folds} folds; label more, or give fewer --folds")
+    if request.budget is not None and not 1 <= request.budget <= m:
+        raise UsageError(f"--budget must be within 1 .. {m}, the labeled images that are scored, got {request.budget}")
+
+
+def _judged(request: SuitabilityRequest, a: Candidate, b: Candidate, codes: Codes) -> Suitability:
     request.progress.start("training", request.trainings)
     folds = stratified_folds(codes, request.folds, np.random.default_rng([request.seed, 3]))
     mine = _out_of_fold(a, folds, request.seed, request.progress)
@@ -204,7 +210,7 @@ def _judged(request: SuitabilityRequest, a: Candidate, b: Candidate, codes: Code
         values,
         losses,
         Scored(surrogate=values, again=score(again), deployment=score(theirs)),
-        budget=request.budget or max(1, round(TOP_SHARE * m)),
+        budget=request.budget or max(1, round(TOP_SHARE * len(codes))),
         seed=request.seed,
         fit=fit,
         pilots=pilots,
@@ -261,7 +267,10 @@ def _labeled_pool(workspace: Workspace, request: SuitabilityRequest, surrogate: 
         data = str(known.get("pool", ""))
         if not data:
             raise UsageError(f"give labeled images with --data: {request.surrogate} does not say what it learned from")
-    pool = relabeled(open_pool(workspace, data, progress=request.progress), request.labels)
+    opened = open_pool(workspace, data, progress=request.progress)
+    pool = relabeled(opened, request.labels)
+    if request.data is None and request.labels is None and surrogate is not None:
+        pool = _as_learned(workspace, opened, surrogate.generation.id)
     some = pool.take(pool.labeled)
     if not len(some):
         raise LabelError(f"{pool.name} has no labels: give class folders, a manifest with labels, or --labels FILE")
@@ -269,6 +278,17 @@ def _labeled_pool(workspace: Workspace, request: SuitabilityRequest, surrogate: 
         return some
     drawn = np.sort(np.random.default_rng([request.seed, 1]).permutation(len(some))[:MOST_LABELS])
     return some.take(drawn)
+
+
+def _as_learned(workspace: Workspace, pool: Pool, generation: str) -> Pool:
+    """The pool with the labels that a generation learned from; its own where they were not kept."""
+    told = {row["id"]: row["label"] for row in workspace.descents.labels(generation)}
+    if not told:
+        return pool
+    labels = [Label(sample_id=one, value=told[str(one)]) for one in pool.ids.tolist() if str(one) in told]
+    if not labels:
+        raise LabelError(f"no image that {generation[:12]} learned from is in {pool.name} any more; give --data")
+    return pool.without_labels().with_labels(labels)
 
 
 def _classes(pool: Pool, models: dict[str, Model | None]) -> tuple[str, ...]:

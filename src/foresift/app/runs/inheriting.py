@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from foresift.app.generations.descent import find, known, require_line
+from foresift.app.generations.descent import find, folder_of, known, require_line
 from foresift.app.pools import open_pool
 from foresift.app.runs.files import RunFile
 from foresift.app.runs.plans import make_trial_agent
@@ -68,11 +68,13 @@ def inherit(workspace: Workspace, request: InheritRequest) -> tuple[Inheritance,
 
     Raises:
         UsageError: no such run or generation.
-        ModelError: the ancestor is a segmentation model; or it or one of its line was deleted.
+        ModelError: the ancestor is a segmentation model; or one of the line was deleted, or another lies in its folder.
         LabelError: nothing to inherit, or the pool has other classes.
     """
     found = inheritance(workspace, request.ancestor, data=request.data, image_size=request.training.image_size)
-    heritage = Heritage(target=request.target, heir_of=found.ancestor.generation)
+    heritage = Heritage(
+        target=request.target, heir_of=found.ancestor.generation, receipts=()
+    )  # each label names its own
     classes = request.training.classes or found.classes
     training = replace(request.training, labels=found.labels, heritage=heritage, classes=classes)
     return found, train(workspace, found.pool, training)
@@ -85,7 +87,7 @@ def inheritance(workspace: Workspace, ancestor: str, *, data: str, image_size: i
         as :func:`inherit`.
     """
     descent = ancestor_of(workspace, ancestor)
-    generation = read_generation(Path(descent.folder))
+    generation = read_generation(folder_of(descent))
     line = (descent.generation, *require_line(workspace, descent.generation))
     place = data or str(generation.data.get("pool", ""))
     if not place:

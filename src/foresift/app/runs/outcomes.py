@@ -59,9 +59,10 @@ def record_outcomes(workspace: Workspace, run: str, file: RunFile, rounds: Seque
 def outcome_line(one: Forecast) -> str:
     """What came of a prediction, for people."""
     points = 100 * (one.realised or 0)
+    rehearsed = "" if one.pilot is None else f"; rehearsals had brought {100 * one.pilot:+.1f} points"
     return (
         f"round {one.round}: {one.score} brought {points:+.1f} points over random choice; predicted was "
-        f"a rank correlation of {one.predicted:+.2f} ({one.low:+.2f} to {one.high:+.2f})"
+        f"a rank correlation of {one.predicted:+.2f} ({one.low:+.2f} to {one.high:+.2f}){rehearsed}"
     )
 
 

@@ -44,7 +44,7 @@ def report(workspace: Workspace, run: Run) -> dict[str, Any]:
     if outcomes := [one for one in forecasts(workspace) if one.run == run.id]:
         told["predictions"] = {
             "rounds": [{**asdict(one), "text": outcome_line(one)} for one in outcomes],
-            "calibration": str(calibration_of(workspace)),
+            "calibration": [str(one) for one in calibration_of(workspace)],
         }
     if tries(file, pool):
         return {**told, "agent": trial_report(file, run)}

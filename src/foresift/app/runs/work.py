@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from foresift.app.generations.descent import find
+from foresift.app.generations.descent import find, folder_of
 from foresift.app.pixels.strategies import reads_pixels
 from foresift.app.runs.answered import CURSOR, RunAnswers
 from foresift.app.runs.files import RunFile
@@ -89,7 +89,7 @@ class Effects:
         elif last is not None:
             labeled, model = self.labels_file(last.details["labels"]), self.folder / last.details["folder"]
         elif self.file.inherit:
-            labeled, model = self.folder / INHERITED, Path(find(self.workspace, self.file.inherit).folder)
+            labeled, model = self.folder / INHERITED, folder_of(find(self.workspace, self.file.inherit))
         else:
             return {"labeled": None, "model": None, "guards": {}}
         return {"labeled": str(labeled), "model": str(model), "guards": self.file.guards}

@@ -47,15 +47,14 @@ COMPLETE = "this very generation was complete already; nothing was trained"
 def fit(workspace: Workspace, data: str | Path, request: TrainRequest, *, stdin: Iterable[str] | None) -> Trained:
     """The generation of a request that makes sense; see :func:`foresift.app.training.train.train`."""
     asked = Recipe.from_dict(request.recipe)
-    pool = relabeled(open_pool(workspace, data, progress=request.progress, stdin=stdin), request.labels)
-    if request.subset is not None:
-        pool = read_subset(request.subset).within(pool)
+    whole = relabeled(open_pool(workspace, data, progress=request.progress, stdin=stdin), request.labels)
+    pool = whole if request.subset is None else read_subset(request.subset).within(whole)
     start = start_of(workspace, pool, request, head=asked.train == "head")
     if asked.train == "head":
         trained = _train_head(workspace, pool, request, start, asked)
     else:
         trained = _train_all(workspace, pool, request, start, with_defaults(request, start))
-    register(workspace, trained, pool, request, parent=start.parent)
+    register(workspace, trained, pool, request, parent=start.parent, whole=whole)
     return trained
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.core.arrays import Embeddings
-from foresift.core.errors import UsageError
 from foresift.core.generations import Transform
 from foresift.core.protocols import Progress, Silent
 from foresift.sources.digits import test_rows
@@ -24,7 +23,6 @@ def bench_of(protocol: Protocol, folder: Path, data: Path | None, progress: Prog
     """Everything decoded and in memory; slow only when the folder does not hold it yet.
 
     Raises:
-        UsageError: a learner and images that do not belong together.
         DataError: the images are not there.
     """
     told = progress or Silent()
@@ -32,17 +30,22 @@ def bench_of(protocol: Protocol, folder: Path, data: Path | None, progress: Prog
         from foresift.studies.surrogates.dense import dense_bench
 
         return dense_bench(protocol, folder, data_folder(data), told)
-    images = (
-        digits()
-        if protocol.images == DIGITS
-        else image_set(protocol.images, data_folder(data), cache=folder / "images")
-    )
+    images = images_of(protocol, folder, data)
     pool, test = _embeddings(protocol, images, folder, told)
     if protocol.learner == "pixels":
         return PixelBench(images=images, lessons=protocol.recipe, embeddings=pool)
-    if not protocol.backbone:
-        raise UsageError("heads stand on embeddings: name a backbone, such as resnet8")
     return HeadBench(images=images, lessons=protocol.recipe, embeddings=pool, test_embeddings=test)
+
+
+def images_of(protocol: Protocol, folder: Path, data: Path | None) -> ImageSet:
+    """The images of classifiers, decoded once into a file below ``folder``.
+
+    Raises:
+        DataError: the images are not there.
+    """
+    if protocol.images == DIGITS:
+        return digits()
+    return image_set(protocol.images, data_folder(data), cache=folder / "images")
 
 
 def digits() -> ImageSet:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.core.arrays import Embeddings, Rows, Values, frozen
-from foresift.core.errors import MissingColumnError
+from foresift.core.errors import ForesiftError, MissingColumnError, ModelError, UsageError
 from foresift.core.matrices import RowMatrix
 from foresift.core.predictions import Column, Predictions
 from foresift.kernels.softmax_head import standard_of
@@ -30,6 +30,10 @@ STANDS_FOR = {TRUE_LOSS: "loss", "llal": "loss-prediction", "core-set": "k-cente
 """Names of the paper and of this study for registered strategies."""
 EARLY, LATE = "typiclust", "margin"
 """What ``auto`` takes while labels are few, and later."""
+
+
+class UnfitError(ForesiftError):
+    """A strategy can't work with what this model gives; others can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,11 @@ class Bench(Protocol):
         ...
 
     def teach(self, model: str, rows: Rows, *, seed: int, needs: Sequence[str] = ()) -> Taught:
-        """A model trained from its own start on the given rows of the pool."""
+        """A model trained from its own start on the given rows of the pool.
+
+        Raises:
+            UnfitError: this model can't have the columns that ``needs`` names.
+        """
         ...
 
     def values(self, taught: Taught, score: str) -> Values:
@@ -79,7 +87,11 @@ class Bench(Protocol):
         ...
 
     def choose(self, strategy: str, taught: Taught | None, known: Rows, *, budget: int, seed: int) -> Rows:
-        """``budget`` rows to label next, none of ``known``."""
+        """``budget`` rows to label next, none of ``known``.
+
+        Raises:
+            UnfitError: the strategy can't choose by what this model gives.
+        """
         ...
 
 
@@ -124,14 +136,17 @@ class Classifying:
         """By a registered strategy; the true loss sees the hidden classes."""
         chosen = registered(strategy)
         view = Predictions(sample_ids=np.arange(self.count), columns=self._columns(chosen, taught))
-        found = chosen.select(
-            view,
-            budget=budget,
-            labeled=known,
-            labels=self.images.codes[known] if "labels" in (*chosen.needs, *chosen.uses) else None,
-            truth=self.images.codes if "truth" in chosen.needs else None,
-            seed=seed,
-        )
+        try:
+            found = chosen.select(
+                view,
+                budget=budget,
+                labeled=known,
+                labels=self.images.codes[known] if "labels" in (*chosen.needs, *chosen.uses) else None,
+                truth=self.images.codes if "truth" in chosen.needs else None,
+                seed=seed,
+            )
+        except UsageError as error:
+            raise UnfitError(str(error)) from error
         return found.sample_ids.astype(np.intp)
 
     def _columns(self, strategy: Strategy, taught: Taught | None) -> dict[str, Column]:
@@ -169,7 +184,10 @@ class PixelBench(Classifying):
         learning: Any = network
         predicts = "predicted-loss" in needs
         if predicts:
-            learning = with_loss_prediction(network, size=self.images.transform.size, seed=seed)
+            try:
+                learning = with_loss_prediction(network, size=self.images.transform.size, seed=seed)
+            except ModelError as error:
+                raise UnfitError(str(error)) from error
         self._train(learning.to(self._device), rows, seed=seed, predicts=predicts)
         logits = _once(lambda: self._forward(network, "pool"))
         test = self._forward(network, "test").argmax(axis=1)

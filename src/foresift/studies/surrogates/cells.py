@@ -18,11 +18,10 @@ import numpy as np
 from foresift.core.about import foresift_version
 from foresift.core.arrays import Rows
 from foresift.core.digests import digest_array, digest_value
-from foresift.core.errors import ForesiftError
 from foresift.kernels.softmax_head import stratified_folds
 from foresift.stores.files import read_json, write_atomically
 from foresift.studies.cells import write_cell
-from foresift.studies.surrogates.benches import Bench, Taught
+from foresift.studies.surrogates.benches import Bench, Taught, UnfitError
 from foresift.studies.surrogates.protocol import AUTO, RANDOM, Protocol
 
 CELLS = "cells"
@@ -102,7 +101,7 @@ class Cells:
         """Labels after every cycle, the first random: what a surrogate chooses with a strategy.
 
         Raises:
-            ForesiftError: this strategy can't work with this model.
+            UnfitError: this strategy can't work with this model.
         """
         known = np.empty(0, dtype=np.intp)
         sets = []
@@ -116,7 +115,7 @@ class Cells:
         """The choices, or None where the strategy can't work with the model; the reason is kept."""
         try:
             return self.choices(strategy, model, seed)
-        except ForesiftError as error:
+        except UnfitError as error:
             self.refused[model, strategy] = str(error)
             return None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from foresift.core.errors import UnknownNameError, UsageError
+from foresift.studies.surrogates.names import check_names
 from foresift.studies.surrogates.presets import PRESETS
 from foresift.studies.surrogates.protocol import Lessons, Protocol
 
@@ -16,7 +17,8 @@ def protocols(preset: str | None, config: Path | None) -> tuple[Protocol, ...]:
     """The tables to make: those of a preset, with the values of a configuration file.
 
     Raises:
-        UsageError: no such preset, an unreadable file, an unknown key (the nearest is named) or a bad value.
+        UsageError: no such preset, an unreadable file, an unknown key (the nearest is named) or a bad value,
+            models or strategies that are not known, or not for this learner.
     """
     given = {} if config is None else read_config(config)
     named = given.pop("preset", None)
@@ -25,7 +27,10 @@ def protocols(preset: str | None, config: Path | None) -> tuple[Protocol, ...]:
     chosen = str(preset or named or "digits")
     if chosen not in PRESETS:
         raise UnknownNameError("preset", chosen, PRESETS)
-    return tuple(changed(one, given, where=str(config)) for one in PRESETS[chosen])
+    made = tuple(changed(one, given, where=str(config)) for one in PRESETS[chosen])
+    for protocol in made:
+        check_names(protocol)
+    return made
 
 
 def changed(protocol: Protocol, given: Mapping[str, Any], *, where: str) -> Protocol:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Sequence
 from html import escape
 from statistics import fmean
@@ -13,6 +14,7 @@ from foresift.studies.surrogates.analysis import Grid, ceiling, grid, mean_gains
 from foresift.studies.surrogates.paper import CITE, EXPLANATION, FIGURES
 from foresift.studies.surrogates.pictures import curves_panel, histogram_panel, shade, svg
 from foresift.studies.surrogates.protocol import AUTO, TRUE_LOSS
+from foresift.studies.surrogates.sheets import Sheet, counts_note, counts_sheet, refusals, spread_sheet, suitability
 from foresift.studies.surrogates.study import Study, Table
 from foresift.studies.surrogates.text import csv_text, verdicts
 
@@ -28,7 +30,7 @@ def html(study: Study) -> str:
     """The whole page; everything that is shown lies inside of it."""
     body = [
         f"<h1>Surrogates: {escape(study.name)}</h1>",
-        "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in verdicts(study)) + "</ul>",
+        "<ul>" + "".join(f"<li>{_inline(sentence)}</li>" for sentence in verdicts(study)) + "</ul>",
         *(_table_section(table) for table in study.tables),
         _paper(),
         _download(csv_text(study)),
@@ -49,6 +51,9 @@ def _table_section(table: Table) -> str:
         "difference. Dashed: a model that chooses for itself.</p>",
         "<ul>" + "".join(f"<li>Not as in the paper: {escape(one)}.</li>" for one in protocol.cut) + "</ul>",
     ]
+    parts += ["<h3>Win counts</h3>", _sheet(counts_sheet(table)), f"<p>{_inline(counts_note(table))}</p>"]
+    if refused := refusals(table):
+        parts += ["<ul>" + "".join(f"<li>{_inline(sentence)}</li>" for sentence in refused) + "</ul>"]
     for strategy in protocol.strategies:
         if strategy != TRUE_LOSS:
             parts += [f"<h3>Chosen by {escape(strategy)}</h3>", _matrix(table, strategy)]
@@ -56,9 +61,14 @@ def _table_section(table: Table) -> str:
         parts += [
             "<h3>Entropy after the same random labels, its top tenth in blue</h3>",
             _drawn(histogram_panel, table),
+            _sheet(spread_sheet(table)),
         ]
     if protocol.curves:
         parts += ["<h3>Learning curves</h3>", _drawn(curves_panel, table)]
+    for known in (suitability(table, strategy) for strategy in protocol.strategies):
+        if known is not None:
+            parts += [f"<h3>{_inline(known.title)}</h3>", f"<p>{_inline(known.basis)}</p>", _sheet(known.ranked)]
+            parts += [f"<details><summary>every pair</summary>{_sheet(known.pairs)}</details>"]
     return "\n".join(parts)
 
 
@@ -92,6 +102,17 @@ def _gains(name: str, made: Grid) -> str:
     gains = mean_gains(made)
     cells = [f"<td>{gains[a]:+.2f}</td>" if a in gains else "<td>-</td>" for a in made.surrogates]
     return f"<tr><th>{escape(name)}</th><td></td>{''.join(cells)}</tr>"
+
+
+def _sheet(sheet: Sheet) -> str:
+    head = "".join(f"<th>{_inline(name)}</th>" for name in sheet.head)
+    rows = ("".join(f"<td>{_inline(cell)}</td>" for cell in row) for row in sheet.rows)
+    return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+
+
+def _inline(text: str) -> str:
+    """Escaped, with names between backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _paper() -> str:

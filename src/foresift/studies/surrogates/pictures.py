@@ -40,10 +40,20 @@ def write_picture(table: Table, path: Path) -> None:
     write_atomically(path, lambda target: figure.savefig(target, format="png", metadata={"Software": None}))
 
 
-def panels_of(table: Table) -> list[Callable[[Any, Table], None]]:
+def panels_of(table: Table) -> dict[str, Callable[[Any, Table], None]]:
     """Rows of panels: gains, histograms if there are probes, learning curves if random labels were followed."""
-    wanted = ((tables_panel, True), (histogram_panel, table.protocol.probes), (curves_panel, table.protocol.curves))
-    return [draw for draw, there in wanted if there]
+    panels: dict[str, Callable[[Any, Table], None]] = {"gains": tables_panel}
+    if table.protocol.probes:
+        panels["spread of the entropy"] = histogram_panel
+    if table.protocol.curves:
+        panels["learning curves"] = curves_panel
+    return panels
+
+
+def caption(table: Table) -> str:
+    """What a picture shows: ``gains, spread of the entropy and learning curves``, or fewer of them."""
+    *others, last = panels_of(table)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def svg(draw: Callable[[Any, Table], None], table: Table, *, width: float, height: float) -> str:
@@ -101,7 +111,7 @@ def curves_panel(figure: Any, table: Table) -> None:
 
 
 def _draw(figure: Any, table: Table) -> None:
-    drawings = panels_of(table)
+    drawings = list(panels_of(table).values())
     for part, draw in zip(figure.subfigures(len(drawings), 1, squeeze=False)[:, 0], drawings, strict=True):
         draw(part, table)
 

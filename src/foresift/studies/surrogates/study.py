@@ -7,18 +7,21 @@ same first labels, same seeds, same training, same number of labels.
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from foresift.core.protocols import Progress, Silent
 from foresift.studies.parts import Part
 from foresift.studies.surrogates.bench_of import bench_of
 from foresift.studies.surrogates.cells import CELLS, Cells, Pilot, Probe, Training
+from foresift.studies.surrogates.names import check_names
 from foresift.studies.surrogates.protocol import Protocol
 from foresift.studies.threads import one_thread
 
@@ -89,10 +92,12 @@ def run(
         folder: cells, embeddings and decoded images are kept there.
         workers: processes, each of them a seed at a time on one thread.
     Raises:
-        UsageError: a protocol that does not fit its images.
+        UsageError: a protocol that does not fit its images, or names what can't run.
         DataError: the images are not there.
     """
     started, told = time.perf_counter(), progress or Silent()
+    for protocol in protocols:
+        check_names(protocol)
     tables = [_table(folder, protocol, data, workers, told) for protocol in protocols]
     return Study(name=name, tables=tuple(tables), seconds=time.perf_counter() - started)
 
@@ -173,18 +178,37 @@ def _in_processes(
 ) -> list[SeedResults]:
     """Each seed in a process; what is decoded or embedded lies in the folder already."""
     seen, total = 0, protocol.seeds * cells_of(protocol)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
+    with _processes(workers) as processes:
         jobs = [processes.submit(_seed_alone, folder, protocol, data, seed) for seed in protocol.every_seed]
         waiting: set[Future[SeedResults]] = set(jobs)
         start = _files(folder)
         while waiting:
             done, waiting = wait(waiting, timeout=POLL_S, return_when=FIRST_COMPLETED)
             for job in done:
-                job.result()  # an error ends the study now, not when the others have finished
+                job.result()  # an error ends the study now
             now = min(_files(folder) - start, total)
             told.advance(now - seen)
             seen = now
     return [job.result() for job in jobs]
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes for seeds. An error or Ctrl-C ends them at once; their finished cells are files already."""
+    before = set(active_children())
+    with ProcessPoolExecutor(
+        count,
+        mp_context=get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is for whoever started them
+    ) as processes:
+        try:
+            yield processes
+        except BaseException:
+            for process in set(active_children()) - before:
+                process.terminate()
+            processes.shutdown(cancel_futures=True)
+            raise
 
 
 def _seed_alone(folder: Path, protocol: Protocol, data: Path | None, seed: int) -> SeedResults:

@@ -9,24 +9,12 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
-from foresift.lineage.suitability import rank_correlation
 from foresift.studies.paired import deviation
-from foresift.studies.surrogates.analysis import (
-    LEAST_PAIRS,
-    SCORE_OF,
-    Grid,
-    ceiling,
-    grid,
-    mean_gains,
-    predictions,
-    random_scores,
-    rankings,
-    spreads,
-)
+from foresift.studies.surrogates.analysis import Grid, ceiling, grid, mean_gains, random_scores
 from foresift.studies.surrogates.paper import CITE, EXPLANATION, FIGURES
+from foresift.studies.surrogates.pictures import caption
 from foresift.studies.surrogates.protocol import AUTO, TRUE_LOSS
+from foresift.studies.surrogates.sheets import Sheet, counts_note, counts_sheet, refusals, spread_sheet, suitability
 from foresift.studies.surrogates.study import Pair, Study, Table
 
 CSV_COLUMNS = (
@@ -72,14 +60,19 @@ def section(table: Table, picture: str) -> str:
         f"Training: {_lessons(table)}.",
     ]
     lines += ["What differs from the paper's protocol:\n\n" + "\n".join(f"- {one}." for one in protocol.cut)]
-    lines += [f"![gains, spread of the entropy and learning curves]({picture})"]
-    lines += ["### Win counts", counts_table(table), *(sentence for sentence in refusals(table))]
+    lines += [f"![{caption(table)}]({picture})"]
+    lines += ["### Win counts", markdown(counts_sheet(table)), counts_note(table)]
+    if refused := refusals(table):
+        lines += ["\n".join(f"- {sentence}" for sentence in refused)]
     for strategy in protocol.strategies:
         if strategy != TRUE_LOSS:
             lines += [f"### Chosen by {strategy}", matrix(table, strategy)]
     if protocol.probes:
-        lines += ["### Entropy after the same random labels", spread_table(table)]
-    lines += [text for strategy in protocol.strategies if (text := ranking_section(table, strategy))]
+        lines += ["### Entropy after the same random labels", markdown(spread_sheet(table))]
+    for known in (suitability(table, strategy) for strategy in protocol.strategies):
+        if known is not None:
+            lines += [f"### {known.title}", known.basis, markdown(known.ranked)]
+            lines += ["<details><summary>every pair</summary>", markdown(known.pairs), "</details>"]
     return "\n\n".join(lines)
 
 
@@ -95,138 +88,44 @@ def matrix(table: Table, strategy: str) -> str:
     if AUTO in table.protocol.strategies and strategy != AUTO:
         auto = grid(table, AUTO)
         rows.append(["the same with `auto`", "", *(_gain_of(auto, a) for a in made.surrogates)])
-    return markdown_table(head, rows)
-
-
-def counts_table(table: Table) -> str:
-    """A row for every strategy: pairs of different models, and models that choose for themselves."""
-    head = [
-        "strategy",
-        "pairs ahead",
-        "by more than 2 s.e.",
-        "behind by more than 2 s.e.",
-        "mean gain (pp)",
-        "p (sign flips)",
-        "own choice ahead",
-        "own choice, mean gain (pp)",
-    ]
-    rows = []
-    for strategy in table.protocol.strategies:
-        made = grid(table, strategy)
-        other, own = made.counts(), made.counts(own=True)
-        by_seed = made.by_seed()
-        spread = deviation(by_seed)
-        gain = f"{other.mean:+.2f}" + ("" if spread is None else f" ± {spread:.2f}")
-        rows.append(
-            [
-                f"`{strategy}`" + (" (ceiling)" if strategy == TRUE_LOSS else ""),
-                f"{other.ahead} of {other.pairs}",
-                str(other.clear),
-                str(other.behind_clear),
-                gain,
-                f"{made.chance():.3f}",
-                f"{own.ahead} of {own.pairs}",
-                f"{own.mean:+.2f}",
-            ]
-        )
-    return (
-        markdown_table(head, rows)
-        + "\n\nGains are of the deployment model against itself on random labels, in percentage points; ± is the "
-        f"standard deviation of the seeds' means. With {table.protocol.seeds} seeds no p can be below "
-        f"{0.5**table.protocol.seeds:.3f}."
-    )
-
-
-def spread_table(table: Table) -> str:
-    """Mean, spread and variation of the entropy, what each model was worth as a surrogate, how these go together."""
-    found = spreads(table)
-    choosing = [strategy for strategy in table.protocol.strategies if strategy != TRUE_LOSS]
-    worth = {strategy: mean_gains(grid(table, strategy)) for strategy in choosing}
-    head = ["model", "mean entropy (nats)", "standard deviation", "variation", *(f"gain by {s} (pp)" for s in choosing)]
-    rows = [
-        [
-            f"`{s.model}`",
-            f"{s.mean:.3f}",
-            f"{s.std:.3f}",
-            f"{s.variation:.2f}",
-            *(f"{worth[one][s.model]:+.2f}" if s.model in worth[one] else "-" for one in choosing),
-        ]
-        for s in found
-    ]
-    for name, values in (("mean", "mean"), ("standard deviation", "std"), ("variation", "variation")):
-        cells = []
-        for strategy in choosing:
-            pairs = [(getattr(s, values), worth[strategy][s.model]) for s in found if s.model in worth[strategy]]
-            enough = len(pairs) >= LEAST_PAIRS
-            cells.append(f"{rank_correlation(*np.array(pairs).T):+.2f}" if enough else "-")
-        rows.append([f"rank correlation with the {name}", "", "", "", *cells])
-    return markdown_table(head, rows)
-
-
-def ranking_section(table: Table, strategy: str) -> str:
-    """What suitability said before a label was chosen, and how well it ranked what came of it; empty if not known."""
-    if strategy not in SCORE_OF or not (ranked := rankings(table, strategy)):
-        return ""
-    made, found = grid(table, strategy), predictions(table, SCORE_OF[strategy])
-    labels = table.labels * table.protocol.half
-    rows = [
-        [
-            one.predictor,
-            f"{one.correlation.value:+.2f} ({one.correlation.low:+.2f} to {one.correlation.high:+.2f})",
-            f"{one.within:+.2f}",
-            f"{one.regret:.2f}",
-        ]
-        for one in ranked
-    ]
-    head = ["predictor", "rank correlation with the gain (95 %)", "within a deployment model", "regret (pp)"]
-    names = list(next(iter(found.values())).figures)
-    pairs = [
-        [f"{a} for {b}", *(f"{found[a, b].figures[name]:+.2f}" for name in names), f"{made.gain((a, b)):+.2f}"]
-        for a, b in made.pairs()
-    ]
-    return "\n\n".join(
-        [
-            f"### Suitability by {SCORE_OF[strategy]} against the gain of {strategy}",
-            f"From {labels} random labels, before anything was chosen; {len(pairs)} pairs of different models. "
-            "Intervals by bootstrap over pairs, which share models and are therefore less certain than that.",
-            markdown_table(head, rows),
-            "<details><summary>every pair</summary>\n\n"
-            + markdown_table(["pair", *names, "gain (pp)"], pairs)
-            + "\n\n</details>",
-        ]
-    )
-
-
-def refusals(table: Table) -> list[str]:
-    """Pairs of model and strategy without a result."""
-    found = {key: why for one in table.seeds for key, why in one.refused.items()}
-    return [f"- `{strategy}` by {model} gave no result: {why}" for (model, strategy), why in found.items()]
+    return markdown(Sheet(head=head, rows=rows))
 
 
 def paper_section() -> str:
     """The paper's figures beside ours."""
     rows = [[one.what, one.figure] for one in FIGURES]
     return "\n\n".join(
-        ["## What the paper reports", markdown_table(["what", "figure"], rows), f"{CITE}. {EXPLANATION}"]
+        ["## What the paper reports", markdown(Sheet(head=["what", "figure"], rows=rows)), f"{CITE}. {EXPLANATION}"]
     )
 
 
 def verdicts(study: Study) -> list[str]:
-    """One sentence for every strategy of every table."""
+    """One sentence for every strategy of every table, and one for every model that gave it no result."""
     told = []
     for table in study.tables:
-        for strategy in table.protocol.strategies:
-            found = grid(table, strategy).counts()
-            told.append(
-                f"{table.protocol.title or table.protocol.images}, {strategy}: ahead of random in {found.ahead} of "
-                f"{found.pairs} pairs of different models ({found.clear} by more than two standard errors, "
-                f"{found.behind_clear} behind by as much), mean gain {found.mean:+.2f} points."
-            )
+        title = table.protocol.title or table.protocol.images
+        told += [f"{title}, {strategy}: {_verdict(grid(table, strategy))}" for strategy in table.protocol.strategies]
+        told += [f"{title}, {sentence}" for sentence in refusals(table)]
     return told
 
 
+def _verdict(made: Grid) -> str:
+    found, own = made.counts(), made.counts(own=True)
+    if found.pairs:
+        return (
+            f"ahead of random in {found.ahead} of {found.pairs} pairs of different models ({found.clear} by more than "
+            f"two standard errors, {found.behind_clear} behind by as much), mean gain {found.mean:+.2f} points."
+        )
+    if own.pairs:
+        return (
+            "no pair of different models to judge by; models that chose for themselves are ahead of random in "
+            f"{own.ahead} of {own.pairs}, mean gain {own.mean:+.2f} points."
+        )
+    return "no result."
+
+
 def summaries(study: Study) -> list[dict[str, Any]]:
-    """Plain values of every table: counts by strategy, gains by pair."""
+    """Plain values of every table: counts by strategy, gains by pair, who gave no result."""
     return [
         {
             "title": table.protocol.title,
@@ -235,6 +134,7 @@ def summaries(study: Study) -> list[dict[str, Any]]:
             "measure": table.measure,
             "trainings": table.trained,
             "strategies": {name: _summary(grid(table, name)) for name in table.protocol.strategies},
+            "refused": refusals(table),
         }
         for table in study.tables
     ]
@@ -242,7 +142,9 @@ def summaries(study: Study) -> list[dict[str, Any]]:
 
 def _summary(made: Grid) -> dict[str, Any]:
     gains = [{"surrogate": a, "deployment": b, "gain_pp": made.gain((a, b))} for a, b in made.cells]
-    return {**asdict(made.counts()), "p": made.chance(), "gains": gains}
+    found = {**asdict(made.counts()), "p": made.chance()}
+    nothing = {} if made.pairs() else {"mean": None, "p": None}
+    return {**found, **nothing, "gains": gains}
 
 
 def csv_text(study: Study) -> str:
@@ -272,9 +174,9 @@ def csv_text(study: Study) -> str:
     return stream.getvalue()
 
 
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(sheet: Sheet) -> str:
     """A table with a line for every row."""
-    lines = [head, ["---"] * len(head), *rows]
+    lines = [sheet.head, ["---"] * len(sheet.head), *sheet.rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -43,12 +43,22 @@ def tiny_unet(name: str, *, classes: int, seed: int) -> TinyUnet:
     Raises:
         UsageError: no width of 1 .. 1024.
     """
+    width = width_of(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return TinyUnet(classes=classes, width=width)
+
+
+def width_of(name: str) -> int:
+    """The width of ``tiny-unet:WIDTH``.
+
+    Raises:
+        UsageError: no width of 1 .. 1024.
+    """
     text = name.partition(":")[2]
     if not text.isdecimal() or not 1 <= int(text) <= 1024:
         raise UsageError(f"{name!r}: expected a width of 1 .. 1024 after the colon, such as {NAME}:16")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return TinyUnet(classes=classes, width=int(text))
+    return int(text)
 
 
 def _block(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:
