@@ -37,13 +37,14 @@ def test_a_run_ends_with_its_rounds_and_repeated_reports_them(digits: Path, tmp_
 
 
 def test_generations_of_a_run_know_its_receipts_and_may_be_inherited_from(digits: Path, tmp_path: Path) -> None:
-    file, home = write_run(tmp_path, digits, rounds=2), tmp_path / "home"
+    file, home = write_run(tmp_path, digits, rounds=2, hardware="jetson-tx2"), tmp_path / "home"
     told = command("run", file, "--json", home=home).json
     first, second = command("generations", "list", "--json", home=home).json["generations"]
     receipts = [one["receipt"] for one in told["rounds"]]
     assert (first["receipts"], second["receipts"]) == (receipts[:1], receipts)
     assert [part["surrogates"] for part in second["brought"]] == [[], [first["generation"]]]
     assert (first["run"], second["run"], second["number"]) == (told["run"], told["run"], 2)
+    assert (first["target"], second["target"]) == ("jetson-tx2", "jetson-tx2")
     assert [one["metrics"]["evaluation"] for one in (first, second)] == [one["metrics"] for one in told["rounds"]]
     shown = command("generations", "lineage", second["generation"], home=home).out
     assert f"{100 * told['rounds'][1]['metrics']['top1']:.1f} % on the evaluation set of run {told['run']}" in shown
@@ -54,6 +55,7 @@ def test_generations_of_a_run_know_its_receipts_and_may_be_inherited_from(digits
     assert [one["labels"] for one in went["rounds"]] == [30, 40], "20 labels were there already"
     made = [one for one in command("generations", "list", "--json", home=home).json["generations"] if one["heir_of"]]
     assert [one["heir_of"] for one in made] == [second["generation"]] * 2
+    assert [one["target"] for one in made] == [None, None], "nobody said what the heirs are meant for"
     assert made[0]["receipts"] == [*receipts, went["rounds"][0]["receipt"]]
     assert made[0]["brought"][2]["surrogates"] == [second["generation"]], "the ancestor chose the first labels"
     chosen = [sample for one in (*told["rounds"], *went["rounds"]) for sample in one["selected"]]
@@ -90,6 +92,7 @@ def test_a_cancelled_run_stays_so_until_it_is_resumed(digits: Path, tmp_path: Pa
         ({"oracle": "folder"}, "unknown oracle 'folder'; did you mean 'folders'?"),
         ({"target": 92}, "target: expected none, or an accuracy above 0 and at most 1"),
         ({"recipe": {"epoch": 3}}, "did you mean 'epochs'?"),
+        ({"hardware": "jetson-tx3"}, "unknown device 'jetson-tx3'; did you mean 'jetson-tx2'?"),
         ({"control": "random", "strategy": "auto"}, "control: random compares one strategy"),
     ],
 )

@@ -49,6 +49,22 @@ def test_training_says_what_came_of_it(world: Path) -> None:
     assert again["images_per_s"] is None
 
 
+def test_the_books_name_its_miou_its_device_and_its_images(world: Path, tmp_path: Path) -> None:
+    args = [*training(world)[:-1], tmp_path / "gen", "--target", "jetson-tx2"]
+    made = run(tmp_path, *args, "--json").json
+    (one,) = run(tmp_path, "generations", "list", "--json").json["generations"]
+    assert (one["generation"], one["target"], one["architecture"]) == (made["id"], "jetson-tx2", MODEL)
+    assert [(part["receipt"], part["labels"]) for part in one["brought"]] == [("", 4)]
+    miou = f"mIoU {100 * one['metrics']['val']['miou']:.1f} %"
+    assert miou in run(tmp_path, "generations", "list").out
+    lines = run(tmp_path, "generations", "lineage", "--picture", tmp_path / "line.svg").out.splitlines()
+    assert f"  {miou} on {world}/squares/images/test" in lines
+    assert "  4 masks that came without a receipt" in lines
+    assert "  meant for jetson-tx2" in lines
+    assert miou in (tmp_path / "line.svg").read_text()
+    assert "unknown device 'jetson'" in run(tmp_path, *training(world), "--target", "jetson").complaint
+
+
 def test_evaluation_prints_a_table_of_ious(world: Path) -> None:
     told = run(world, "evaluate", world / "squares", "--model", world / "gen", "--split", "test")
     assert told.code == 0, told.err

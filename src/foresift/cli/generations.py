@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foresift.cli.options import Home, Json, Seed, given
+from foresift.cli.options import Home, Json, Seed, Split, given
 from foresift.cli.output import emit_json, note, notes_about_pool, percent, say, table
 from foresift.cli.progress import progress
 from foresift.cli.train import class_names
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from foresift.core.lineage import Brought
 
 SHORT = 12
-COLUMNS = ("generation", "number", "alias", "architecture", "labels", "chosen by", "accuracy", "on", "target", "folder")
+COLUMNS = ("generation", "number", "alias", "architecture", "labels", "chosen by", "measured", "on", "target", "folder")
 Name: Any = Annotated[str, typer.Argument(metavar="GENERATION", help="An id, a folder, or an alias.")]
 
 app = typer.Typer(help="Generations of this workspace: list, lineage, promote.", no_args_is_help=True)
@@ -110,6 +110,7 @@ def promote(
     generation: Name,
     on: Annotated[str, typer.Option("--on", metavar="DATA", help="Labeled images to compare on.")] = "",
     labels: Annotated[Path | None, typer.Option(help="Labels of these images, as a file.")] = None,
+    split: Split = "",
     name: Annotated[str, typer.Option(help="What the record calls them.", show_default="where they lie")] = "",
     alias: Annotated[str, typer.Option("--as", metavar="deployed|candidate", help="Which alias it gets.")] = "deployed",
     force: Annotated[bool, typer.Option("--force", help="Whatever the comparison says; that is recorded.")] = False,
@@ -122,7 +123,9 @@ def promote(
     from foresift.app.passes.stored import PassOptions
     from foresift.app.workspace import Workspace
 
-    request = PromoteRequest(generation=generation, alias=alias, data=on, labels=labels, name=name, force=force)
+    request = PromoteRequest(
+        generation=generation, alias=alias, data=on, labels=labels, split=split, name=name, force=force
+    )
     done = run(Workspace.open(home), request, options=PassOptions(engine="torch", progress=progress(quiet=as_json)))
     if as_json:
         plain = {key: value for key, value in asdict(done).items() if key != "generation"}
@@ -259,16 +262,20 @@ def _row(one: Member) -> dict[str, Any]:
         "architecture": one.descent.architecture or "unknown",
         "labels": one.descent.labels,
         "chosen by": ", ".join(dict.fromkeys(_chooser(part) for part in one.descent.brought)),
-        "accuracy": percent(one.accuracy),
+        "measured": _quality(one),
         "on": _measured_on(one),
         "target": one.descent.target,
         "folder": one.descent.folder if one.there else "gone",
     }
 
 
+def _quality(one: Member) -> str:
+    return "" if one.quality is None else f"{one.quality.measure} {percent(one.quality.value)}"
+
+
 def _measured_on(one: Member) -> str:
     """In a word or two."""
-    if one.accuracy is None:
+    if one.quality is None:
         return ""
     return PurePath(one.measured_on).name if one.metrics.get("val") else f"run {one.descent.run[:SHORT]}"
 
@@ -293,12 +300,12 @@ def _told(one: Member, names: dict[str, str]) -> list[str]:
         lines.append(f"  began with the weights of {_of(descent.parent, names)}")
     if descent.heir_of:
         lines.append(f"  inherited labels from {_of(descent.heir_of, names)}")
-    lines += [f"  {_brought(part, names)}" for part in descent.brought]
+    lines += [f"  {_brought(part, names, of='masks' if descent.has_masks else 'labels')}" for part in descent.brought]
     if record.get("data", {}).get("pool"):
         data = record["data"]
         lines.append(f"  pool {data['pool']} ({str(data.get('version', ''))[:SHORT]}), seed {record.get('seed')}")
-    if one.accuracy is not None:
-        lines.append(f"  top-1 {percent(one.accuracy)} on {one.measured_on}")
+    if one.quality is not None:
+        lines.append(f"  {_quality(one)} on {one.measured_on}")
     if descent.target or descent.run:
         meant = [f"meant for {descent.target}"] if descent.target else []
         lines.append("  " + ", ".join([*meant, *([f"of run {descent.run}"] if descent.run else [])]))
@@ -309,14 +316,14 @@ def _of(generation: str, names: dict[str, str]) -> str:
     return names.get(generation, generation[:SHORT])
 
 
-def _brought(part: Brought, names: dict[str, str]) -> str:
+def _brought(part: Brought, names: dict[str, str], *, of: str) -> str:
     if not part.receipt:
-        return f"{part.labels:,} labels that came without a receipt"
+        return f"{part.labels:,} {of} that came without a receipt"
     by = " and ".join(_of(one, names) for one in part.surrogates)
     drawn = f", {part.control:,} of them drawn at random" if part.control else ""
     how = part.strategy.partition(":")[0]
     chosen = f"chosen by {by} ({how})" if by else f"chosen by {how} without a model"
-    return f"{part.labels:,} labels {chosen}{drawn}, receipt {part.receipt[:SHORT]}"
+    return f"{part.labels:,} {of} {chosen}{drawn}, receipt {part.receipt[:SHORT]}"
 
 
 def _say_evaluation(told: dict[str, Any] | None) -> None:
@@ -325,13 +332,15 @@ def _say_evaluation(told: dict[str, Any] | None) -> None:
     if told is None:
         say(f"  {NOT_COMPARED}")
         return
-    if "accuracy" not in told:
+    if "n" not in told:
         return
-    say(f"  top-1 {percent(told['accuracy'])} on {told['name']} ({told['n']:,} images)")
+    quality = f"mIoU {percent(told['miou'])}" if "miou" in told else f"top-1 {percent(told['accuracy'])}"
+    say(f"  {quality} on {told['name']} ({told['n']:,} images)")
     if "difference" in told:
+        test = "p" if "miou" in told else "McNemar p"
         say(
             f"  {told['difference']:+.1%} against {told['compared_with'][:SHORT]}, 95 % interval "
-            f"{told['low']:+.1%} to {told['high']:+.1%}, McNemar p = {told['p']:.3g}"
+            f"{told['low']:+.1%} to {told['high']:+.1%}, {test} = {told['p']:.3g}"
         )
 
 

@@ -136,10 +136,12 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a generation on labeled images."""
+    from foresift.app.generations.descent import checked_target
     from foresift.app.training.request import TrainRequest
     from foresift.app.training.train import data_of
     from foresift.app.training.train import train as run
     from foresift.app.workspace import Workspace
+    from foresift.core.lineage import Heritage
 
     if not data:
         if subset is None:
@@ -172,9 +174,11 @@ def train(
         "--keep-checkpoints": keep_checkpoints,
         "--subset": subset,
         "--pretrained": pretrained,
-        "--target": target,
     }
-    if chosen_task(task, classification=classes_only, segmentation=masks_only) == "segmentation":
+    masks = chosen_task(task, classification=classes_only, segmentation=masks_only) == "segmentation"
+    workspace = Workspace.open(home)
+    heritage = Heritage(target=checked_target(workspace, target))
+    if masks:
         from foresift.app.pixels.training_request import SegmentationRequest, mask_numbers, sides_of
 
         shapes = {"crop": sides_of("--crop", crop), "flip": flip, "class_weights": class_weights}
@@ -191,10 +195,11 @@ def train(
             weights=weights,
             recipe=given({**common, **shapes}),
             seed=seed,
+            heritage=heritage,
             progress=progress(quiet=as_json),
             strict=strict,
         )
-        train_masks(Workspace.open(home), data, asked, as_json=as_json)
+        train_masks(workspace, data, asked, as_json=as_json)
         return
     recipe = {
         **common,
@@ -204,10 +209,6 @@ def train(
         "checkpoint_every_epoch": checkpoints or None,
         "keep_checkpoints": keep_checkpoints,
     }
-    from foresift.app.generations.descent import checked_target
-    from foresift.core.lineage import Heritage
-
-    workspace = Workspace.open(home)
     request = TrainRequest(
         model=model,
         out=out,
@@ -220,7 +221,7 @@ def train(
         pretrained=pretrained,
         recipe=given(recipe),
         seed=seed,
-        heritage=Heritage(target=checked_target(workspace, target)),
+        heritage=heritage,
         progress=progress(quiet=as_json),
         strict=strict,
     )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from foresift.core.errors import StoreError
+from foresift.core.segmentation import SEGMENTATION
 
 ALIASES = ("deployed", "candidate")
 """Names that move from generation to generation."""
@@ -59,6 +60,11 @@ class Descent:
     def architecture(self) -> str:
         """ "" where the record is lost."""
         return str(self.record.get("architecture", ""))
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether it is a segmentation model, whose labels are masks."""
+        return self.record.get("task") == SEGMENTATION
 
     @property
     def parent(self) -> str:

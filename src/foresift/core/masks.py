@@ -23,6 +23,8 @@ MaskValues: TypeAlias = npt.NDArray[np.integer[Any]]
 """(h, w) values as a mask file holds them."""
 Mask: TypeAlias = npt.NDArray[np.int16]
 """(h, w) class codes 0 .. c - 1, or ``IGNORED``."""
+ClassCounts: TypeAlias = npt.NDArray[np.int64]
+"""(n, 3, c) pixels of each class in n images: those that a model gets right, the true ones, and the predicted ones."""
 
 _UNKNOWN = -2
 

@@ -40,9 +40,14 @@ def read_segmentation(folder: Path) -> SegmentationGeneration:
     return _read_record(_record_of(folder), SegmentationGeneration.from_dict)
 
 
+def read_any(folder: Path) -> Generation | SegmentationGeneration:
+    """The record of a generation of any kind; raises as :func:`read_generation`."""
+    return read_segmentation(folder) if is_segmentation(folder) else read_generation(folder)
+
+
 def generation_id(folder: Path) -> str:
     """The id of a generation of any kind, from its record; raises as :func:`read_generation`."""
-    return read_segmentation(folder).id if is_segmentation(folder) else read_generation(folder).id
+    return read_any(folder).id
 
 
 def displaced(folder: Path, generation: str) -> str:

@@ -105,10 +105,11 @@ def _box(panel: Any, member: Member, corner: tuple[float, float], shades: Mappin
 
 def _facts(member: Member) -> str:
     descent = member.descent
-    accuracy = "" if member.accuracy is None else f", top-1 {100 * member.accuracy:.1f} %"
+    found = member.quality
+    quality = "" if found is None else f", {found.measure} {100 * found.value:.1f} %"
     gone = "" if member.there else " (gone)"
     target = f", for {descent.target}" if descent.target else ""
-    return f"{descent.generation[:_SHORT]}{gone}{accuracy}\n{descent.labels:,} labels{target}"
+    return f"{descent.generation[:_SHORT]}{gone}{quality}\n{descent.labels:,} labels{target}"
 
 
 def _bar(panel: Any, brought: Sequence[Brought], at: tuple[float, float], shades: Mapping[str, str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.nn import functional
 from foresift.core.arrays import Pixels
 from foresift.core.digests import digest_value
 from foresift.core.errors import ModelError, UsageError
-from foresift.core.masks import Mask
+from foresift.core.masks import ClassCounts, Mask
 from foresift.core.protocols import Progress, Silent
 from foresift.core.segmentation import DenseTransform
 from foresift.training.augment import normalise
@@ -111,12 +111,27 @@ def evaluate_segmenter(network: nn.Module, images: MaskedImages, truth: Any, *, 
     """
     device = next(network.parameters()).device
     counts = torch.zeros(classes, classes, dtype=torch.int64, device=device)
+    for one in _confusions(network, images, truth, classes=classes):
+        counts += one
+    table: Confusion = counts.cpu().numpy()
+    return table
+
+
+def measure_each(network: nn.Module, images: MaskedImages, truth: Any, *, classes: int) -> ClassCounts:
+    """What :func:`evaluate_segmenter` counts, image by image; with its arguments."""
+    tables = _confusions(network, images, truth, classes=classes)
+    counts = torch.stack([torch.stack([one.diagonal(), one.sum(dim=1), one.sum(dim=0)]) for one in tables])
+    each: ClassCounts = counts.cpu().numpy()
+    return each
+
+
+def _confusions(network: nn.Module, images: MaskedImages, truth: Any, *, classes: int) -> Iterator[Tensor]:
+    """(c, c) pixel counts of one image after the other, on the network's device."""
+    device = next(network.parameters()).device
     for row in range(len(images)):
         pixels, _ = images.pair(row)
         codes = torch.from_numpy(np.ascontiguousarray(truth(row))).long().to(device)
-        counts += confusion(_predicted(network, pixels, images.transform, codes.shape), codes, classes=classes)
-    table: Confusion = counts.cpu().numpy()
-    return table
+        yield confusion(_predicted(network, pixels, images.transform, codes.shape), codes, classes=classes)
 
 
 def predicted_codes(network: nn.Module, pixels: Pixels, transform: DenseTransform, size: Sequence[int]) -> Mask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -12,16 +13,29 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from commands import command
+from foresift.app.generations.descent import members
+from foresift.app.generations.promoting import PromoteRequest, promote
 from foresift.app.pixels.classes import labeled_regions
 from foresift.app.pixels.evaluating import evaluate_segmentation, is_segmentation_model
 from foresift.app.pixels.images import usable_images, values_present
 from foresift.app.pixels.train import train_segmentation
 from foresift.app.pixels.training_request import SegmentationRequest, SegmentationTrained, dense_transform
 from foresift.app.workspace import Workspace
-from foresift.core.errors import DataError, EmptyPoolError, ForesiftError, LabelError, ModelError, UsageError
+from foresift.core.digests import digest_bytes
+from foresift.core.errors import (
+    DataError,
+    EmptyPoolError,
+    ForesiftError,
+    LabelError,
+    ModelError,
+    NotBetterError,
+    UsageError,
+)
+from foresift.core.lineage import Heritage
 from foresift.core.masks import IGNORED, MaskClasses
 from foresift.core.protocols import Silent
-from foresift.core.regions import Region
+from foresift.core.regions import Region, split_id
 from foresift.core.segmentation import DenseTransform
 from foresift.models import weights
 from foresift.models.segmentation_generations import load_segmenter
@@ -124,6 +138,138 @@ def test_classes_by_name_number_and_file(run: Run, tmp_path: Path) -> None:
         assert generation.data["pixels"][2] == 0
     with pytest.raises(UsageError, match="no such file"):
         run(classes="names.txt", out=tmp_path / "none")
+
+
+# ---- where it comes from -----------------------------------------------------------------------
+
+
+def chosen(home: Path, root: Path, out: Path, *args: object) -> list[dict[str, str]]:
+    """A selection of images or patches of the training split."""
+    told = command("select", root / "images" / "train", *args, "--out", out, home=home)
+    assert told.code == 0, told.err
+    return list(csv.DictReader(out.read_text().splitlines()))
+
+
+def test_a_generation_knows_who_chose_its_images_its_parent_and_its_device(
+    run: Run, root: Path, home: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "1.csv", tmp_path / "2.csv"
+    rows = chosen(home, root, first, "--strategy", "random", "--budget", 2)
+    parent = run(labels=first)
+    ask = ("--strategy", "entropy", "--model", parent.folder, "--labeled", first, "--budget", 3)
+    rows += chosen(home, root, second, *ask)
+    both = tmp_path / "both.csv"
+    both.write_text("uri\n" + "".join(f"{row['uri']}\n" for row in rows))
+    asked: dict[str, Any] = {"model": str(parent.folder), "ignore_index": None, "out": tmp_path / "gen2"}
+    done = run(labels=both, heritage=Heritage(target="jetson-tx2"), **asked)
+    before, after = members(Workspace.open(home))
+    assert [(part.strategy, part.labels) for part in before.descent.brought] == [("random", 2)]
+    assert [part.labels for part in after.descent.brought] == [2, 3]
+    assert after.descent.brought[1].surrogates == (parent.generation.id,)
+    assert (after.descent.generation, after.descent.parent) == (done.generation.id, parent.generation.id)
+    assert (after.descent.target, after.number) == ("jetson-tx2", 2)
+    kept = Workspace.open(home).descents.labels(done.generation.id)
+    assert {row["uri"] for row in kept} == {row["uri"] for row in rows}
+    masks = {digest_bytes((root / "masks" / "train" / Path(row["uri"]).name).read_bytes()) for row in rows}
+    assert len({row["label"] for row in kept}) == len(masks) == 5
+    run(labels=both, **asked)
+    assert members(Workspace.open(home))[1] == after, "a repeated training changes nothing"
+
+
+def test_images_that_nobody_chose_are_given(run: Run, home: Path) -> None:
+    run(val_split="train")
+    (one,) = members(Workspace.open(home))
+    assert [(part.receipt, part.labels) for part in one.descent.brought] == [("", 6)]
+    assert one.quality == ("mIoU", one.metrics["val"]["miou"])
+
+
+def test_masks_that_came_back_know_the_selection_that_they_were_drawn_for(
+    run: Run, root: Path, home: Path, tmp_path: Path
+) -> None:
+    labeled, patches = tmp_path / "labeled", ("--unit", "patch", "--patch", 16, "--strategy")
+    seen: list[str] = []
+    for number, budget in ((1, 3), (2, 4)):
+        picks, drawn = tmp_path / f"{number}.csv", tmp_path / f"masks-{number}"
+        ask = (*patches, "random", "--seed", number, "--budget", budget)
+        rows = chosen(home, root, picks, *ask, *(("--labeled", tmp_path / "1.csv") if seen else ()))
+        for row in rows:
+            name = Path(row["uri"]).name
+            shutil.copy(root / "masks" / "train" / name, write_png(drawn / name, np.zeros((1, 1), dtype=np.uint8)))
+        assert command("import-masks", picks, drawn, "--classes", "2", "--out", labeled, home=home).code == 0
+        seen.append(json.loads((tmp_path / f"{number}.csv.receipt.json").read_text())["id"])
+    done = run(labeled, split="", ignore_index=(9, 255))
+    (one,) = members(Workspace.open(home))
+    assert {part.receipt: part.labels for part in one.descent.brought} == dict(zip(seen, (3, 4), strict=True))
+    ids = {row["id"] for row in Workspace.open(home).descents.labels(done.generation.id)}
+    assert len(ids) == 7
+    assert all(split_id(sample)[1] for sample in ids)
+
+
+# ---- promotion -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def twins(run: Run, root: Path, tmp_path: Path) -> tuple[SegmentationTrained, SegmentationTrained]:
+    """One that has hardly learned anything, and one that has; ten images to measure on."""
+    write_squares(root, split="test", count=10)
+    recipe = {"epochs": 30, "batch_size": 3, "lr": 0.05}
+    common: dict[str, Any] = {"model": "linknet:mobilenetv3_small_050"}
+    return run(**common), run(**common, recipe=recipe, out=tmp_path / "better")
+
+
+def test_only_what_beats_the_deployed_segmentation_model_is_deployed(
+    twins: tuple[SegmentationTrained, SegmentationTrained], root: Path, home: Path
+) -> None:
+    poor, good = (one.generation.id for one in twins)
+    workspace = Workspace.open(home)
+    held: dict[str, Any] = {"data": str(root), "split": "test"}
+    free = promote(workspace, PromoteRequest(generation=poor, **held))
+    measured = [evaluate_segmentation(workspace, root, one.folder, split="test").metrics["miou"] for one in twins]
+    assert free.evaluation is not None
+    assert (free.evaluation["n"], free.evaluation["miou"]) == (10, pytest.approx(measured[0]))
+    with pytest.raises(UsageError, match="to beat it on with --on DATA"):
+        promote(workspace, PromoteRequest(generation=good))
+    won = promote(workspace, PromoteRequest(generation=good, **held)).evaluation
+    assert won is not None
+    assert (won["challenger"], won["holder"]) == (pytest.approx(measured[1]), pytest.approx(measured[0]))
+    assert won["difference"] > won["low"] > 0
+    with pytest.raises(NotBetterError, match=r"does not beat .* mIoU -\d.* over 10 images, p = "):
+        promote(workspace, PromoteRequest(generation=poor, **held))
+    assert workspace.descents.alias("deployed")[-1]["generation"] == good
+    assert promote(workspace, PromoteRequest(generation=poor, alias="candidate", **held)).changed
+    told = command("generations", "promote", poor, "--on", root, "--split", "test", "--force", home=home)
+    assert f"mIoU {100 * measured[0]:.1f} % on {root}/images/test (10 images)" in told.out
+
+
+def test_what_can_not_be_compared_is_refused_in_one_line(run: Run, generation: Path, root: Path, home: Path) -> None:
+    workspace, made = Workspace.open(home), run()
+    on: dict[str, Any] = {"data": str(root), "split": "train"}
+    assert promote(workspace, PromoteRequest(generation=str(generation))).changed
+    with pytest.raises(ModelError, match=r"is a segmentation model and .*, which is deployed, a classifier"):
+        promote(workspace, PromoteRequest(generation=made.generation.id, **on))
+    assert promote(workspace, PromoteRequest(generation=made.generation.id, force=True, **on)).forced
+    other = run(classes="ground,square", out=root / "named")
+    with pytest.raises(LabelError, match=r"tells apart ground, square, and .* 0, 1: their mIoU are of different"):
+        promote(workspace, PromoteRequest(generation=other.generation.id, **on))
+    with pytest.raises(UsageError, match="--labels names classes"):
+        promote(workspace, PromoteRequest(generation=other.generation.id, labels=root / "x.csv", **on))
+    with pytest.raises(UsageError, match="--split is for segmentation models"):
+        promote(workspace, PromoteRequest(generation=str(generation), **on))
+
+
+def test_masks_are_not_inherited_and_classes_that_a_segmentation_model_chose_are(
+    run: Run, root: Path, home: Path, tmp_path: Path
+) -> None:
+    done, heir = run(), ("--model", "mlp:4", "--epochs", 1, "--image-size", 8, "--out")
+    refused = command("inherit", done.generation.id, *heir, tmp_path / "refused", home=home)
+    assert "is a segmentation model, and masks can't be inherited yet" in refused.complaint
+    rows = chosen(home, root, tmp_path / "1.csv", "--strategy", "entropy", "--model", done.folder, "--budget", 4)
+    named = "".join(f"{row['id']},{'ab'[int(row['rank']) % 2]}\n" for row in rows)
+    (tmp_path / "labels.csv").write_text(f"id,label\n{named}")
+    images, labels = root / "images" / "train", tmp_path / "labels.csv"
+    trained = command("train", images, "--labels", labels, *heir, tmp_path / "classes", "--json", home=home).json
+    told = command("inherit", trained["id"], *heir, tmp_path / "heir", "--seed", 1, "--json", home=home).json
+    assert (told["inherited"], told["classes"]) == (4, ["a", "b"])
 
 
 # ---- what is set aside ---------------------------------------------------------------------

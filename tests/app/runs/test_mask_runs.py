@@ -262,6 +262,27 @@ def test_patches_are_asked_for_and_only_they_are_learned_from(squares: Path, tmp
     assert ran(home, file) == told
 
 
+@pytest.mark.parametrize("unit", [{}, PATCHES], ids=["images", "patches"])
+@pytest.mark.usefixtures("in_process")
+def test_generations_know_the_receipts_of_their_masks_and_what_they_are_meant_for(
+    squares: Path, tmp_path: Path, unit: dict[str, Any]
+) -> None:
+    home = tmp_path / "home"
+    told = ran(home, write(tmp_path, squares, hardware="jetson-tx2", **unit))
+    first, second = command("generations", "list", "--json", home=home).json["generations"]
+    receipts, bought = [one["receipt"] for one in told["rounds"]], len(told["rounds"][0]["selected"])
+    assert (first["receipts"], second["receipts"]) == (receipts[:1], receipts)
+    assert [part["labels"] for part in second["brought"]] == [bought, bought]
+    assert [part["surrogates"] for part in second["brought"]] == [[], [first["generation"]]]
+    assert (first["number"], second["number"]) == (1, 2)
+    assert {(one["run"], one["target"]) for one in (first, second)} == {(told["run"], "jetson-tx2")}
+    asked = {sample for one in told["rounds"] for sample in one["selected"]}
+    assert {row["id"] for row in Workspace.open(home).descents.labels(second["generation"])} == asked
+    shown = command("generations", "lineage", second["generation"], home=home).out
+    miou = 100 * told["rounds"][1]["metrics"]["miou"]
+    assert f"  mIoU {miou:.1f} % on the evaluation set of run {told['run']}" in shown
+
+
 @pytest.mark.usefixtures("in_process")
 def test_a_control_arm_and_the_rule_of_auto_know_masks_as_well(squares: Path, tmp_path: Path) -> None:
     told = ran(tmp_path / "home", write(tmp_path, squares, budget=2, control="random", aggregate="max"))

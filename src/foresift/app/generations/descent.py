@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from foresift.app.generations.origins import Picks, brought, origins, surrogates_of
 from foresift.app.models.opening import Model
@@ -17,22 +17,28 @@ from foresift.core.lineage import ALIASES, Descent
 from foresift.core.samples import Pool
 from foresift.core.times import utc_now
 from foresift.lineage.ancestry import ages, ancestors, refuse_cycle
-from foresift.stores.generations import displaced, is_generation, is_segmentation, read_generation, require_same
+from foresift.stores.generations import displaced, is_generation, read_any, require_same
+
+if TYPE_CHECKING:
+    from foresift.app.pixels.models import DenseModel
+    from foresift.app.pixels.training_request import SegmentationRequest, SegmentationTrained
+    from foresift.core.segmentation import SegmentationGeneration
 
 
 def register(
     workspace: Workspace,
-    trained: Trained,
+    trained: Trained | SegmentationTrained,
     pool: Pool,
-    request: TrainRequest,
+    request: TrainRequest | SegmentationRequest,
     *,
-    parent: Model | None,
+    parent: Model | DenseModel | None,
     whole: Pool | None = None,
 ) -> Descent:
     """Record what a generation learned from and who chose it; said before, it stays as it was.
 
     Args:
-        pool: its labeled samples are what it learned from.
+        pool: its labeled samples are what it learned from; of masks as :func:`foresift.app.pixels.learned.learned_from`
+            has it.
         whole: the pool with all labels of the request, where it learned from some of them.
     Raises:
         ModelError: it would descend from itself.
@@ -68,6 +74,15 @@ def known(workspace: Workspace) -> dict[str, Descent]:
     return {one.generation: one for one in workspace.descents.all()}
 
 
+class Quality(NamedTuple):
+    """How good a generation is."""
+
+    measure: str
+    """For people: ``top-1``, of a segmentation model ``mIoU``."""
+    value: float
+    """Within [0, 1]."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """A generation in its line, for people to read."""
@@ -82,14 +97,15 @@ class Member:
     """As its record has them, and under ``evaluation`` what the run that trained it measured."""
 
     @property
-    def accuracy(self) -> float | None:
-        """Top-1 on the validation set of its training, else on the evaluation set of its run; None without either."""
+    def quality(self) -> Quality | None:
+        """On the validation set of its training, else on the evaluation set of its run; None without either."""
         measured = self.metrics.get("val") or self.metrics.get("evaluation") or {}
-        return None if measured.get("top1") is None else float(measured["top1"])
+        name, measure = ("miou", "mIoU") if self.descent.has_masks else ("top1", "top-1")
+        return None if measured.get(name) is None else Quality(measure, float(measured[name]))
 
     @property
     def measured_on(self) -> str:
-        """What :attr:`accuracy` was measured on, for people."""
+        """What :attr:`quality` was measured on, for people."""
         if self.metrics.get("val"):
             return str(self.descent.record["data"]["val"]["pool"])
         return f"the evaluation set of run {self.descent.run}"
@@ -151,7 +167,7 @@ def find(workspace: Workspace, spec: str | Path) -> Descent:
             raise UsageError(f"generation id {name} is ambiguous: {ids}")
         return begun[0]
     folder = workspace.generation_folder(spec)
-    generation = read_generation(folder)
+    generation = read_any(folder)
     if generation.id in every and _is_there(every[generation.id]):
         return every[generation.id]
     workspace.note_generation(generation, folder)
@@ -194,7 +210,7 @@ def _label(pool: Pool, row: int, found: dict[str, Picks]) -> dict[str, Any]:
     }
 
 
-def _note_ancestors(workspace: Workspace, parent: Model | None, found: dict[str, Picks]) -> None:
+def _note_ancestors(workspace: Workspace, parent: Model | DenseModel | None, found: dict[str, Picks]) -> None:
     """Remember the parent and the surrogates too where this workspace has not met them yet."""
     every = known(workspace)
     if parent is not None and parent.generation.id not in every:
@@ -211,10 +227,10 @@ def _note_ancestors(workspace: Workspace, parent: Model | None, found: dict[str,
                 workspace.note_generation(generation, Path(folder))
 
 
-def _read(folder: Path) -> Generation | None:
-    """The classifier in a folder; None where there is none any more."""
+def _read(folder: Path) -> Generation | SegmentationGeneration | None:
+    """The generation in a folder; None where there is none any more."""
     try:
-        return None if is_segmentation(folder) else read_generation(folder)
+        return read_any(folder)
     except ForesiftError:
         return None
 

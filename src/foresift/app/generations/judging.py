@@ -30,6 +30,8 @@ class EvaluationSet:
     """A file that says their labels; None = they say them."""
     name: str = ""
     """What records call them; "" = where they lie."""
+    split: str = ""
+    """Of images with masks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +62,11 @@ def judge(
     pool = relabeled(open_pool(workspace, on.data), on.labels)
     told: dict[str, Any] = {"name": on.name or pool.name, "version": pool.version}
     try:
-        mine = _right(workspace, on, pool, _there(new), options)
+        mine = _right(workspace, on, pool, folder_there(new), options)
         told |= {"n": len(mine), "accuracy": float(np.mean(list(mine.values())))}
         if holder is None:
             return told, None
-        theirs = _right(workspace, on, pool, _there(holder), options)
+        theirs = _right(workspace, on, pool, folder_there(holder), options)
         found = _compared(mine, theirs)
     except ForesiftError as error:
         return told, error
@@ -95,7 +97,12 @@ def _flags(right: dict[Any, bool], samples: list[Any]) -> npt.NDArray[np.bool_]:
     return np.array([right[one] for one in samples], dtype=np.bool_)
 
 
-def _there(one: Contender) -> Path:
+def folder_there(one: Contender) -> Path:
+    """Where a generation lies.
+
+    Raises:
+        ModelError: it is gone, or another one has taken its place.
+    """
     taken = "" if one.folder is None else displaced(one.folder, one.generation)
     if one.folder is not None and is_generation(one.folder) and not taken:
         return one.folder

@@ -9,11 +9,12 @@ from typing import Any
 from foresift.app.generations.descent import find, folder_of, known
 from foresift.app.generations.judging import Contender, EvaluationSet, judge
 from foresift.app.passes.stored import PassOptions
+from foresift.app.pixels.judging import judge_masks
 from foresift.app.workspace import Workspace
-from foresift.core.errors import ForesiftError, NotBetterError, StaleError, UsageError
+from foresift.core.errors import ForesiftError, ModelError, NotBetterError, StaleError, UsageError
 from foresift.core.lineage import ALIASES, Descent
 from foresift.core.times import utc_now
-from foresift.stores.generations import read_generation
+from foresift.stores.generations import read_any
 
 DEPLOYED, CANDIDATE = ALIASES
 
@@ -27,6 +28,8 @@ class PromoteRequest:
     data: str = ""
     """The evaluation set, labeled."""
     labels: Path | None = None
+    split: str = ""
+    """Of images with masks."""
     name: str = ""
     """What the evaluation set is called; "" = where it lies."""
     force: bool = False
@@ -49,22 +52,24 @@ class Promoted:
     changed: bool
     """False where it had the alias already."""
     evaluation: dict[str, Any] | None = None
-    """Name and version of the evaluation set, the accuracy on it, and the comparison."""
+    """Name and version of the evaluation set, the accuracy or the mIoU on it, and the comparison."""
 
 
 def promote(workspace: Workspace, request: PromoteRequest, *, options: PassOptions | None = None) -> Promoted:
     """Give an alias to a generation; ``deployed`` only if it beats the one that is deployed.
 
-    It beats it if the whole 95 % interval of the paired difference of accuracies lies above 0.
+    It beats it if the whole 95 % interval of the paired difference of accuracies lies above 0, of segmentation
+    models that of their mean intersections over union.
 
     Raises:
-        UsageError: there is something to beat, and no evaluation set.
+        UsageError: there is something to beat, and no evaluation set; or an option of the other kind of model.
         NotBetterError: it does not beat it; nothing changed.
         ModelError: one of both was deleted, or its folder holds another one; nothing changed.
         StaleError: somebody else promoted meanwhile.
     """
     descent = find(workspace, request.generation)
-    read_generation(folder_of(descent))
+    read_any(folder_of(descent))
+    _refuse_foreign(request, descent)
     past = workspace.descents.alias(request.alias)
     before = str(past[-1]["generation"]) if past else ""
     if before == descent.generation:
@@ -100,13 +105,35 @@ def _judged(
     if not request.data:
         needed = f"generation {before[:12]} is deployed; name labeled images to beat it on with --on DATA, or --force"
         return None, UsageError(needed) if gated else None
-    new = Contender(generation=descent.generation, folder=Path(descent.folder))
-    holder = _holder(workspace, before) if before else None
-    on = EvaluationSet(data=request.data, labels=request.labels, name=request.name)
-    told, problem = judge(workspace, new, holder, on, options=options)
+    held = known(workspace).get(before, Descent(generation=before, folder="")) if before else None
+    if held is not None and held.record and held.has_masks != descent.has_masks:
+        if gated:
+            return None, _incomparable(descent, held)
+        held = None
+    new, holder = _contender(descent), None if held is None else _contender(held)
+    on = EvaluationSet(data=request.data, labels=request.labels, name=request.name, split=request.split)
+    if descent.has_masks:
+        told, problem = judge_masks(new, holder, on, progress=options.progress)
+    else:
+        told, problem = judge(workspace, new, holder, on, options=options)
     return told, None if isinstance(problem, NotBetterError) and not gated else problem
 
 
-def _holder(workspace: Workspace, generation: str) -> Contender:
-    found = known(workspace).get(generation)
-    return Contender(generation=generation, folder=None if found is None else Path(found.folder))
+def _refuse_foreign(request: PromoteRequest, descent: Descent) -> None:
+    """Raise :class:`UsageError` for an option that only the other kind of model takes."""
+    if descent.has_masks and request.labels is not None:
+        raise UsageError("--labels names classes, and masks lie beside their images; leave it out")
+    if request.split and not descent.has_masks:
+        raise UsageError("--split is for segmentation models; leave it out")
+
+
+def _incomparable(descent: Descent, held: Descent) -> ModelError:
+    kinds = ["a segmentation model" if one.has_masks else "a classifier" for one in (descent, held)]
+    return ModelError(
+        f"generation {descent.generation[:12]} is {kinds[0]} and {held.generation[:12]}, which is deployed, {kinds[1]}"
+        ": no image compares them; --force promotes it all the same"
+    )
+
+
+def _contender(descent: Descent) -> Contender:
+    return Contender(generation=descent.generation, folder=Path(descent.folder) if descent.folder else None)

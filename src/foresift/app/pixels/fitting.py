@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foresift.app.generations.descent import register
 from foresift.app.pixels.classes import classes_asked_for, labeled_regions
 from foresift.app.pixels.images import Regions, UsableImages, usable_images
+from foresift.app.pixels.learned import Units, learned_from, receipts_beside, units_of
+from foresift.app.pixels.models import DenseModel
 from foresift.app.pixels.training_request import (
     SegmentationRequest,
     SegmentationTrained,
@@ -25,7 +28,7 @@ from foresift.app.workspace import Workspace
 from foresift.core.digests import digest_bytes
 from foresift.core.errors import MissingExtraError, QuarantineError, UsageError
 from foresift.core.generations import LOSS_PREDICTION
-from foresift.core.masks import MaskClasses
+from foresift.core.masks import ClassCounts, MaskClasses
 from foresift.core.samples import Quarantined
 from foresift.core.segmentation import DenseTransform, SegmentationGeneration
 from foresift.sources.segmentation import MaskedListing, masked_images
@@ -40,7 +43,7 @@ try:
     from foresift.models.segmentation import Segmenter, build_segmenter, canonical_segmenter, load_encoder
     from foresift.models.segmentation_generations import load_segmenter, save_segmenter
     from foresift.training.masked_images import MaskedImages
-    from foresift.training.segmentation import evaluate_segmenter, train_segmenter
+    from foresift.training.segmentation import evaluate_segmenter, measure_each, train_segmenter
     from foresift.training.segmentation_metrics import segmentation_metrics
 except ImportError as error:  # pragma: no cover - only without the extra
     raise MissingExtraError("training", "vision") from error
@@ -61,13 +64,24 @@ class _Start:
     held: SegmentationGeneration | None
     """The record of the parent."""
 
+    @property
+    def model(self) -> DenseModel | None:
+        """The parent, if there is one."""
+        if self.parent is None or self.held is None:
+            return None
+        return DenseModel(folder=self.parent, generation=self.held)
+
 
 def fit_segmentation(workspace: Workspace, root: str | Path, request: SegmentationRequest) -> SegmentationTrained:
     """The generation of a request; see :func:`foresift.app.pixels.train.train_segmentation`."""
     listing = masked_images(root, request.split, layout=request.layout)
-    regions = None if request.labels is None else labeled_regions(request.labels, listing.images)
     val = masked_images(root, request.val_split, layout=request.layout) if request.val_split else None
-    return fit_listing(workspace, listing, request, regions=regions, val=val)
+    if request.labels is not None:
+        regions = labeled_regions(request.labels, listing.images)
+        return fit_listing(workspace, listing, request, regions=regions, val=val)
+    kept = receipts_beside(root)
+    units = None if kept is None else units_of(kept)
+    return fit_listing(workspace, listing, replace(request, labels=kept), units=units, val=val)
 
 
 def fit_listing(
@@ -76,13 +90,16 @@ def fit_listing(
     request: SegmentationRequest,
     *,
     regions: Regions | None = None,
+    units: Units | None = None,
     val: MaskedListing | None = None,
     accept: Callable[[Sequence[Quarantined]], None] = lambda _broken: None,
 ) -> SegmentationTrained:
     """The generation of a request on images and masks that are listed already.
 
     Args:
+        request: its labels file is looked at for receipts alone.
         regions: what of the images is labeled; None = all of all.
+        units: what was chosen of the images, where that has other ids than their contents and the regions give.
         val: to measure on.
         accept: told before training what can't be used; may raise.
     Raises:
@@ -96,7 +113,9 @@ def fit_listing(
     images = usable_images(listing, asked, start.transform, regions=regions, progress=request.progress)
     accept(images.quarantined)
     measured_on = None if val is None else usable_images(val, asked, start.transform, progress=request.progress)
-    return _fit(workspace, request, recipe, start, images, measured_on)
+    trained = _fit(workspace, request, recipe, start, images, measured_on)
+    register(workspace, trained, learned_from(images, units), request, parent=start.model)
+    return trained
 
 
 def check_segmenter(workspace: Workspace, model: str, *, recipe: Mapping[str, Any]) -> None:
@@ -158,6 +177,13 @@ def measured(network: Segmenter, images: UsableImages) -> dict[str, Any]:
     counts = evaluate_segmenter(network.to(device), _as_training(images), images.truth, classes=classes)
     network.cpu()
     return {"n": len(images), **segmentation_metrics(counts)}
+
+
+def measured_each(network: Segmenter, images: UsableImages) -> ClassCounts:
+    """What a network gets of each image, against the masks in their own size."""
+    classes = len(images.classes.classes)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return measure_each(network.to(device), _as_training(images), images.truth, classes=classes)
 
 
 def _start(workspace: Workspace, request: SegmentationRequest) -> _Start:

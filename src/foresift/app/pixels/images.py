@@ -47,6 +47,8 @@ class UsableImages:
     images: tuple[str, ...]
     """n paths."""
     masks: tuple[MaskReference, ...]
+    digests: tuple[tuple[str, str], ...]
+    """n: of the image's bytes, and of the mask with its labeled regions."""
     classes: MaskClasses
     transform: DenseTransform
     pixels: tuple[int, ...]
@@ -114,6 +116,7 @@ def usable_images(
         version=_version(images, settled, classes),
         images=images,
         masks=tuple(listing.masks[one.row] for one in settled),
+        digests=tuple(one.digests for one in settled),
         classes=classes,
         transform=transform,
         pixels=tuple(np.sum([one.pixels for one in settled], axis=0).tolist()),

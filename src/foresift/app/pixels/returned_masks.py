@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from foresift.app.pixels.classes import class_list
-from foresift.app.selecting.chosen import Chosen, mask_classes_of, model_of, read_chosen
+from foresift.app.pixels.learned import keep_receipts
+from foresift.app.selecting.chosen import Chosen, mask_classes_of, model_of, read_chosen, receipt_of
 from foresift.core.errors import DataError, LabelError, UsageError
 from foresift.core.masks import MAX_VALUE, MaskClasses, MaskValues
 from foresift.core.regions import Region
@@ -46,7 +47,7 @@ def import_masks(selection: Path, folder: Path, out: Path, *, ignored: int = 255
     A file is named like the crop that was exported, and is as large as the region; or like its image, and is as
     large as that. Masks of earlier rounds in ``out`` stay, and are painted over where regions meet. The classes of
     the model that chose, or those that are given, go with the masks as ``classes.json``, so that what is trained
-    on them reads other masks of the same classes too.
+    on them reads other masks of the same classes too; ``receipts.csv`` says which selection each was drawn for.
 
     Args:
         folder: PNG files of class numbers.
@@ -63,13 +64,16 @@ def import_masks(selection: Path, folder: Path, out: Path, *, ignored: int = 255
     known = _classes(out, mask_classes_of(model), classes, ignored)
     files = _files(folder)
     of = _owners(picks, files, folder)
-    painted = 0
+    drawn: dict[str, str] = {}
     for uri, own in of.items():
-        _paint(uri, own, out, ignored)
-        painted += len(own)
+        image = _paint(uri, own, out, ignored)
+        drawn |= {pick.id: image for pick, _ in own}
+    keep_receipts(out, drawn, receipt_of(selection))
     if known is not None:
         write_json(out / CLASSES_FILE, asdict(known))
-    return Imported(out=out, images=len(of), regions=painted, missing=len(picks) - painted, classes=known, model=model)
+    return Imported(
+        out=out, images=len(of), regions=len(drawn), missing=len(picks) - len(drawn), classes=known, model=model
+    )
 
 
 def _classes(out: Path, of_model: MaskClasses | None, asked: str, ignored: int) -> MaskClasses | None:
@@ -125,7 +129,8 @@ def _owners(picks: tuple[Chosen, ...], files: dict[str, Path], folder: Path) -> 
     return found
 
 
-def _paint(uri: str, own: list[tuple[Chosen, Path]], out: Path, ignored: int) -> None:
+def _paint(uri: str, own: list[tuple[Chosen, Path]], out: Path, ignored: int) -> str:
+    """Where the image lies below ``out``, once the masks of its picks are in the mask beside it."""
     height, width = decode(fetch(uri)).shape[:2]
     target = out / "masks" / f"{own[0][0].image_name}.png"
     mask = _begun(target, height, width, ignored)
@@ -136,7 +141,9 @@ def _paint(uri: str, own: list[tuple[Chosen, Path]], out: Path, ignored: int) ->
     kind = np.uint8 if mask.max() <= np.iinfo(np.uint8).max else np.uint16
     image = Image.fromarray(mask.astype(kind))
     write_atomically(target, lambda path: image.save(path, format="PNG"))
-    _link(Path(uri), out / "images" / f"{target.stem}{Path(uri).suffix}")
+    name = f"images/{target.stem}{Path(uri).suffix}"
+    _link(Path(uri), out / name)
+    return name
 
 
 def _begun(target: Path, height: int, width: int, ignored: int) -> MaskValues:

@@ -9,6 +9,7 @@ from typing import Any
 
 from foresift.app.training.request import looks_like_id
 from foresift.core.errors import ModelError, UsageError
+from foresift.core.lineage import Heritage
 from foresift.core.protocols import Progress, Silent
 from foresift.core.samples import Quarantined
 from foresift.core.segmentation import DenseTransform, SegmentationGeneration
@@ -39,6 +40,8 @@ class SegmentationRequest:
     recipe: dict[str, Any] = field(default_factory=dict)
     """Fields of :class:`foresift.training.segmentation_recipe.SegmentationRecipe` that were asked for."""
     seed: int = 0
+    heritage: Heritage = field(default_factory=Heritage)
+    """What is known of where the masks come from, and where the generation is to run."""
     progress: Progress = field(default_factory=Silent)
     strict: bool = False
 

@@ -205,6 +205,7 @@ CHECKS: Mapping[str, tuple[Callable[[object], Any], str]] = {
     "inherit": (_optional(_text), "a generation, an alias or a run, whose labels the run begins with"),
     "max_labels": (_optional(_whole(1)), "a whole number of labels in the whole run, 1 or more"),
     "target": (_optional(_share), "none, or an accuracy above 0 and at most 1 such as 0.92 or 92 %"),
+    "hardware": (_optional(_text), "a device that the models are meant for (foresift hardware)"),
     "recipe": (_recipe, "fields of a training recipe, such as {epochs: 30}"),
     "image_size": (_optional(_image_size), "a side in pixels; with masks WIDTHxHEIGHT, or a share such as 50%"),
     "classes": (_names, "a list of different class names"),

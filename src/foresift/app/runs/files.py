@@ -47,6 +47,8 @@ class RunFile:
     """Of the whole run; None = rounds times budget."""
     target: float | None = None
     """Stop at this accuracy."""
+    hardware: str = ""
+    """Name of the device that its generations are meant for."""
     recipe: dict[str, Any] = field(default_factory=dict)
     """Fields of :class:`foresift.training.Recipe`, with masks of its sibling ``SegmentationRecipe``."""
     image_size: int | str | None = None

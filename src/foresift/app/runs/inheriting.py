@@ -68,7 +68,7 @@ def inherit(workspace: Workspace, request: InheritRequest) -> tuple[Inheritance,
 
     Raises:
         UsageError: no such run or generation.
-        ModelError: the ancestor or one of its line was deleted, or another lies in its folder.
+        ModelError: the ancestor is a segmentation model; or one of the line was deleted, or another lies in its folder.
         LabelError: nothing to inherit, or the pool has other classes.
     """
     found = inheritance(workspace, request.ancestor, data=request.data, image_size=request.training.image_size)
@@ -94,7 +94,8 @@ def inheritance(workspace: Workspace, ancestor: str, *, data: str, image_size: i
         raise LabelError(f"generation {descent.generation[:12]} was made without a pool; say where its images lie")
     pool = open_pool(workspace, place)
     _refuse_other(pool, generation, data=data, image_size=image_size)
-    rows, notes = _united(workspace, line, pool)
+    every = known(workspace)
+    rows, notes = _united(workspace, [one for one in line if not every[one].has_masks], pool)
     if not rows:
         raise LabelError(
             f"no label to inherit: none of the {len(line)} generations of this line learned from images of {pool.name}"
@@ -112,7 +113,18 @@ def ancestor_of(workspace: Workspace, spec: str) -> Descent:
 
     Raises:
         UsageError: neither, or a run that has no generation yet.
+        ModelError: a segmentation model.
     """
+    found = _meant(workspace, spec)
+    if found.has_masks:
+        raise ModelError(
+            f"generation {found.generation[:12]} is a segmentation model, and masks can't be inherited yet; train on "
+            "its images and masks: foresift train DATA --task segmentation"
+        )
+    return found
+
+
+def _meant(workspace: Workspace, spec: str) -> Descent:
     try:
         return find(workspace, spec)
     except ModelError as error:

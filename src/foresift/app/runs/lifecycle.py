@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from foresift.app.generations.descent import checked_target
 from foresift.app.runs.answered import RunAnswers
 from foresift.app.runs.files import RunFile, read_as_classes, read_run_file
 from foresift.app.runs.inheriting import ancestor_of, bequeathed
@@ -54,7 +55,7 @@ def start_run(workspace: Workspace, file: str | Path | RunFile, *, watch: Watch 
     """The run of a file: made the first time, found again ever after; nothing is selected yet.
 
     Raises:
-        UsageError: the file, or what it asks for, makes no sense, an unknown model included; nothing was stored.
+        UsageError: the file, or what it asks for, makes no sense, an unknown model or device too; nothing was stored.
         ForesiftError: as :func:`foresift.app.runs.pools.run_pool`.
     """
     if not isinstance(file, RunFile) and (begun := _begun_with_classes(workspace, file)):
@@ -63,6 +64,7 @@ def start_run(workspace: Workspace, file: str | Path | RunFile, *, watch: Watch 
     name = open_source(images_of(asked)).name
     run = asked.identity(name)
     if kept_pool(run_folder(workspace, run)) is None:
+        checked_target(workspace, asked.hardware)
         with Child(command()) as child:
             check_file(child, workspace, asked)
     pool = run_pool(workspace, run_folder(workspace, run), asked, progress=(watch or Watch()).progress)

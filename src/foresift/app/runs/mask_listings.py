@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from foresift.app.pixels.images import Regions
+from foresift.app.pixels.learned import Units
 from foresift.app.runs.kept_masks import Truth, keep_mask, mask_complaint, mask_path, part_of
 from foresift.app.runs.pool_files import image_values, table_columns
 from foresift.app.workspace import Workspace
@@ -66,9 +67,17 @@ class PaintedMask:
         return values, digest_value([[list(one.region or ()), Path(one.path).name] for one in self.drawn])
 
 
-def labeled_with(
-    workspace: Workspace, candidates: Path, labels: Path, classes: MaskClasses, *, name: str
-) -> tuple[MaskedListing, Regions | None]:
+class Labeled(NamedTuple):
+    """What a labels file says of masks."""
+
+    listing: MaskedListing
+    regions: Regions | None
+    """What of each image is labeled; None where all of every one is."""
+    units: Units
+    """The samples by the path of their image."""
+
+
+def labeled_with(workspace: Workspace, candidates: Path, labels: Path, classes: MaskClasses, *, name: str) -> Labeled:
     """The images of a labels file, with the masks that it names by their addresses, and what of them is labeled.
 
     Kept masks are named by their content, so that their names say what a mask was painted from.
@@ -79,10 +88,12 @@ def labeled_with(
     table = read_labels(labels)
     uris = uris_by_text(candidates, table.ids)
     drawn: dict[str, list[Drawn]] = defaultdict(list)
+    units: dict[str, list[str]] = defaultdict(list)
     for sample, address in sorted(zip(table.ids, table.labels, strict=True)):
         drawn[uris[sample]].append(Drawn(split_id(sample)[1], str(mask_path(workspace, address))))
+        units[uris[sample]].append(sample)
     masks = [(uri, _mask_of(uri, own, classes)) for uri, own in drawn.items()]
-    return _listing(name, masks, classes), _regions(drawn)
+    return Labeled(_listing(name, masks, classes), _regions(drawn), units)
 
 
 def uris_by_text(candidates: Path, samples: Sequence[str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from foresift.app.workspace import Workspace
 from foresift.core.errors import UsageError
+from foresift.core.lineage import Heritage
 from foresift.core.protocols import Progress
 from foresift.core.samples import Quarantined
 from foresift.executors import Task
@@ -40,19 +41,22 @@ def train(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
     workspace, out = Workspace.open(values["home"]), Path(values["out"])
     classes = mask_classes(values["masks"])
-    listing, regions = labeled_with(
-        workspace, Path(values["pool"]), Path(values["labels"]), classes, name=values["name"]
-    )
+    labels = Path(values["labels"])
+    found = labeled_with(workspace, Path(values["pool"]), labels, classes, name=values["name"])
     request = SegmentationRequest(
         model=values["model"],
         out=out,
         image_size=values["image_size"] or "",
+        labels=labels,
         recipe=dict(values["recipe"]),
         seed=values["seed"],
+        heritage=heritage_of(values),
         progress=progress,
     )
     with locked(out.with_name(f".{out.name}.lock")):
-        trained = fit_listing(workspace, listing, request, regions=regions, accept=_refuse_lost)
+        trained = fit_listing(
+            workspace, found.listing, request, regions=found.regions, units=found.units, accept=_refuse_lost
+        )
     return {
         "generation": trained.generation.id,
         "notes": list(trained.notes),
@@ -74,6 +78,13 @@ def evaluate(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         "metrics": {name: found.metrics[name] for name in EVALUATED},
         "left_out": _told(found.quarantined, "measured on"),
     }
+
+
+def heritage_of(values: Mapping[str, Any]) -> Heritage:
+    """What a run knows of a training beside its labels and recipe."""
+    return Heritage(
+        run=values["run"], target=values["target"], heir_of=values["heir_of"], receipts=tuple(values["receipts"])
+    )
 
 
 def _refuse_lost(broken: Sequence[Quarantined]) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 from foresift.app.runs import mask_tasks
 from foresift.app.workspace import Workspace
-from foresift.core.lineage import Heritage
 from foresift.core.protocols import Progress
 from foresift.executors import Task, serve
 from foresift.stores.files import locked
@@ -68,7 +67,7 @@ def train(values: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         image_size=values["image_size"],
         recipe=dict(values["recipe"]),
         seed=values["seed"],
-        heritage=Heritage(run=values["run"], receipts=tuple(values["receipts"]), heir_of=values["heir_of"]),
+        heritage=mask_tasks.heritage_of(values),
         progress=progress,
     )
     with locked(out.with_name(f".{out.name}.lock")):

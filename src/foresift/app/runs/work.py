@@ -124,6 +124,7 @@ class Effects:
                 *(one.receipt for one in (*self._before(round), round) if one.receipt),
             ],
             heir_of=self.file.inherit,
+            target=self.file.hardware,
         )
         metrics: Mapping[str, Any] = {}
         left_out = [*trained.get("left_out", ())]

@@ -12,6 +12,7 @@ from foresift.core.arrays import Pixels
 from foresift.core.digests import digest_bytes
 from foresift.core.errors import DataError, EmptyPoolError
 from foresift.core.masks import MaskClasses
+from foresift.core.queries import Receipt
 from foresift.core.regions import Region, split_id
 from foresift.inference.decode import decode
 from foresift.sources.read import fetch
@@ -110,8 +111,19 @@ def classes_of(selection: Path) -> tuple[str, ...]:
 
 def model_of(selection: Path) -> Mapping[str, Any]:
     """What the receipt beside a selection file says of the model; empty without receipt or model."""
-    receipt = selection.with_name(selection.name + ".receipt.json")
-    return read_receipt(receipt).model if receipt.is_file() else {}
+    receipt = _receipt_beside(selection)
+    return {} if receipt is None else receipt.model
+
+
+def receipt_of(selection: Path) -> str:
+    """The id of the receipt beside a selection file; "" without one."""
+    receipt = _receipt_beside(selection)
+    return "" if receipt is None else receipt.id
+
+
+def _receipt_beside(selection: Path) -> Receipt | None:
+    path = selection.with_name(selection.name + ".receipt.json")
+    return read_receipt(path) if path.is_file() else None
 
 
 def mask_classes_of(model: Mapping[str, Any]) -> MaskClasses | None:
