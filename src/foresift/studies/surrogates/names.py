@@ -23,15 +23,15 @@ def check_names(protocol: Protocol) -> None:
         "heads": (_head, _classifying),
         "segmentation": (_segmenter, _segmenting),
     }[protocol.learner]
+    if protocol.backbone:
+        canonical(protocol.backbone)
+    elif protocol.learner == "heads":
+        raise UsageError("heads stand on embeddings: name a backbone, such as resnet8")
     for model in protocol.models:
         model_known(model)
     for strategy in protocol.strategies:
         if strategy != AUTO:
             strategy_known(strategy, protocol.learner)
-    if protocol.backbone:
-        canonical(protocol.backbone)
-    elif protocol.learner == "heads":
-        raise UsageError("heads stand on embeddings: name a backbone, such as resnet8")
 
 
 def _head(name: str) -> None:
