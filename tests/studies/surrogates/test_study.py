@@ -19,6 +19,7 @@ from statistics import fmean
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from foresift.core.errors import DataError, StoreError, UnknownNameError, UsageError
 from foresift.studies.paired import Paired
@@ -30,7 +31,7 @@ from foresift.studies.surrogates.config import protocols, read_config
 from foresift.studies.surrogates.estimate import estimates
 from foresift.studies.surrogates.html import html
 from foresift.studies.surrogates.names import COLUMNS
-from foresift.studies.surrogates.pictures import shade
+from foresift.studies.surrogates.pictures import curves_panel, shade
 from foresift.studies.surrogates.presets import PRESETS
 from foresift.studies.surrogates.protocol import AUTO, TRUE_LOSS, Lessons, Protocol
 from foresift.studies.surrogates.report import write
@@ -438,6 +439,19 @@ def test_a_picture_is_called_what_it_shows(two_seeds: Study) -> None:
     ):
         bare = replace(table, protocol=replace(table.protocol, **dict.fromkeys(left_out, False)))
         assert f"![{shown}](x.png)" in section(bare, "x.png")
+
+
+def test_a_strategy_has_one_colour_in_all_curves(tmp_path: Path) -> None:
+    odd = replace(SMALL, models=("linear", "mlp:4"), strategies=("llal", "margin"), probes=False, pilots=0)
+    (table,) = run(tmp_path, [odd], name="odd").tables
+    figure = Figure()
+    curves_panel(figure, table)
+    first, second = ({line.get_label(): line.get_color() for line in panel.lines} for panel in figure.axes)
+    assert set(second) - set(first) == {"llal"}, "a linear model has no feature maps"
+    assert first.items() < second.items()
+    legend = figure.axes[-1].get_legend()
+    assert legend is not None
+    assert {text.get_text() for text in legend.get_texts()} == set(second)
 
 
 def test_an_estimate_learns_no_embeddings_and_counts_them(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import StringIO
+from itertools import cycle
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from foresift.stores.files import write_atomically
 from foresift.studies.paired import deviation
 from foresift.studies.surrogates.analysis import Grid, grid, spreads
-from foresift.studies.surrogates.protocol import TRUE_LOSS
+from foresift.studies.surrogates.protocol import RANDOM, TRUE_LOSS
 from foresift.studies.surrogates.study import Table
 
 COLOURS = ("#0072B2", "#C15700", "#009E73", "#882255", "#56B4E9", "#E69F00", "#555555")
@@ -21,6 +22,8 @@ COLOURS = ("#0072B2", "#C15700", "#009E73", "#882255", "#56B4E9", "#E69F00", "#5
 _ABOVE, _BELOW = (0, 114, 178), (193, 87, 0)
 _STRONGEST = 0.55
 _BINS = 24
+_LETTERS = 20
+"""Of all names below a table, until they need a tilt."""
 
 
 def shade(made: Grid, pair: tuple[str, str]) -> tuple[float, float, float]:
@@ -93,21 +96,23 @@ def curves_panel(figure: Any, table: Table) -> None:
     """Quality of each model after every cycle, on labels that it chose for itself and on random ones."""
     models = table.protocol.choosers
     panels = figure.subplots(1, len(models), squeeze=False)[0]
-    labels = [table.labels * (cycle + 1) for cycle in range(table.protocol.cycles)]
+    labels = [table.labels * (at + 1) for at in range(table.protocol.cycles)]
+    colours = dict(zip((RANDOM, *table.protocol.strategies), cycle(COLOURS), strict=False))
+    drawn: dict[str, Any] = {}
     for panel, model in zip(panels, models, strict=True):
-        lines = {"random": [[t.quality for t in one.random[model]] for one in table.seeds]}
+        lines = {RANDOM: [[t.quality for t in one.random[model]] for one in table.seeds]}
         for strategy in table.protocol.strategies:
             if found := [list(one.curves[strategy][model]) for one in table.seeds if model in one.curves[strategy]]:
                 lines[strategy] = found
-        for at, (name, seeds) in enumerate(lines.items()):
+        for name, seeds in lines.items():
             means = [100 * fmean(values) for values in zip(*seeds, strict=True)]
-            style = "--" if name == "random" else ":" if name == TRUE_LOSS else "-"
-            panel.plot(labels, means, style, color=COLOURS[at % len(COLOURS)], linewidth=1.3, label=name)
+            style = "--" if name == RANDOM else ":" if name == TRUE_LOSS else "-"
+            (drawn[name],) = panel.plot(labels, means, style, color=colours[name], linewidth=1.3, label=name)
         panel.set_title(f"{model}, own choices", fontsize=9)
         panel.set_xlabel("labels", fontsize=9)
         panel.tick_params(labelsize=8)
     panels[0].set_ylabel(f"{table.measure} (%)", fontsize=9)
-    panels[-1].legend(fontsize=7, frameon=False, loc="lower right")
+    panels[-1].legend(handles=list(drawn.values()), fontsize=7, frameon=False, loc="lower right")
 
 
 def _draw(figure: Any, table: Table) -> None:
@@ -125,10 +130,11 @@ def _grid_panel(panel: Any, made: Grid) -> None:
         spread = deviation(pair.differences)
         text = f"{made.gain((a, b)):+.1f}" + ("" if spread is None else f"\n± {100 * spread:.1f}")
         panel.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7.5)
-    panel.set_xticks([at + 0.5 for at in range(len(made.surrogates))], made.surrogates, fontsize=8)
+    tilted = 30 if sum(map(len, made.surrogates)) > _LETTERS else 0
+    panel.set_xticks([at + 0.5 for at in range(len(made.surrogates))], made.surrogates, fontsize=8, rotation=tilted)
     panel.set_yticks([at + 0.5 for at in range(len(made.models))], made.models, fontsize=8)
     panel.tick_params(length=0)
-    panel.set_title(f"{made.strategy}: gain over random (pp)", fontsize=10)
+    panel.set_title(f"{made.strategy}: gain over random (pp)", fontsize=9)
     panel.set_xlabel("chosen by", fontsize=9)
 
 
