@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,43 @@ def test_interrupted_decoding_goes_on_after_the_last_whole_image(data: Path) -> 
     assert (again[:2] == 7).all(), "what was finished is not decoded again"
     assert np.array_equal(again[2:], whole[2:])
     assert not path.with_suffix(".partial").exists()
+
+
+def test_an_image_that_was_replaced_makes_another_set(data: Path) -> None:
+    first = made(data)
+    path = data / "mine" / "train" / "n02" / "1.JPEG"
+    Image.fromarray(np.zeros((30, 20, 3), dtype=np.uint8)).save(path, format="JPEG")
+    second = made(data)
+    assert second.name != first.name
+    assert not second.pixels[4].any()
+    assert np.array_equal(np.delete(second.pixels, 4, axis=0), np.delete(np.array(made(data).pixels), 4, axis=0))
+
+
+def test_decoding_goes_on_before_the_first_image_that_was_replaced(data: Path) -> None:
+    whole = np.array(made(data).pixels)
+    (path,) = (file for file in files(data) if file.name.endswith("-train.rgb"))
+    path.unlink()
+    path.with_suffix(".partial").write_bytes(bytes([7]) * (3 * ROW))
+    replaced = data / "mine" / "train" / "n01" / "1.JPEG"
+    replaced.write_bytes((data / "mine" / "train" / "n01" / "2.JPEG").read_bytes())
+    again = made(data).pixels
+    assert (again[0] == 7).all(), "what came before is not decoded again"
+    assert np.array_equal(again[1], whole[2])
+    assert np.array_equal(again[2:], whole[2:])
+
+
+def test_the_same_names_elsewhere_are_another_set(data: Path) -> None:
+    first = made(data)
+    shutil.copytree(data / "mine", data / "there" / "mine")
+    there = class_folders("mine", data / "there", side=SIDE, cache=data.parent / "cache", progress=Silent())
+    assert there.name != first.name
+
+
+def test_without_a_test_part_its_files_are_not_opened(data: Path) -> None:
+    for file in (data / "mine" / "val").rglob("*.JPEG"):
+        file.write_bytes(b"broken")
+    got = class_folders("mine", data, side=SIDE, cache=data.parent / "cache", progress=Silent(), with_test=False)
+    assert (len(got.pixels), len(got.test_pixels), len(got.test_codes)) == (6, 0, 0)
 
 
 def test_a_broken_image_is_named_and_mending_it_is_enough(data: Path) -> None:

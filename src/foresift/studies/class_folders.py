@@ -18,7 +18,7 @@ from foresift.core.protocols import Progress
 from foresift.inference.decode import DecodeError
 from foresift.inference.transform import load
 from foresift.sources.read import fetch
-from foresift.stores.files import disk_errors, locked, require_room
+from foresift.stores.files import disk_errors, locked, require_room, write_atomically
 from foresift.studies.image_sets import DIGITS, SOURCES, ImageSet
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
@@ -28,11 +28,16 @@ CHUNK = 256
 """Images decoded between two looks at the disk."""
 
 
-def class_folders(name: str, data: Path, *, side: int, cache: Path, progress: Progress) -> ImageSet:
+def class_folders(
+    name: str, data: Path, *, side: int, cache: Path, progress: Progress, with_test: bool = True
+) -> ImageSet:
     """``train/CLASS/*.JPEG`` and ``val/CLASS/*.JPEG`` below ``data / name``, the centre of each ``side`` x ``side``.
 
-    Decoding that was interrupted goes on where it was; two processes do it once. Pixels stay on disk.
+    Decoding that was interrupted goes on where it was; two processes do it once. Pixels stay on disk. Files that were
+    added, removed or replaced make a set of another name.
 
+    Args:
+        with_test: whether the files of ``val`` are opened; without, the test part is empty.
     Raises:
         DataError: another layout, or an image that can't be decoded.
         UsageError: no side.
@@ -42,19 +47,27 @@ def class_folders(name: str, data: Path, *, side: int, cache: Path, progress: Pr
     if not side:
         raise UsageError(f"{name}: name the side to which images in folders are decoded, such as side: 224")
     classes, listed = _listed(data / name)
-    stem = f"{Path(name).name}-{side}-{digest_value([name, listed])[:12]}"
+    if not with_test:
+        listed = {**listed, PARTS[1]: []}
+    root = data / name
+    stem = f"{Path(name).name}-{side}-{digest_value([str(root.absolute()), listed])[:12]}"
     targets = [cache / f"{stem}-{part}.rgb" for part in PARTS]
+    files = [[root / part / file for file in listed[part]] for part in PARTS]
+    stamps = [_stamps(some) for some in files]
     cache.mkdir(parents=True, exist_ok=True)
-    wanted = [len(listed[part]) * _row_bytes(side) for part in PARTS]
-    missing = sum(max(0, size - _written(path)) for path, size in zip(targets, wanted, strict=True))
-    require_room(cache, missing, what=f"{name} decoded to {side} x {side}")
-    pixels, test_pixels = (
-        _decoded([data / name / part / file for file in listed[part]], path, side=side, progress=progress)
-        for part, path in zip(PARTS, targets, strict=True)
-    )
+    with locked(cache / f"{stem}.lock"):  # nobody else writes while sizes are looked at
+        row = _row_bytes(side)
+        missing = sum(
+            len(some) * row - _kept(path, now, row) for path, some, now in zip(targets, files, stamps, strict=True)
+        )
+        require_room(cache, missing, what=f"{name} decoded to {side} x {side}")
+        for path, some in zip(targets, files, strict=True):
+            if some and not path.exists():
+                _decode(some, path, side=side, progress=progress)
+    pixels, test_pixels = (_opened(path, len(some), side=side) for path, some in zip(targets, files, strict=True))
     codes, test_codes = (_codes(listed[part], classes) for part in PARTS)
     return ImageSet(
-        name=stem,
+        name=f"{stem}-{digest_value([one.tolist() for one in stamps])[:12]}",
         classes=classes,
         pixels=pixels,
         codes=codes,
@@ -91,13 +104,42 @@ def _codes(paths: Sequence[str], classes: Sequence[str]) -> npt.NDArray[np.int64
     return np.array([at[path.partition("/")[0]] for path in paths], dtype=np.int64)
 
 
-def _decoded(files: Sequence[Path], path: Path, *, side: int, progress: Progress) -> Pixels:
-    """(n, side, side, 3) on disk, not to be written to."""
-    if not path.exists():
-        with locked(path.with_suffix(".lock")):
-            if not path.exists():
-                _decode(files, path, side=side, progress=progress)
-    return np.memmap(path, np.uint8, "r", shape=(len(files), side, side, 3))
+def _stamps(files: Sequence[Path]) -> npt.NDArray[np.int64]:
+    """(n, 2) size and time of change: of an image that is replaced, one of them is another."""
+    found = np.empty((len(files), 2), dtype=np.int64)
+    for at, file in enumerate(files):
+        with disk_errors(file):
+            status = file.stat()
+        found[at] = status.st_size, status.st_mtime_ns
+    return found
+
+
+def _kept(path: Path, now: npt.NDArray[np.int64], row: int) -> int:
+    """Bytes that need no decoding; what was decoded from files that are others by now is removed.
+
+    Afterwards a finished file is of these very images, and an unfinished one of the first of them.
+    """
+    partial, noted = _partial(path), path.with_suffix(".stamps")
+    before = np.fromfile(noted, dtype=np.int64).reshape(-1, 2) if noted.exists() else now[:0]
+    known = len(before) == len(now)
+    others = (before != now).any(axis=1).nonzero()[0] if known else np.zeros(1, dtype=np.intp)
+    same = int(others[0]) if len(others) else len(now)
+    if path.exists() and same < len(now):
+        path.unlink()
+    if path.exists():
+        return len(now) * row
+    write_atomically(noted, now.tofile)
+    if not partial.exists():
+        return 0
+    whole = min(same, partial.stat().st_size // row) * row
+    os.truncate(partial, whole)
+    return whole
+
+
+def _opened(path: Path, count: int, *, side: int) -> Pixels:
+    """(count, side, side, 3) on disk, not to be written to."""
+    shape = (count, side, side, 3)
+    return np.memmap(path, np.uint8, "r", shape=shape) if count else np.empty(shape, np.uint8)
 
 
 def _decode(files: Sequence[Path], path: Path, *, side: int, progress: Progress) -> None:
@@ -134,8 +176,3 @@ def _row_bytes(side: int) -> int:
 
 def _partial(path: Path) -> Path:
     return path.with_suffix(".partial")
-
-
-def _written(path: Path) -> int:
-    """Bytes on disk of a file that is finished or begun."""
-    return next((file.stat().st_size for file in (path, _partial(path)) if file.exists()), 0)

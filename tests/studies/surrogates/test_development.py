@@ -83,8 +83,20 @@ def test_masks_of_the_test_part_are_not_even_decoded(tmp_path: Path) -> None:
 def test_folders_on_disk_are_split_too(tmp_path: Path) -> None:
     imagenet(tmp_path)
     one = replace(ON_POOL, images="imagenet", side=16, models=("cnn:4",), budget=6, backbone="resnet8")
+    for file in (tmp_path / "imagenet" / "val").rglob("*.JPEG"):
+        file.write_bytes(b"broken")
     (table,) = run(tmp_path / "out", [replace(one, backbone_epochs=1)], name="x", data=tmp_path).tables
     assert table.pool == 19
+
+
+def test_cells_of_other_images_are_not_taken_for_these(tmp_path: Path) -> None:
+    imagenet(tmp_path)
+    one = replace(SMALL, images="imagenet", side=8, models=("linear",), strategies=("margin",), budget=6)
+    assert run(tmp_path / "out", [one], name="x", data=tmp_path).tables[0].trained
+    assert not run(tmp_path / "out", [one], name="x", data=tmp_path).tables[0].trained
+    first = min((tmp_path / "imagenet" / "train").rglob("*.JPEG"))
+    first.write_bytes(max(first.parent.parent.rglob("*.JPEG")).read_bytes())
+    assert run(tmp_path / "out", [one], name="x", data=tmp_path).tables[0].trained
 
 
 def test_a_trial_is_told_apart_and_leaves_the_study_alone(tmp_path: Path) -> None:

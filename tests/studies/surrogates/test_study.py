@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from dataclasses import replace
 from html import escape
@@ -25,7 +24,7 @@ from foresift.core.errors import DataError, StoreError, UnknownNameError, UsageE
 from foresift.studies.paired import Paired
 from foresift.studies.surrogates.analysis import Grid, ceiling, grid, predictions, rankings, spreads
 from foresift.studies.surrogates.bench_of import bench_of, digits
-from foresift.studies.surrogates.benches import HeadBench, PixelBench, pixels_as_embeddings
+from foresift.studies.surrogates.benches import HeadBench, PixelBench, Taught, UnfitError, pixels_as_embeddings
 from foresift.studies.surrogates.cells import Cells
 from foresift.studies.surrogates.config import protocols, read_config
 from foresift.studies.surrogates.estimate import estimates
@@ -441,6 +440,14 @@ def test_a_picture_is_called_what_it_shows(two_seeds: Study) -> None:
         assert f"![{shown}](x.png)" in section(bare, "x.png")
 
 
+def test_a_model_that_diverged_is_unfit_and_ends_nothing(tmp_path: Path) -> None:
+    bench = bench_of(SMALL, tmp_path, None)
+    nothing = np.full((bench.count, 10), np.nan, dtype=np.float32)
+    diverged = Taught(quality=0.1, fit=0.1, columns={"logits": lambda: nothing})
+    with pytest.raises(UnfitError, match="not finite"):
+        bench.choose("margin", diverged, np.arange(20), budget=20, seed=0)
+
+
 def test_a_strategy_has_one_colour_in_all_curves(tmp_path: Path) -> None:
     odd = replace(SMALL, models=("linear", "mlp:4"), strategies=("llal", "margin"), probes=False, pilots=0)
     (table,) = run(tmp_path, [odd], name="odd").tables
@@ -464,10 +471,9 @@ def test_an_estimate_learns_no_embeddings_and_counts_them(tmp_path: Path) -> Non
     assert "of them for embeddings learned without labels" in before.sentence
     (on_pixels,) = estimates(tmp_path, [replace(heads, learner="pixels")])
     assert on_pixels.embedding_seconds > 0
-    began = time.perf_counter()
+    (longer,) = estimates(tmp_path, [replace(heads, backbone_epochs=300)])
+    assert longer.embedding_seconds > before.embedding_seconds, "a hundred times as many epochs"
     bench_of(heads, tmp_path, None)
-    took = time.perf_counter() - began
-    assert took / 10 < before.embedding_seconds < took * 10, "a busy machine is not ten times as slow"
     (after,) = estimates(tmp_path, [heads])
     assert after.embedding_seconds == 0
     assert "without labels" not in after.sentence

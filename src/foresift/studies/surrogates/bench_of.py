@@ -39,16 +39,18 @@ def bench_of(protocol: Protocol, folder: Path, data: Path | None, progress: Prog
 
         return dense_bench(protocol, folder, data_folder(data), told)
     images = images_of(protocol, folder, data, told)
+    identity = "" if protocol.images in (DIGITS, *SOURCES) else images.name
     if not protocol.backbone:
-        return PixelBench(images=images, lessons=protocol.recipe, look=_pixels(protocol, images))
+        look = _pixels(protocol, images)
+        return PixelBench(images=images, lessons=protocol.recipe, look=look, identity=identity)
     from foresift.studies.embeddings import cached_embeddings
 
     pool, test = cached_embeddings(
         images, backbone=protocol.backbone, epochs=protocol.backbone_epochs, folder=folder, progress=told
     )
     if protocol.learner == "pixels":
-        return PixelBench(images=images, lessons=protocol.recipe, look=lambda: pool)
-    return HeadBench(images=images, lessons=protocol.recipe, look=lambda: pool, test_embeddings=test)
+        return PixelBench(images=images, lessons=protocol.recipe, look=lambda: pool, identity=identity)
+    return HeadBench(images=images, lessons=protocol.recipe, look=lambda: pool, test_embeddings=test, identity=identity)
 
 
 def images_of(protocol: Protocol, folder: Path, data: Path | None, progress: Progress | None = None) -> ImageSet:
@@ -87,7 +89,10 @@ def _decoded(protocol: Protocol, folder: Path, data: Path | None, progress: Prog
     cache = folder / "images"
     if protocol.images in SOURCES:
         return image_set(protocol.images, data_folder(data), cache=cache)
-    return class_folders(protocol.images, data_folder(data), side=protocol.side, cache=cache, progress=progress)
+    judging = protocol.judged_on != DEVELOPMENT
+    return class_folders(
+        protocol.images, data_folder(data), side=protocol.side, cache=cache, progress=progress, with_test=judging
+    )
 
 
 def _pixels(protocol: Protocol, images: ImageSet) -> Callable[[], Embeddings]:

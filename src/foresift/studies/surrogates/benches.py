@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foresift.core.arrays import Embeddings, Rows, Values, frozen
-from foresift.core.errors import ForesiftError, MissingColumnError, ModelError, UsageError
+from foresift.core.errors import ForesiftError, MissingColumnError, ModelError, NonFiniteError, UsageError
 from foresift.core.matrices import RowMatrix
 from foresift.core.predictions import Column, Predictions
 from foresift.kernels.softmax_head import standard_of
@@ -58,6 +58,11 @@ class Bench(Protocol):
     @property
     def count(self) -> int:
         """n, images of the pool."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """What tells the images from others under the same name; empty for published sets."""
         ...
 
     @property
@@ -107,6 +112,7 @@ class Classifying:
     lessons: Lessons
     look: Callable[[], Embeddings]
     """What makes :attr:`embeddings`."""
+    identity: str = ""
     measure: str = "top-1 accuracy"
     scores: tuple[str, ...] = ("entropy", "margin", "loss")
 
@@ -144,8 +150,8 @@ class Classifying:
     def choose(self, strategy: str, taught: Taught | None, known: Rows, *, budget: int, seed: int) -> Rows:
         """By a registered strategy; the true loss sees the hidden classes."""
         chosen = registered(strategy)
-        view = Predictions(sample_ids=np.arange(self.count), columns=self._columns(chosen, taught))
         try:
+            view = Predictions(sample_ids=np.arange(self.count), columns=self._columns(chosen, taught))
             found = chosen.select(
                 view,
                 budget=budget,
@@ -154,7 +160,7 @@ class Classifying:
                 truth=self.images.codes if "truth" in chosen.needs else None,
                 seed=seed,
             )
-        except UsageError as error:
+        except (UsageError, NonFiniteError) as error:  # such as a model that diverged
             raise UnfitError(str(error)) from error
         return found.sample_ids.astype(np.intp)
 

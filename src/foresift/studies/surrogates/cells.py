@@ -246,7 +246,8 @@ class Cells:
 
     def _key(self, kind: str, *parts: Any) -> str:
         plain = [part.tolist() if isinstance(part, np.ndarray) else part for part in parts]
-        return f"{kind}-{digest_value([foresift_version(), self.protocol.same_training(), plain])[:20]}"
+        images = [self.bench.identity] if self.bench.identity else []
+        return f"{kind}-{digest_value([foresift_version(), self.protocol.same_training(), plain, *images])[:20]}"
 
     def _path(self, key: str) -> Path:
         return self.folder / CELLS / f"{key}.json"

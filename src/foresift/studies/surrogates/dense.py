@@ -23,7 +23,7 @@ from foresift.inference.masks import decode_mask
 from foresift.kernels.topk import top_k
 from foresift.sources.read import fetch
 from foresift.sources.segmentation import MaskedListing, masked_images
-from foresift.stores.files import require_room, write_atomically
+from foresift.stores.files import locked, require_room, write_atomically
 from foresift.strategies import parse
 from foresift.studies.learners import STUDY
 from foresift.studies.masks.sets import SETS, mask_set
@@ -65,6 +65,7 @@ class DenseBench:
     lessons: Lessons
     encoders: Path | None = None
     """Folder of ``NAME.safetensors`` that encoders start from, for pretrained ones."""
+    identity: str = ""
     measure: str = "mIoU"
     scores: tuple[str, ...] = ("entropy", "margin", "entropy-top4", "loss")
 
@@ -283,8 +284,9 @@ def _decoded(
 ) -> MaskedArrays:
     """Arrays of one size, made once; read from disk piece by piece where they are large."""
     files = stem.with_name(stem.name + "-pixels.npy"), stem.with_name(stem.name + "-masks.npy")
-    if not all(file.exists() for file in files):
-        _decode(listing, classes, protocol, files, progress)
+    with locked(stem.with_suffix(".lock")):
+        if not all(file.exists() for file in files):
+            _decode(listing, classes, protocol, files, progress)
     pixels, masks = (np.load(file, mmap_mode="r") for file in files)
     small = pixels.nbytes <= IN_MEMORY
     return MaskedArrays(pixels=np.array(pixels) if small else pixels, masks=np.array(masks) if small else masks)
