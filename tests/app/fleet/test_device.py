@@ -60,19 +60,25 @@ finally:
 # ---- the exported folder -------------------------------------------------------------------
 
 
-def test_a_device_needs_onnxruntime_numpy_and_pillow_alone(exported: Path, stream: Path, tmp_path: Path) -> None:
-    arguments = [exported / "run.py", stream, "--spool", tmp_path / "spool", "--device", "cam-1", "--day", "day-1"]
+def on_a_device(exported: Path, frames: Path, folder: Path, *more: object) -> dict[str, Any]:
+    """What the exported command tells where nothing else is installed."""
+    arguments = [exported / "run.py", frames, "--spool", folder / "spool", "--day", "day-1", *more]
     done = subprocess.run(
         [sys.executable, "-P", "-c", WITHOUT, *map(str, arguments)],
         env={"PATH": ""},
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
         timeout=280,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def test_a_device_needs_onnxruntime_numpy_and_pillow_alone(exported: Path, stream: Path, tmp_path: Path) -> None:
+    told = on_a_device(exported, stream, tmp_path, "--device", "cam-1")
     assert (told["frames"], told["sent"]) == (100, 12)
     assert len(hits(tmp_path / "spool" / OUTBOX)) == 12
 
@@ -80,28 +86,9 @@ def test_a_device_needs_onnxruntime_numpy_and_pillow_alone(exported: Path, strea
 def test_a_remote_frame_is_told_as_broken_on_a_device(exported: Path, stream: Path, tmp_path: Path) -> None:
     manifest = tmp_path / "frames.csv"
     manifest.write_text(f"uri\nhttps://localhost/1.jpg\n{next(stream.iterdir())}\n")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-P",
-            str(exported / "run.py"),
-            str(manifest),
-            "--spool",
-            str(tmp_path / "spool"),
-            "--day",
-            "one",
-        ],
-        env={"PATH": ""},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    told = on_a_device(exported, manifest, tmp_path)
     assert (told["frames"], told["broken"]) == (1, 1)
-    assert "a device can't read" in done.stdout
+    assert "a device can't read" in told["reasons"][0]
 
 
 def test_the_device_package_is_small_and_imports_soon(exported: Path, tmp_path: Path) -> None:
