@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import socket
 import time
 from collections import deque
@@ -51,6 +52,9 @@ _UNWRITTEN = 16
 _BATCH_BYTES, _BATCH_MOST = 2**20, 64
 """Of a call: pixels, decoded or as the model sees them, and frames. Scoring a few small frames costs nearly as much as
 scoring many; large ones cost memory."""
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_CLOCKS_SINCE = "2026-01-01"
+"""A clock that stands before this code was written is not set: without a battery it starts in 1970 or thereabouts."""
 
 
 class _Frame(NamedTuple):
@@ -169,7 +173,7 @@ class _Device:
         if self._named_day:
             return self._named_day
         if self._job.day == BY_CLOCK:
-            return datetime.now(UTC).date().isoformat()
+            return _today()
         try:
             return datetime.fromtimestamp(os.stat(path).st_mtime, UTC).date().isoformat()  # noqa: PTH116
         except OSError as error:
@@ -180,7 +184,7 @@ class _Device:
         if not math.isfinite(score):
             raise NonFiniteError(f"the model's answer for {frame.uri} is not finite; export another model")
         if frame.day != self._day and not self._begins(frame.day):
-            self.report.late += 1
+            self.report.stragglers += 1
         elif self._controller.wants(score):
             self._consider(frame, score, embedding)
         else:
@@ -220,8 +224,8 @@ class _Device:
         return False
 
     def _begins(self, day: str) -> bool:
-        """Begin a day, unless it was over before the open one: a straggler of yesterday does not end today."""
-        if day < self._day and day in self._days and not self._named_day:
+        """Begin a day, unless its frame is a straggler."""
+        if self._straggles(day):
             return False
         self._count_late()
         if self._day:
@@ -230,6 +234,15 @@ class _Device:
         self._again = day in self._days
         self._controller.sent = self._days[day] = self._sent_on(day, self._days)
         return True
+
+    def _straggles(self, day: str) -> bool:
+        """Whether a date lies before the open day's: an old file or a clock that is not set does not end today.
+
+        An open day that the clock has not reached began by mistake: it ends with the next date that is new here.
+        """
+        if self._named_day or not _DATE.fullmatch(self._day) or day >= self._day:
+            return False
+        return day in self._days or not _CLOCKS_SINCE <= _today() < self._day
 
     def _count_late(self) -> None:
         """The frames of a day that had ended and began again."""
@@ -371,6 +384,10 @@ class _Device:
             else:
                 held[key] = hit
         return held
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
 
 
 def _held_name(hit: Hit) -> str:

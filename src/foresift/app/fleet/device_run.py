@@ -48,7 +48,9 @@ class DeviceReport:
     lost: int = 0
     """Candidates whose bytes were gone when the day ended, or whose record was when the device started."""
     late: int = 0
-    """Frames of a day that had ended before: they could have no more than what it had left of its quota."""
+    """Frames of a day that had ended and began again: they could have no more than what it had left of its quota."""
+    stragglers: int = 0
+    """Frames dated before the open day: scored, never sent."""
     uploaded: int = 0
     days: dict[str, int] = field(default_factory=dict)
     """Hits of each day so far, earlier calls included."""
@@ -64,5 +66,10 @@ class DeviceReport:
             lines.append(
                 f"{self.late:,} frames came when their day had ended, for what its quota had left: give frames in the "
                 "order of time, and --keep-open while a day goes on"
+            )
+        if self.stragglers:
+            lines.append(
+                f"{self.stragglers:,} frames dated before the open day were not sent: give frames in the order of "
+                "time, and look at the files' times or the clock"
             )
         return lines
