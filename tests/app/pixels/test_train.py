@@ -205,6 +205,23 @@ def test_masks_that_came_back_know_the_selection_that_they_were_drawn_for(
     assert all(split_id(sample)[1] for sample in ids)
 
 
+@pytest.mark.parametrize("header", ["shop,total", "id,uri", "receipt\x00;\xff"])
+def test_a_data_set_may_have_a_file_of_receipts_of_its_own(
+    header: str, run: Run, root: Path, home: Path, tmp_path: Path
+) -> None:
+    own = root / "receipts.csv"
+    own.write_text(f"{header}\n7,{root}/images/train/00.png\n", encoding="latin-1")
+    done, before = run(), own.read_bytes()
+    (one,) = members(Workspace.open(home))
+    assert [(part.receipt, part.labels) for part in one.descent.brought] == [("", 6)]
+    assert "7" not in {row["id"] for row in Workspace.open(home).descents.labels(done.generation.id)}
+    chosen(home, root, tmp_path / "1.csv", "--strategy", "random", "--budget", 2)
+    ask = ("import-masks", tmp_path / "1.csv", root / "masks" / "train", "--out", root)
+    refused = command(*ask, home=home)
+    assert (refused.code, own.read_bytes()) == (1, before)
+    assert f"{own} has not the columns id, uri, receipt; rename it, or choose a new --out" in refused.complaint
+
+
 # ---- promotion -----------------------------------------------------------------------------------
 
 
