@@ -339,6 +339,8 @@ def _say_evaluation(told: dict[str, Any] | None) -> None:
     say(f"  {quality} on {told['name']} ({told['n']:,} images)")
     if words := left_out_in_words(told):
         say(f"  {words}")
+    if "not_compared" in told:
+        say(f"  not compared: {told['not_compared']}")
     if "difference" in told:
         test = "p" if "miou" in told else "McNemar p"
         say(

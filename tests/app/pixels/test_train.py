@@ -293,6 +293,36 @@ def test_images_that_are_not_measured_on_are_counted_and_the_first_is_named(run:
     assert f"(6 images)\n  4 more can't be used, the first, {images}/03.png: the mask holds the" in shown.out
 
 
+def test_a_candidate_must_be_measured_and_need_not_be_compared(
+    run: Run, generation: Path, root: Path, home: Path
+) -> None:
+    workspace, made = Workspace.open(home), run()
+    other = run(classes="ground,square", out=root / "named")
+    write_squares(root, split="one", count=1)
+
+    def untold(generation: str, split: str = "train") -> str:
+        request = PromoteRequest(generation=generation, alias="candidate", data=str(root), split=split)
+        done = promote(workspace, request)
+        assert (done.changed, done.forced) == (True, False)
+        assert done.evaluation is not None
+        assert 0 <= done.evaluation["miou"] <= 1
+        return str(done.evaluation.get("not_compared", ""))
+
+    assert promote(workspace, PromoteRequest(generation=str(generation), alias="candidate")).changed
+    assert "which is candidate, a classifier: no image compares them" in untold(made.generation.id)
+    assert "their mIoU are of different classes" in untold(other.generation.id)
+    twin = run(seed=1, out=root / "twin")
+    promote(workspace, PromoteRequest(generation=made.generation.id, alias="candidate"))
+    assert "1 image says nothing" in untold(twin.generation.id, "one")
+    assert untold(made.generation.id) == ""
+    shutil.rmtree(made.folder)
+    assert f"generation {made.generation.id[:12]}, which is to be beaten, is gone" in untold(twin.generation.id)
+    for file in (root / "images" / "one").iterdir():
+        file.write_bytes(b"no image")
+    with pytest.raises(EmptyPoolError, match="no image can be used"):
+        untold(other.generation.id, "one")
+
+
 def test_what_can_not_be_compared_is_refused_in_one_line(run: Run, generation: Path, root: Path, home: Path) -> None:
     workspace, made = Workspace.open(home), run()
     on: dict[str, Any] = {"data": str(root), "split": "train"}
