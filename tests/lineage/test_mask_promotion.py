@@ -41,7 +41,8 @@ def slow(challenger: Counts, holder: Counts) -> tuple[float, float, float]:
     left_out = [miou(challenger[rows != at]) - miou(holder[rows != at]) for at in rows]
     error = np.sqrt((n - 1) / n * sum((one - np.mean(left_out)) ** 2 for one in left_out))
     found = miou(challenger) - miou(holder)
-    margin = stats.t.ppf(0.975, n - 1) * error
+    worth = min(true.sum() ** 2 / (true**2).sum() for true in challenger[:, 1].T)
+    margin = stats.t.ppf(0.975, worth - 1) * error
     return found, found - margin, found + margin
 
 
@@ -53,6 +54,8 @@ def facts(duel: MaskDuel) -> tuple[float, float, float]:
 def test_difference_and_interval_are_those_of_the_definition(seed: int) -> None:
     one, other = drawn(12, 0.8, seed=seed), drawn(12, 0.7, seed=100 + seed)
     one[:4, :, 1] = other[:4, :, 1] = 0  # a class that does not occur everywhere
+    for large in (one, other):
+        large[4:6] *= 2
     found, turned = mask_duel(one, other), mask_duel(other, one)
     assert facts(found) == pytest.approx(slow(one, other))
     assert (turned.low, turned.high) == (pytest.approx(-found.high), pytest.approx(-found.low))
@@ -64,6 +67,52 @@ def test_difference_and_interval_are_those_of_the_definition(seed: int) -> None:
 def test_of_equal_models_one_beats_the_other_no_more_often_than_the_level_says() -> None:
     beaten = sum(mask_duel(drawn(10, 0.7, seed=2 * k), drawn(10, 0.7, seed=2 * k + 1)).beats for k in range(400))
     assert beaten <= 20, "2.5 % of 400 are 10"
+
+
+def with_cracks(pixels: Counts, cracks: list[float], *, seed: int) -> Counts:
+    """Images of road and sky, of which a model gets about the same, and of cracks of (n,) pixels, by these shares."""
+    rng = np.random.default_rng(seed)
+    true = np.stack([np.full(len(pixels), 1_000), np.full(len(pixels), 500), pixels], axis=1)
+    shares = np.column_stack([rng.normal(0.9, 0.01, len(pixels)), rng.normal(0.8, 0.01, len(pixels)), cracks])
+    right = np.round(true * np.clip(shares, 0, 1)).astype(np.int64)
+    wrong = true - right
+    taken_for = np.stack([wrong[:, 1] + wrong[:, 2], wrong[:, 0], np.zeros_like(pixels)], axis=1)
+    return np.stack([right, true, right + taken_for], axis=1)
+
+
+@pytest.mark.parametrize(("showing", "varied"), [(2, 0.0), (3, 0.0), (8, 2.0)])
+def test_a_class_in_few_images_or_mostly_in_one_makes_no_model_the_better_one(showing: int, varied: float) -> None:
+    def even(seed: int) -> bool:
+        rng = np.random.default_rng([showing, seed])
+        pixels = np.zeros(50, dtype=np.int64)
+        pixels[:showing] = 10 + 100 * np.exp(rng.normal(0, varied, showing))
+        one, other = (with_cracks(pixels, list(rng.normal(0.5, 0.25, 50)), seed=rng.integers(2**32)) for _ in range(2))
+        return mask_duel(one, other).beats
+
+    assert sum(map(even, range(400))) <= 20, "2.5 % of 400 are 10"
+
+
+def test_two_images_of_a_class_decide_nothing_however_many_others_there_are() -> None:
+    pixels = np.zeros(100, dtype=np.int64)
+    pixels[:2] = 100
+    none = [0.0] * 98
+    one, other = (with_cracks(pixels, [*cracks, *none], seed=0) for cracks in ([0.6, 0.62], [0.4, 0.4]))
+    found = mask_duel(one, other)
+    assert (found.rarest, found.showing, found.degrees, found.beats) == (2, 2, pytest.approx(1), False)
+    assert found.p > 0.01
+
+
+def test_a_class_in_six_images_decides_and_one_that_both_models_miss_does_not_count() -> None:
+    pixels = np.zeros(100, dtype=np.int64)
+    pixels[:6] = 100
+    good, poor = [0.6, 0.65, 0.7, 0.55, 0.6, 0.7], [0.4, 0.45, 0.4, 0.4, 0.35, 0.4]
+    one, other = (with_cracks(pixels, [*cracks, *[0.0] * 94], seed=0) for cracks in (good, poor))
+    found = mask_duel(one, other)
+    assert (found.rarest, found.showing, found.beats) == (2, 6, True)
+    missed = np.zeros((100, 3, 1), dtype=np.int64)
+    missed[:2, 1] = 30
+    wide = [np.concatenate([counts, missed], axis=2) for counts in (one, other)]
+    assert (mask_duel(*wide).showing, mask_duel(*wide).beats) == (6, True)
 
 
 def test_the_difference_is_paired() -> None:

@@ -328,6 +328,7 @@ def _brought(part: Brought, names: dict[str, str], *, of: str) -> str:
 
 def _say_evaluation(told: dict[str, Any] | None) -> None:
     from foresift.app.generations.judging import NOT_COMPARED
+    from foresift.app.pixels.judging import left_out_in_words
 
     if told is None:
         say(f"  {NOT_COMPARED}")
@@ -336,6 +337,10 @@ def _say_evaluation(told: dict[str, Any] | None) -> None:
         return
     quality = f"mIoU {percent(told['miou'])}" if "miou" in told else f"top-1 {percent(told['accuracy'])}"
     say(f"  {quality} on {told['name']} ({told['n']:,} images)")
+    if words := left_out_in_words(told):
+        say(f"  {words}")
+    if "not_compared" in told:
+        say(f"  not compared: {told['not_compared']}")
     if "difference" in told:
         test = "p" if "miou" in told else "McNemar p"
         say(

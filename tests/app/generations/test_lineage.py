@@ -185,6 +185,12 @@ def test_only_what_beats_the_deployed_one_is_deployed_and_force_is_recorded(
     shutil.rmtree(second.folder)
     with pytest.raises(ModelError, match=r"to be beaten, is gone .*--force"):
         promote(workspace, PromoteRequest(generation=str(first.generation.id), data=held_out))
+    (home / "generations" / "aliases" / "deployed.json").rename(home / "generations" / "aliases" / "candidate.json")
+    noted = promote(workspace, PromoteRequest(generation=first.generation.id, alias="candidate", data=held_out))
+    assert (noted.before, noted.forced) == (second.generation.id, False)
+    assert noted.evaluation is not None
+    assert noted.evaluation["n"] == 450
+    assert "to be beaten, is gone" in noted.evaluation["not_compared"]
 
 
 @pytest.fixture

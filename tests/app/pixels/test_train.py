@@ -205,6 +205,23 @@ def test_masks_that_came_back_know_the_selection_that_they_were_drawn_for(
     assert all(split_id(sample)[1] for sample in ids)
 
 
+@pytest.mark.parametrize("header", ["shop,total", "id,uri", "receipt\x00;\xff"])
+def test_a_data_set_may_have_a_file_of_receipts_of_its_own(
+    header: str, run: Run, root: Path, home: Path, tmp_path: Path
+) -> None:
+    own = root / "receipts.csv"
+    own.write_text(f"{header}\n7,{root}/images/train/00.png\n", encoding="latin-1")
+    done, before = run(), own.read_bytes()
+    (one,) = members(Workspace.open(home))
+    assert [(part.receipt, part.labels) for part in one.descent.brought] == [("", 6)]
+    assert "7" not in {row["id"] for row in Workspace.open(home).descents.labels(done.generation.id)}
+    chosen(home, root, tmp_path / "1.csv", "--strategy", "random", "--budget", 2)
+    ask = ("import-masks", tmp_path / "1.csv", root / "masks" / "train", "--out", root)
+    refused = command(*ask, home=home)
+    assert (refused.code, own.read_bytes()) == (1, before)
+    assert f"{own} has not the columns id, uri, receipt; rename it, or choose a new --out" in refused.complaint
+
+
 # ---- promotion -----------------------------------------------------------------------------------
 
 
@@ -239,6 +256,71 @@ def test_only_what_beats_the_deployed_segmentation_model_is_deployed(
     assert promote(workspace, PromoteRequest(generation=poor, alias="candidate", **held)).changed
     told = command("generations", "promote", poor, "--on", root, "--split", "test", "--force", home=home)
     assert f"mIoU {100 * measured[0]:.1f} % on {root}/images/test (10 images)" in told.out
+
+
+def test_a_refusal_says_which_class_is_too_rare_and_what_could_not_be_used(
+    twins: tuple[SegmentationTrained, SegmentationTrained], root: Path, home: Path
+) -> None:
+    poor, good = (one.generation.id for one in twins)
+    masks, images = (write_squares(root, split="rare", count=10) / part / "rare" for part in ("masks", "images"))
+    for row in range(2, 10):
+        write_png(masks / f"{row:02d}.png", np.zeros((24, 32), dtype=np.uint8))
+    shutil.copy(images / "09.png", images / "lonely.png")
+    ask = ("--on", root, "--split", "rare")
+    assert command("generations", "promote", poor, *ask, home=home).code == 0
+    refused = command("generations", "promote", good, *ask, home=home)
+    assert refused.code == 1
+    assert f"; 1 more can't be used, the first, {images}/lonely.png: no mask of the same name); " in refused.complaint
+    assert "only 2 of them show '1', and 6 or more with each class decide, --force promotes it" in refused.complaint
+    told = command("generations", "promote", good, *ask, "--force", "--json", home=home).json["evaluation"]
+    assert (told["n"], told["rarest"], told["showing"]) == (10, "1", 2)
+
+
+def test_images_that_are_not_measured_on_are_counted_and_the_first_is_named(run: Run, root: Path, home: Path) -> None:
+    made = [run(seed=seed, out=root / f"gen{seed}").generation.id for seed in range(2)]
+    masks, images = (write_squares(root, split="test", count=10) / part / "test" for part in ("masks", "images"))
+    write_png(masks / "03.png", np.full((24, 32), 77, dtype=np.uint8))
+    for name in ("05", "06"):
+        shutil.copy(images / "04.png", images / f"{name}.png")
+    shutil.copy(masks / "05.png", masks / "06.png")
+    on: dict[str, Any] = {"data": str(root), "split": "test"}
+    for generation in made:
+        told = promote(Workspace.open(home), PromoteRequest(generation=generation, force=True, **on)).evaluation
+        assert told is not None
+        assert (told["n"], told["left_out"]) == (6, 4), "one unknown value, three of equal bytes and different masks"
+        assert told["first_left_out"] == f"{images}/03.png: the mask holds the unknown value 77"
+    shown = command("generations", "promote", made[0], "--on", root, "--split", "test", "--force", home=home)
+    assert f"(6 images)\n  4 more can't be used, the first, {images}/03.png: the mask holds the" in shown.out
+
+
+def test_a_candidate_must_be_measured_and_need_not_be_compared(
+    run: Run, generation: Path, root: Path, home: Path
+) -> None:
+    workspace, made = Workspace.open(home), run()
+    other = run(classes="ground,square", out=root / "named")
+    write_squares(root, split="one", count=1)
+
+    def untold(generation: str, split: str = "train") -> str:
+        request = PromoteRequest(generation=generation, alias="candidate", data=str(root), split=split)
+        done = promote(workspace, request)
+        assert (done.changed, done.forced) == (True, False)
+        assert done.evaluation is not None
+        assert 0 <= done.evaluation["miou"] <= 1
+        return str(done.evaluation.get("not_compared", ""))
+
+    assert promote(workspace, PromoteRequest(generation=str(generation), alias="candidate")).changed
+    assert "which is candidate, a classifier: no image compares them" in untold(made.generation.id)
+    assert "their mIoU are of different classes" in untold(other.generation.id)
+    twin = run(seed=1, out=root / "twin")
+    promote(workspace, PromoteRequest(generation=made.generation.id, alias="candidate"))
+    assert "1 image says nothing" in untold(twin.generation.id, "one")
+    assert untold(made.generation.id) == ""
+    shutil.rmtree(made.folder)
+    assert f"generation {made.generation.id[:12]}, which is to be beaten, is gone" in untold(twin.generation.id)
+    for file in (root / "images" / "one").iterdir():
+        file.write_bytes(b"no image")
+    with pytest.raises(EmptyPoolError, match="no image can be used"):
+        untold(other.generation.id, "one")
 
 
 def test_what_can_not_be_compared_is_refused_in_one_line(run: Run, generation: Path, root: Path, home: Path) -> None:

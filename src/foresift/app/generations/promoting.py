@@ -52,12 +52,13 @@ class Promoted:
     changed: bool
     """False where it had the alias already."""
     evaluation: dict[str, Any] | None = None
-    """Name and version of the evaluation set, the accuracy or the mIoU on it, and the comparison."""
+    """Name and version of the evaluation set, the accuracy or mIoU on it, the comparison or why there is none."""
 
 
 def promote(workspace: Workspace, request: PromoteRequest, *, options: PassOptions | None = None) -> Promoted:
     """Give an alias to a generation; ``deployed`` only if it beats the one that is deployed.
 
+    Where the evaluation set can't compare it with the one that has another alias, that is noted as ``not_compared``.
     It beats it if the whole 95 % interval of the paired difference of accuracies lies above 0, of segmentation
     models that of their mean intersections over union.
 
@@ -106,9 +107,11 @@ def _judged(
         needed = f"generation {before[:12]} is deployed; name labeled images to beat it on with --on DATA, or --force"
         return None, UsageError(needed) if gated else None
     held = known(workspace).get(before, Descent(generation=before, folder="")) if before else None
+    foreign: ForesiftError | None = None
     if held is not None and held.record and held.has_masks != descent.has_masks:
+        foreign = _incomparable(descent, held, request.alias)
         if gated:
-            return None, _incomparable(descent, held)
+            return None, foreign
         held = None
     new, holder = _contender(descent), None if held is None else _contender(held)
     on = EvaluationSet(data=request.data, labels=request.labels, name=request.name, split=request.split)
@@ -116,7 +119,10 @@ def _judged(
         told, problem = judge_masks(new, holder, on, progress=options.progress)
     else:
         told, problem = judge(workspace, new, holder, on, options=options)
-    return told, None if isinstance(problem, NotBetterError) and not gated else problem
+    if gated or "n" not in told:
+        return told, problem
+    untold = foreign or (None if isinstance(problem, NotBetterError) else problem)
+    return told | ({} if untold is None else {"not_compared": str(untold)}), None
 
 
 def _refuse_foreign(request: PromoteRequest, descent: Descent) -> None:
@@ -127,10 +133,10 @@ def _refuse_foreign(request: PromoteRequest, descent: Descent) -> None:
         raise UsageError("--split is for segmentation models; leave it out")
 
 
-def _incomparable(descent: Descent, held: Descent) -> ModelError:
+def _incomparable(descent: Descent, held: Descent, alias: str) -> ModelError:
     kinds = ["a segmentation model" if one.has_masks else "a classifier" for one in (descent, held)]
     return ModelError(
-        f"generation {descent.generation[:12]} is {kinds[0]} and {held.generation[:12]}, which is deployed, {kinds[1]}"
+        f"generation {descent.generation[:12]} is {kinds[0]} and {held.generation[:12]}, which is {alias}, {kinds[1]}"
         ": no image compares them; --force promotes it all the same"
     )
 

@@ -54,6 +54,8 @@ class UsableImages:
     pixels: tuple[int, ...]
     """(c,) labeled pixels of each class, at the size of the model's input."""
     quarantined: tuple[Quarantined, ...]
+    contradicting: tuple[Quarantined, ...]
+    """Images of equal bytes whose masks differ."""
     notes: tuple[str, ...]
     kept: Mapping[int, tuple[Pixels, Mask]]
     """Rows held in memory, at the size of the model's input."""
@@ -106,7 +108,7 @@ def usable_images(
         pixels = np.bincount(read.pair[1][read.pair[1] != IGNORED], minlength=len(classes.classes))
         good.append(_Good(row, read.digests, pixels, read.pair if fits else None))
     progress.done()
-    settled, notes = _settled(listing, good)
+    settled, contradicting, notes = _settled(listing, good)
     if not settled:
         first = (*broken, *listing.quarantined, *(Quarantined(uri=listing.name, reason=note) for note in notes))[0]
         raise EmptyPoolError(f"{listing.name}: no image can be used; the first, {first.uri}: {first.reason}")
@@ -121,6 +123,7 @@ def usable_images(
         transform=transform,
         pixels=tuple(np.sum([one.pixels for one in settled], axis=0).tolist()),
         quarantined=(*listing.quarantined, *broken),
+        contradicting=tuple(contradicting),
         notes=(*listing.notes, *notes),
         kept={row: one.pair for row, one in enumerate(settled) if one.pair is not None},
         regions=regions,
@@ -167,22 +170,23 @@ class _Good:
     """If it fits the memory."""
 
 
-def _settled(listing: MaskedListing, good: Sequence[_Good]) -> tuple[list[_Good], list[str]]:
-    """Each image once, and notes: of equal images one is used, and none if their masks contradict each other."""
+def _settled(listing: MaskedListing, good: Sequence[_Good]) -> tuple[list[_Good], list[Quarantined], list[str]]:
+    """Each image once, those of equal bytes whose masks contradict each other, none of which is used, and notes."""
     alike: dict[str, list[_Good]] = defaultdict(list)
     for one in good:
         alike[one.digests[0]].append(one)
-    kept, notes, merged = [], [], 0
+    kept, contradicting, notes, merged = [], list[Quarantined](), [], 0
     for equal in alike.values():
         if len({one.digests[1] for one in equal}) == 1:
             kept.append(equal[0])
             merged += len(equal) - 1
         else:
-            named = ", ".join(listing.images[one.row] for one in equal)
-            notes.append(f"equal bytes, different masks, none of them is used: {named}")
+            uris = [listing.images[one.row] for one in equal]
+            contradicting += [Quarantined(uri=uri, reason="equal bytes as another, and another mask") for uri in uris]
+            notes.append(f"equal bytes, different masks, none of them is used: {', '.join(uris)}")
     if merged:
         notes.append(f"{merged:,} images are copies of others, with the same mask; each is used once")
-    return sorted(kept, key=lambda one: one.row), notes
+    return sorted(kept, key=lambda one: one.row), contradicting, notes
 
 
 def _read_all(

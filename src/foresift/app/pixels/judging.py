@@ -29,8 +29,9 @@ def judge_masks(
     Args:
         holder: of the place; None = it is free.
     Returns:
-        Name and version of the images, the mIoU and the comparison, as far as they could be measured; None or
-        :class:`NotBetterError` or why something could not be measured.
+        Name and version of the images, how many of them can't be used and the first of these, the mIoU and the
+        comparison, as far as they could be measured; None or :class:`NotBetterError` or why something could not be
+        measured.
     Raises:
         DataError: no images with masks there.
         UsageError: no such split.
@@ -42,6 +43,7 @@ def judge_masks(
         classes = mine.generation.mask_classes
         refuse_other_classes(listing.classes, classes, f"generation {new.generation[:12]}")
         images = _images(listing, mine, classes, progress)
+        told |= _left_out(images)
         seen = _measured(mine, images)
         told |= {"version": images.version, "n": len(images), "miou": float(mean_iou(seen.sum(axis=0)))}
         if holder is None:
@@ -53,6 +55,7 @@ def judge_masks(
     except ForesiftError as error:
         return told, error
     told |= {"compared_with": holder.generation, **asdict(found), "difference": found.difference}
+    told |= {"rarest": classes.classes[found.rarest], **_left_out(images, others)}
     if found.beats:
         return told, None
     beaten = f"generation {new.generation[:12]} does not beat {holder.generation[:12]}"
@@ -61,11 +64,34 @@ def judge_masks(
 
 def sentence(found: MaskDuel, told: dict[str, Any]) -> str:
     """The comparison in words."""
-    needed = f"{LEAST} images or more decide" if found.n < LEAST else "more images narrow the interval"
+    left_out = f"; {words}" if (words := left_out_in_words(told)) else ""
+    needed = _needed(found, told)
     return (
         f"mIoU {found.difference:+.1%} on {told['name']} (95 % interval {found.low:+.1%} to {found.high:+.1%} over "
-        f"{found.n:,} images, p = {found.p:.3g}); {needed}, --force promotes it and records that"
+        f"{found.n:,} images, p = {found.p:.3g}{left_out}); {needed}, --force promotes it and records that"
     )
+
+
+def left_out_in_words(told: dict[str, Any]) -> str:
+    """How many images could not be used, and the first one; "" if all could."""
+    if not told.get("left_out"):
+        return ""
+    return f"{told['left_out']:,} more can't be used, the first, {told['first_left_out']}"
+
+
+def _needed(found: MaskDuel, told: dict[str, Any]) -> str:
+    if found.n < LEAST:
+        return f"{LEAST} images or more decide"
+    if found.showing < LEAST:
+        return f"only {found.showing:,} of them show {told['rarest']!r}, and {LEAST} or more with each class decide"
+    return "more images narrow the interval"
+
+
+def _left_out(*read: UsableImages) -> dict[str, Any]:
+    """How many images one of the models can't be measured on, and the first one and why."""
+    reasons = {one.uri: one.reason for images in read for one in (*images.quarantined, *images.contradicting)}
+    first = next(iter(reasons.items()), None)
+    return {"left_out": len(reasons), **({} if first is None else {"first_left_out": ": ".join(first)})}
 
 
 def _opened(one: Contender) -> DenseModel:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from foresift.app.pixels.images import UsableImages
+from foresift.core.errors import DataError
 from foresift.core.regions import region_id
 from foresift.core.samples import Pool
 from foresift.sources.labels import read_labels
 from foresift.sources.read import absolute, local_path
 from foresift.sources.tables import read_table
+from foresift.stores.files import disk_errors
 from foresift.stores.tables import write_rows
 
 RECEIPTS_FILE = "receipts.csv"
 """In a root of ``images/`` and ``masks/``: which selection every mask was drawn for."""
 _COLUMNS = ("id", "uri", "receipt")
+_HEADER_CHARACTERS = 4096
 
 Units = Mapping[str, Sequence[str]]
 """Ids of what was chosen, by the path of its image: the image itself, or regions of it."""
@@ -39,9 +43,27 @@ def learned_from(images: UsableImages, units: Units | None = None) -> Pool:
 
 
 def receipts_beside(root: str | Path) -> Path | None:
-    """The file that says of a root which selection every mask was drawn for; None without one."""
+    """The file that says of a root which selection every mask was drawn for; None without one, or where it is another.
+
+    Raises:
+        StoreError: it can't be opened.
+    """
     path = Path(local_path(str(root))) / RECEIPTS_FILE
-    return path if path.is_file() else None
+    return path if path.is_file() and _says_receipts(path) else None
+
+
+def refuse_other_receipts(root: Path) -> None:
+    """Raise :class:`DataError` where another file has the name of the one that :func:`keep_receipts` writes."""
+    path = root / RECEIPTS_FILE
+    if path.is_file() and not _says_receipts(path):
+        raise DataError(f"{path} has not the columns {', '.join(_COLUMNS)}; rename it, or choose a new --out")
+
+
+def _says_receipts(path: Path) -> bool:
+    """Whether the header of a file of that name is the one that is written; data sets may have such a file, too."""
+    with disk_errors(path), path.open(encoding="utf-8-sig", errors="replace") as file:
+        header = file.readline(_HEADER_CHARACTERS)
+    return {cell.strip(' \t\r\n"') for cell in re.split("[,;]", header)} >= set(_COLUMNS)
 
 
 def units_of(receipts: Path) -> Units:
@@ -67,6 +89,7 @@ def keep_receipts(root: Path, picks: Mapping[str, str], receipt: str) -> None:
     Raises:
         DataError: the file there is no such file.
     """
+    refuse_other_receipts(root)
     path = root / RECEIPTS_FILE
     rows: dict[str, dict[str, Any]] = {}
     if path.is_file():

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from foresift.app.pixels.classes import class_list
-from foresift.app.pixels.learned import keep_receipts
+from foresift.app.pixels.learned import keep_receipts, refuse_other_receipts
 from foresift.app.selecting.chosen import Chosen, mask_classes_of, model_of, read_chosen, receipt_of
 from foresift.core.errors import DataError, LabelError, UsageError
 from foresift.core.masks import MAX_VALUE, MaskClasses, MaskValues
@@ -56,10 +56,12 @@ def import_masks(selection: Path, folder: Path, out: Path, *, ignored: int = 255
     Raises:
         UsageError: the ignored value is a class, or classes that contradict the model's.
         LabelError: a file that belongs to no pick, or not one file.
-        DataError: a mask of another size, or one that can't be read; nothing is written for its image.
+        DataError: a mask of another size, or one that can't be read; nothing is written for its image. A file
+            ``receipts.csv`` of another kind in ``out``.
     """
     if not 0 <= ignored <= MAX_VALUE:
         raise UsageError(f"the ignored value must be within 0 .. {MAX_VALUE}, got {ignored}")
+    refuse_other_receipts(out)
     picks, model = read_chosen(selection), model_of(selection)
     known = _classes(out, mask_classes_of(model), classes, ignored)
     files = _files(folder)
