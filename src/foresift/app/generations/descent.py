@@ -119,11 +119,9 @@ def members(workspace: Workspace, spec: str | None = None) -> list[Member]:
     Raises:
         ModelError: no such generation, or a line that leads back to itself.
     """
+    one = None if spec is None else find(workspace, spec)  # may note it, or where it lies now
     every = known(workspace)
-    wanted = set(every)
-    if spec is not None:
-        one = find(workspace, spec)
-        wanted = {one.generation, *ancestors(one.generation, every)}
+    wanted = set(every) if one is None else {one.generation, *ancestors(one.generation, every)}
     named = {above for one in every.values() for above in one.ancestors if spec is None or one.generation in wanted}
     lost = {one: Descent(generation=one, folder="") for one in sorted((named & wanted if spec else named) - set(every))}
     graph = {**lost, **every}
