@@ -68,6 +68,22 @@ def test_the_lineage_of_a_folder_that_the_workspace_never_saw_is_told(first: Tra
     assert (told.code, told.out.splitlines()[0]) == (0, f"generation 1: mlp:4 {first.generation.id[:12]}")
 
 
+def test_a_target_named_later_is_kept_and_another_one_told(
+    first: Trained, home: Path, pool: Path, tmp_path: Path
+) -> None:
+    def named(target: str) -> tuple[str, list[str]]:
+        heritage = Heritage(target=target)
+        done = learn(home, pool, tmp_path / "one.csv", tmp_path / "gen1", heritage=heritage)
+        (kept,) = Workspace.open(home).descents.all()
+        return kept.target, [note for note in done.notes if "meant for" in note]
+
+    assert named("") == ("", [])
+    assert named("jetson-tx2") == ("jetson-tx2", [])
+    assert named("") == ("jetson-tx2", [])
+    differs = "this generation was registered as meant for jetson-tx2, and stays so: edge-tpu is not kept"
+    assert named("edge-tpu") == ("jetson-tx2", [differs])
+
+
 def test_a_receipt_beside_the_file_counts_in_another_workspace_too_unless_rows_differ(
     first: Trained, pool: Path, tmp_path: Path
 ) -> None:
