@@ -10,14 +10,22 @@ import httpx
 import pytest
 
 from commands import command
+from foresift.app.generations.descent import find
+from foresift.app.training.request import TrainRequest
+from foresift.app.training.train import train
+from foresift.app.workspace import Workspace
 from foresift.client import Client, ServerError
 from foresift.client.transports import Grpc, Http
-from foresift.core.errors import StaleError, UsageError
+from foresift.core.errors import ModelError, StaleError, UsageError
+from foresift.service.application import Application
 from foresift.service.heavy_tasks import _check_allowed
+from foresift.service.models import Held
 from foresift.service.server import Server
 from foresift.sources import identity
 from foresift.stores.files import read_json
 from foresift.wire.calls import BY_NAME
+from foresift.wire.config import read_settings
+from foresift.wire.messages import PromoteRequest
 
 pytestmark = pytest.mark.timeout(240)
 OTHER = {"dark": "light", "light": "dark"}
@@ -144,15 +152,40 @@ def test_another_promotion_stops_one_of_the_one_in_use(
 ) -> None:
     promoted(ways[0], trained[0])
     model = server._application.model
-    before, elsewhere = model.folder(), model.folder_of(trained[1])
+    before, elsewhere = model.held(), model.folder_of(trained[1])
 
-    def folder() -> Path:
+    def held() -> Held:
         model.promote(elsewhere, record={})
         return before
 
-    monkeypatch.setattr(model, "folder", folder)
+    monkeypatch.setattr(model, "held", held)
     assert promoted(ways[0], trained[0], on=str(images))[:2] == (409, StaleError.__name__)
     assert in_use(server) == str(elsewhere)
+
+
+def test_what_took_the_folder_of_the_one_in_use_is_compared_with_it(images: Path, tmp_path: Path) -> None:
+    workspace, folder, moved = Workspace.open(tmp_path / "home"), tmp_path / "gen", tmp_path / "moved"
+    file = tmp_path / "server.yml"
+    file.write_text(
+        "model: {name: 'mlp:8', weights: gen, engine: torch-f32}\n"
+        f"data: {{roots: ['{images}']}}\nstorage: {{home: home}}\n"
+    )
+    first = train(workspace, images, TrainRequest(model="mlp:8", out=folder, recipe={"epochs": 1})).generation.id
+    application = Application(read_settings(file), base=tmp_path)
+    try:
+        assert application.model.folder() == folder
+        folder.rename(moved)
+        second = train(workspace, images, TrainRequest(model="mlp:4", out=folder, recipe={"epochs": 1})).generation.id
+        asked = PromoteRequest(on=str(images), force=True)
+        with pytest.raises(ModelError, match=f"generation {first[:12]} is gone"):
+            application.promote(second, asked)
+        find(workspace, moved)
+        told = application.promote(second, asked).evaluation
+        assert told is not None
+        assert told["compared_with"] == first
+        assert read_json(application.folder / "in-use.json")["evaluation"] == told
+    finally:
+        application.close()
 
 
 def test_only_images_under_the_roots_decide(

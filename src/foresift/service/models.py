@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from foresift.app.workspace import Workspace
 from foresift.core.errors import ForesiftError, StaleError, StoreError
@@ -14,10 +14,18 @@ from foresift.core.times import utc_now
 from foresift.service.pages import by_name
 from foresift.service.refusals import NotFoundError
 from foresift.stores.files import read_json, write_json
-from foresift.stores.generations import displaced, read_generation, require_same
+from foresift.stores.generations import displaced, generation_id, read_generation, require_same
 from foresift.wire.messages import GenerationPage, GenerationView, PageRequest
 
 _ID = re.compile(r"[0-9a-f]{8,64}")
+
+
+class Held(NamedTuple):
+    """A generation, and where it lies."""
+
+    folder: Path
+    generation: str
+    """Its id: another one may take the folder meanwhile."""
 
 
 class ModelInUse:
@@ -33,20 +41,28 @@ class ModelInUse:
         self._workspace, self._configured = workspace, configured
         self._kept = folder / "in-use.json"
         self._lock = threading.Lock()
-        self._folder: Path | None = None
+        self._held: Held | None = None
         self._looking: threading.Thread | None = None
         self._trouble = "the model is being prepared"
 
     def folder(self) -> Path:
-        """The generation folder.
+        """The generation folder; raises as :meth:`held`."""
+        return self.held().folder
+
+    def held(self) -> Held:
+        """The generation in use: the same until another one is promoted, whatever takes its folder.
 
         Raises:
-            ModelError: no weights to be had, or another generation where the promoted one was; says how to mend it.
+            ModelError: no weights to be had, or another generation where this one was; says how to mend it.
         """
         with self._lock:
-            if self._folder is None:
-                self._folder = self._chosen() if self._kept.is_file() else self._configured()
-            return self._folder
+            if self._held is None:
+                folder = self._chosen() if self._kept.is_file() else self._configured()
+                self._held = Held(folder, generation_id(folder))
+            elif displaced(*self._held):
+                generation = self._held.generation
+                self._held = Held(self._workspace.generation_folder(generation), generation)
+            return self._held
 
     def folder_of(self, generation: str | None) -> Path:
         """The folder of a generation; None = the one in use.
@@ -63,18 +79,18 @@ class ModelInUse:
 
     def trouble(self) -> str:
         """Why there is no model to score with yet, "" if there is one; answers at once, and prepares it meanwhile."""
-        if self._folder is not None:
+        if self._held is not None and not displaced(*self._held):
             return ""
         if self._looking is None or not self._looking.is_alive():
             self._looking = threading.Thread(target=self._look, daemon=True, name="foresift-model")
             self._looking.start()
         return self._trouble
 
-    def promote(self, folder: Path, *, before: Path | None = None, record: Mapping[str, Any]) -> GenerationView:
+    def promote(self, folder: Path, *, before: str | None = None, record: Mapping[str, Any]) -> GenerationView:
         """Score with a generation from now on; where it was promoted before and is in use, what was kept stays.
 
         Args:
-            before: the folder that it was found to be better than; None = whatever is in use.
+            before: the id of the one that it was found to be better than; None = whatever is in use.
             record: what spoke for it, to be kept.
         Raises:
             StaleError: another one than ``before`` is in use meanwhile.
@@ -82,11 +98,11 @@ class ModelInUse:
         """
         view = self._view(folder)
         with self._lock:
-            if before is not None and self._folder != before:
+            if before is not None and (self._held is None or self._held.generation != before):
                 raise StaleError("another generation was promoted meanwhile; look, and try again")
-            if not self._keeps(folder, view.id):
-                write_json(self._kept, {"folder": str(folder), "generation": view.id, "at": utc_now(), **record})
-            self._folder = folder
+            kept = self._kept_of(view.id) or {"generation": view.id, "at": utc_now(), **record}
+            write_json(self._kept, {**kept, "folder": str(folder)})
+            self._held = Held(folder, view.id)
         return view.model_copy(update={"in_use": True})
 
     def page(self, asked: PageRequest) -> GenerationPage:
@@ -107,13 +123,17 @@ class ModelInUse:
         folder, generation = Path(kept["folder"]), str(kept.get("generation", ""))
         return self._workspace.generation_folder(generation) if generation and displaced(folder, generation) else folder
 
-    def _keeps(self, folder: Path, generation: str) -> bool:
-        """Whether the choice that is kept is this one; one that can't be read is none."""
+    def _kept_of(self, generation: str) -> dict[str, Any]:
+        """The choice that is kept if it is this one, wherever it lay; {} for another, and one that can't be read.
+
+        Choices of earlier versions name no generation: theirs is the one in use.
+        """
         try:
-            kept = read_json(self._kept)
+            kept = dict(read_json(self._kept))
         except StoreError:
-            return False
-        return Path(kept["folder"]) == folder and kept.get("generation", generation) == generation
+            return {}
+        chosen = kept.get("generation", self._held and self._held.generation)
+        return kept if chosen == generation else {}
 
     def _look(self) -> None:
         try:
@@ -129,5 +149,5 @@ class ModelInUse:
             classes=list(record.classes),
             parent=record.parent,
             metrics=dict(record.metrics),
-            in_use=self._folder is not None and folder == self._folder,
+            in_use=self._held is not None and record.id == self._held.generation,
         )

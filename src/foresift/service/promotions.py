@@ -10,6 +10,7 @@ from foresift.app.generations.judging import NOT_COMPARED
 from foresift.service.allowed import Allowed
 from foresift.service.heavy import Compared, HeavyWork
 from foresift.service.models import ModelInUse
+from foresift.stores.generations import generation_id
 from foresift.wire.messages import PromoteRequest, PromotionView
 
 _IN_USE = "it was in use already: nothing was compared"
@@ -34,19 +35,21 @@ class Promotions:
         folder = self._model.folder_of(generation)
         if asked.on is None:
             return self._promoted(folder, notes=[NOT_COMPARED])
-        place, before = self._allowed.place(asked.on), self._model.folder()
-        if before == folder:
-            return self._promoted(folder, before=before, notes=[_IN_USE])
+        place, held = self._allowed.place(asked.on), self._model.held()
+        if generation_id(folder) == held.generation:
+            return self._promoted(folder, before=held.generation, notes=[_IN_USE])
         told = self._heavy.compare(
-            Compared(new=folder, holder=before, on=place, name=asked.name, force=asked.force, allowed=self._allowed)
+            Compared(
+                new=folder, holder=held.folder, on=place, name=asked.name, force=asked.force, allowed=self._allowed
+            )
         )
-        return self._promoted(folder, before=before, **told)
+        return self._promoted(folder, before=held.generation, **told)
 
     def _promoted(
         self,
         folder: Path,
         *,
-        before: Path | None = None,
+        before: str | None = None,
         evaluation: dict[str, Any] | None = None,
         problem: str | None = None,
         notes: Sequence[str] = (),

@@ -22,13 +22,13 @@ class Descents:
     def note(self, descent: Descent) -> Descent:
         """Keep a generation, or where it lies now if it is known already; gives what is kept.
 
-        What was said first of its labels stays: a repeated training changes nothing.
+        What was said first of its labels and its target stays: a repeated training changes nothing.
         """
         path = self._file(descent.generation)
         with locked(self._folder / ".lock"):
             known = self._read(path) if path.is_file() else None
             if known is not None and known.record and (known.at or not descent.at):
-                kept = {**known.to_dict(), "folder": descent.folder}
+                kept = {**known.to_dict(), "folder": descent.folder, "target": known.target or descent.target}
             else:
                 kept = descent.to_dict()
             write_json(path, kept)

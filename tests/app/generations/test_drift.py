@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from commands import command
+from conftest import copy_digits
 from foresift.app.generations.drift import DriftRequest, drift
 from foresift.app.training.request import TrainRequest
 from foresift.app.training.train import train
 from foresift.app.workspace import Workspace
-from foresift.core.errors import DataError
+from foresift.core.errors import DataError, UsageError
 from foresift.sources import remote
 from foresift.sources.remote import Limits, Remote
 from installed import installed_command
@@ -26,18 +27,38 @@ def learned(home: Path, pool: Path | str, out: Path, **more: object) -> Path:
     return train(Workspace.open(home), pool, request).folder
 
 
-def test_a_model_of_some_labels_is_compared_with_its_whole_pool(home: Path, pool: Path, tmp_path: Path) -> None:
+def test_a_model_of_some_labels_is_compared_with_its_whole_pool(
+    home: Path, pool: Path, digit_files: Path, tmp_path: Path
+) -> None:
     labels = tmp_path / "some.csv"
     named = [path for path in sorted(pool.iterdir()) if path.name < "5"][:20]
     labels.write_text("uri,label\n" + "".join(f"{path},{path.name[0]}\n" for path in named))
     model = learned(home, pool, tmp_path / "gen1", labels=labels)
-    told = command("drift", pool, "--model", model, "--json", home=home).json
+    others = copy_digits(digit_files / "train", tmp_path / "others", each=3, skip=6)
+    told = command("drift", others, "--model", model, "--json", home=home).json
+    assert not any("in the reference" in line for line in told["notes"])
     assert (told["reference"], told["reference_n"]) == (str(pool), 60)
     (note,) = (line for line in told["notes"] if "trained on" in line)
     assert note.startswith("the model was trained on 20 of the 60 reference images and is surer of those")
     named[0].unlink()
-    told = command("drift", pool, "--model", model, "--json", home=home).json
+    told = command("drift", others, "--model", model, "--json", home=home).json
     assert f"1 of the images that the model was trained on are no longer in {pool}" in told["notes"]
+
+
+def test_images_that_are_their_own_reference_are_told(
+    home: Path, pool: Path, digit_files: Path, tmp_path: Path
+) -> None:
+    model = learned(home, digit_files / "test", tmp_path / "gen1")
+    source = learned(home, digit_files / "train", tmp_path / "gen2")
+    workspace = Workspace.open(home)
+    with pytest.raises(UsageError, match=r"pool is the reference itself: all 60 images .* give .* --reference POOL"):
+        drift(workspace, DriftRequest(pool=pool, model=source))
+    assert drift(workspace, DriftRequest(pool=pool, model=model)).groups, "it shares none"
+    copy_digits(digit_files / "test", pool, each=2)
+    notes = drift(workspace, DriftRequest(pool=pool, model=model)).notes
+    assert any(note.startswith("20 of the 80 images are in the reference, too") for note in notes)
+    notes = drift(workspace, DriftRequest(pool=pool, model=model, reference=pool)).notes
+    assert any(note.startswith("80 of the 80 images are in the reference, too") for note in notes)
 
 
 def test_a_pool_that_is_gone_is_told(home: Path, digit_files: Path, tmp_path: Path, pool: Path) -> None:

@@ -63,6 +63,27 @@ def test_a_repeated_training_and_other_ways_of_labels_change_nothing(
     assert [(part.receipt, part.labels) for part in parts] == [("", 20)], "nobody is known to have chosen these"
 
 
+def test_the_lineage_of_a_folder_that_the_workspace_never_saw_is_told(first: Trained, tmp_path: Path) -> None:
+    told = command("generations", "lineage", first.folder, home=tmp_path / "other home")
+    assert (told.code, told.out.splitlines()[0]) == (0, f"generation 1: mlp:4 {first.generation.id[:12]}")
+
+
+def test_a_target_named_later_is_kept_and_another_one_told(
+    first: Trained, home: Path, pool: Path, tmp_path: Path
+) -> None:
+    def named(target: str) -> tuple[str, list[str]]:
+        heritage = Heritage(target=target)
+        done = learn(home, pool, tmp_path / "one.csv", tmp_path / "gen1", heritage=heritage)
+        (kept,) = Workspace.open(home).descents.all()
+        return kept.target, [note for note in done.notes if "meant for" in note]
+
+    assert named("") == ("", [])
+    assert named("jetson-tx2") == ("jetson-tx2", [])
+    assert named("") == ("jetson-tx2", [])
+    differs = "this generation was registered as meant for jetson-tx2, and stays so: edge-tpu is not kept"
+    assert named("edge-tpu") == ("jetson-tx2", [differs])
+
+
 def test_a_receipt_beside_the_file_counts_in_another_workspace_too_unless_rows_differ(
     first: Trained, pool: Path, tmp_path: Path
 ) -> None:
@@ -229,7 +250,11 @@ def test_another_generation_in_the_folder_is_not_taken_for_the_one_that_was_note
 def test_a_generation_that_was_moved_is_found_again_once_its_folder_is_named(
     first: Trained, replaced: Trained, home: Path, tmp_path: Path
 ) -> None:
-    assert command("generations", "lineage", tmp_path / "moved", home=home).code == 0
+    told = command("generations", "lineage", tmp_path / "moved", home=home)
+    assert told.code == 0
+    assert told.out.startswith(f"generation 1: mlp:4 {first.generation.id[:12]} (deployed)\n"), (
+        "it is there, and says so"
+    )
     assert Workspace.open(home).generation_folder("deployed") == tmp_path / "moved"
     assert Workspace.open(home).generation_folder(replaced.generation.id) == first.folder
     shown = command("generations", "list", "--json", home=home).json["generations"]

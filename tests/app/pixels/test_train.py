@@ -21,6 +21,7 @@ from foresift.app.pixels.evaluating import evaluate_segmentation, is_segmentatio
 from foresift.app.pixels.images import usable_images, values_present
 from foresift.app.pixels.train import train_segmentation
 from foresift.app.pixels.training_request import SegmentationRequest, SegmentationTrained, dense_transform
+from foresift.app.training.fitting import COMPLETE
 from foresift.app.workspace import Workspace
 from foresift.core.digests import digest_bytes
 from foresift.core.errors import (
@@ -174,6 +175,16 @@ def test_a_generation_knows_who_chose_its_images_its_parent_and_its_device(
     assert len({row["label"] for row in kept}) == len(masks) == 5
     run(labels=both, **asked)
     assert members(Workspace.open(home))[1] == after, "a repeated training changes nothing"
+    told = run(labels=both, heritage=Heritage(target="edge-tpu"), **asked).notes[-1]
+    assert "registered as meant for jetson-tx2, and stays so: edge-tpu is not kept" in told
+    assert members(Workspace.open(home))[1] == after
+
+
+def test_a_target_that_is_named_later_is_kept(run: Run, home: Path) -> None:
+    assert run().notes == ()
+    assert run(heritage=Heritage(target="jetson-tx2")).notes == (COMPLETE,)
+    (one,) = members(Workspace.open(home))
+    assert one.descent.target == "jetson-tx2"
 
 
 def test_images_that_nobody_chose_are_given(run: Run, home: Path) -> None:

@@ -13,7 +13,7 @@ from foresift.app.training.request import Trained, TrainRequest
 from foresift.app.workspace import Workspace
 from foresift.core.errors import ForesiftError, MissingExtraError, ModelError, StoreError, UnknownNameError, UsageError
 from foresift.core.generations import Generation
-from foresift.core.lineage import ALIASES, Descent
+from foresift.core.lineage import ALIASES, Descent, Heritage
 from foresift.core.samples import Pool
 from foresift.core.times import utc_now
 from foresift.lineage.ancestry import ages, ancestors, refuse_cycle
@@ -36,6 +36,8 @@ def register(
 ) -> Descent:
     """Record what a generation learned from and who chose it; said before, it stays as it was.
 
+    A target that is named only later is kept; of two that differ, the first.
+
     Args:
         pool: its labeled samples are what it learned from; of masks as :func:`foresift.app.pixels.learned.learned_from`
             has it.
@@ -55,7 +57,7 @@ def register(
     )
     refuse_cycle(descent, every)
     if descent.generation in every and every[descent.generation].at:
-        return workspace.descents.note(descent)  # no more than where it lies now
+        return workspace.descents.note(descent)  # no more than where it lies now, and a target that nobody named before
     heirs = {descent.generation, *(one for one in every if descent.generation in ancestors(one, every))}
     found = origins(
         workspace, pool if whole is None else whole, request.labels, receipts=heritage.receipts, heirs=heirs
@@ -67,6 +69,13 @@ def register(
     _note_ancestors(workspace, parent, found)
     workspace.descents.keep_labels(descent.generation, [_label(pool, row, found) for row in rows])
     return workspace.descents.note(descent)
+
+
+def other_target(kept: Descent, heritage: Heritage) -> tuple[str, ...]:
+    """A note where a generation was registered for another target than the one named now; () elsewhere."""
+    if heritage.target in ("", kept.target):
+        return ()
+    return (f"this generation was registered as meant for {kept.target}, and stays so: {heritage.target} is not kept",)
 
 
 def known(workspace: Workspace) -> dict[str, Descent]:
@@ -119,11 +128,9 @@ def members(workspace: Workspace, spec: str | None = None) -> list[Member]:
     Raises:
         ModelError: no such generation, or a line that leads back to itself.
     """
+    one = None if spec is None else find(workspace, spec)  # may note it, or where it lies now
     every = known(workspace)
-    wanted = set(every)
-    if spec is not None:
-        one = find(workspace, spec)
-        wanted = {one.generation, *ancestors(one.generation, every)}
+    wanted = set(every) if one is None else {one.generation, *ancestors(one.generation, every)}
     named = {above for one in every.values() for above in one.ancestors if spec is None or one.generation in wanted}
     lost = {one: Descent(generation=one, folder="") for one in sorted((named & wanted if spec else named) - set(every))}
     graph = {**lost, **every}

@@ -66,13 +66,14 @@ def drift(workspace: Workspace, request: DriftRequest, *, stdin: Iterable[str] |
 
     Raises:
         DataError: the pool that the generation was trained from is gone, and no reference is given.
-        UsageError: too few images on either side.
+        UsageError: too few images on either side, or no reference is given and the pool is all part of it.
         ForesiftError: as :func:`foresift.app.passes.stored.predict_pool`.
     """
     model = open_model(workspace, request.model)
     require_head(model, "a drift report")
     known = _reference(workspace, request, model.generation)
     pool = open_pool(workspace, request.pool, progress=request.options.progress, stdin=stdin)
+    shared = _shared(request, pool, known)
     before, now = (
         predict_pool(workspace, one, model, columns=("logits", "embeddings"), options=request.options)
         for one in (known, pool)
@@ -96,7 +97,7 @@ def drift(workspace: Workspace, request: DriftRequest, *, stdin: Iterable[str] |
         groups=tuple(found),
         left_out=tuple(names[counts < LEAST_ROWS].tolist()),
         quarantined=now.quarantined,
-        notes=(*pool.notes, *now.notes, *_caveats(workspace, request, model.generation, known)),
+        notes=(*pool.notes, *now.notes, *shared, *_caveats(workspace, request, model.generation, known)),
     )
 
 
@@ -118,6 +119,24 @@ def _reference(workspace: Workspace, request: DriftRequest, generation: Generati
         return open_pool(workspace, name, progress=request.options.progress)
     except ForesiftError as error:
         raise DataError(f"{error}; give other images with --reference POOL") from None
+
+
+def _shared(request: DriftRequest, pool: Pool, known: Pool) -> tuple[str, ...]:
+    """A note that images of the pool are in the reference; () where none is.
+
+    Raises:
+        UsageError: no reference is given, and all of them are: nothing could be found.
+    """
+    count = int(np.isin(pool.digests, known.digests).sum())
+    if request.reference is None and count == len(pool):
+        raise UsageError(
+            f"{pool.name} is the reference itself: all {count:,} images are in the pool that the model was trained "
+            f"from ({known.name}); give other images with --reference POOL"
+        )
+    told = (
+        f"{count:,} of the {len(pool):,} images are in the reference, too: they make drift of the others look smaller"
+    )
+    return (told,) if count else ()
 
 
 def _caveats(workspace: Workspace, request: DriftRequest, generation: Generation, known: Pool) -> tuple[str, ...]:

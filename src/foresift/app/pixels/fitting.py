@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foresift.app.generations.descent import register
+from foresift.app.generations.descent import other_target, register
 from foresift.app.pixels.classes import classes_asked_for, labeled_regions
 from foresift.app.pixels.images import Regions, UsableImages, usable_images
 from foresift.app.pixels.learned import Units, learned_from, receipts_beside, units_of
@@ -114,8 +114,8 @@ def fit_listing(
     accept(images.quarantined)
     measured_on = None if val is None else usable_images(val, asked, start.transform, progress=request.progress)
     trained = _fit(workspace, request, recipe, start, images, measured_on)
-    register(workspace, trained, learned_from(images, units), request, parent=start.model)
-    return trained
+    kept = register(workspace, trained, learned_from(images, units), request, parent=start.model)
+    return replace(trained, notes=(*trained.notes, *other_target(kept, request.heritage)))
 
 
 def check_segmenter(workspace: Workspace, model: str, *, recipe: Mapping[str, Any]) -> None:

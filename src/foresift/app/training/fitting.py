@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from foresift.app.generations.descent import register
+from foresift.app.generations.descent import other_target, register
 from foresift.app.models.adopting import UNTRAINED
 from foresift.app.models.opening import Model, open_model
 from foresift.app.passes.stored import PassOptions, predict_pool
@@ -54,8 +54,8 @@ def fit(workspace: Workspace, data: str | Path, request: TrainRequest, *, stdin:
         trained = _train_head(workspace, pool, request, start, asked)
     else:
         trained = _train_all(workspace, pool, request, start, with_defaults(request, start))
-    register(workspace, trained, pool, request, parent=start.parent, whole=whole)
-    return trained
+    kept = register(workspace, trained, pool, request, parent=start.parent, whole=whole)
+    return replace(trained, notes=(*trained.notes, *other_target(kept, request.heritage)))
 
 
 def _train_all(workspace: Workspace, pool: Pool, request: TrainRequest, start: Start, recipe: Recipe) -> Trained:
