@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from foresift.app.generations.calibrating import remember
+from foresift.app.generations.trainable import Codes, Trainable, codes_of, trainable
 from foresift.app.models.opening import Model, open_model
-from foresift.app.passes.stored import PassOptions, predict_pool
 from foresift.app.pools import open_pool, relabeled
-from foresift.app.training.images import LabeledImages, labeled_images
-from foresift.app.training.starting import default_size, names_generation
+from foresift.app.training.starting import names_generation
 from foresift.app.workspace import Workspace
 from foresift.core.arrays import Logits, Rows, Values
-from foresift.core.errors import LabelError, MissingExtraError, UsageError
-from foresift.core.generations import Transform
+from foresift.core.errors import LabelError, UsageError
 from foresift.core.protocols import Progress, Silent
 from foresift.core.samples import Label, Pool
 from foresift.kernels.softmax_head import stratified_folds
@@ -30,21 +25,10 @@ from foresift.lineage.calibration import Forecast
 from foresift.lineage.suitability import LEAST, Scored, Suitability, findings, suitability
 from foresift.scores.registry import SCORES
 
-try:
-    from foresift.engines import make_engine
-    from foresift.models import ScoringModule, build
-    from foresift.models.registry import canonical
-    from foresift.training import ArrayImages, Recipe, fit_head
-    from foresift.training import train as train_network
-except ImportError as error:  # pragma: no cover - only without the extra
-    raise MissingExtraError("suitability", "vision") from error
-
-Codes = npt.NDArray[np.int64]
 MOST_LABELS = 5_000
 """Labeled samples that are looked at, drawn at random where there are more."""
 TOP_SHARE = 0.2
 SECOND_SEED = 500_009
-PUBLISHED = "published weights"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,64 +75,6 @@ class Assessed:
     notes: tuple[str, ...] = ()
 
 
-class Candidate(Protocol):
-    """A model that can be trained on some of the labeled samples."""
-
-    @property
-    def name(self) -> str:
-        """How it is spoken of."""
-        ...
-
-    def logits(self, rows: Rows, *, seed: int) -> Logits:
-        """(m, c) of all labeled samples, by a model that learned from ``rows`` of them."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Whole:
-    """A network trained from its own start."""
-
-    name: str
-    architecture: str
-    images: LabeledImages
-    classes: int
-    recipe: Recipe
-    pretrained: bool
-
-    def logits(self, rows: Rows, *, seed: int) -> Logits:
-        size = self.images.transform.size
-        network = build(self.architecture, classes=self.classes, image_size=size, pretrained=self.pretrained, seed=seed)
-        some = ArrayImages(lambda at: self.images.load(int(rows[at])), len(rows), self.images.transform)
-        with tempfile.TemporaryDirectory(prefix="foresift-suitability-") as scratch:
-            train_network(network, some, self.images.codes[rows], recipe=self.recipe, seed=seed, folder=Path(scratch))
-        engine = make_engine("torch", ScoringModule(network, self.images.transform), size=size, batch=64)
-        every = range(len(self.images.codes))
-        parts = [
-            engine(np.stack([self.images.load(row) for row in every[start : start + 64]])).logits
-            for start in range(0, len(every), 64)
-        ]
-        return np.concatenate(parts)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Head:
-    """A head on a frozen backbone, whose embeddings are inferred once."""
-
-    name: str
-    embeddings: npt.NDArray[np.float32]
-    codes: Codes
-    classes: int
-    head: str
-
-    def logits(self, rows: Rows, *, seed: int) -> Logits:
-        import torch
-
-        fitted = fit_head(self.embeddings[rows], self.codes[rows], classes=self.classes, head=self.head, seed=seed)
-        with torch.inference_mode():
-            found: Logits = fitted(torch.from_numpy(self.embeddings)).float().numpy()
-        return found
-
-
 def assess(workspace: Workspace, request: SuitabilityRequest) -> Assessed:
     """Train both models in folds on labels already owned, and say what that tells; the forecast is remembered.
 
@@ -163,9 +89,14 @@ def assess(workspace: Workspace, request: SuitabilityRequest) -> Assessed:
     pool = _labeled_pool(workspace, request, models[request.surrogate])
     _refuse_too_few(request, len(pool))
     classes = _classes(pool, models)
-    candidates = {name: _candidate(workspace, name, model, pool, classes, request) for name, model in models.items()}
+    changes: dict[str, Any] = {} if request.epochs is None else {"epochs": request.epochs}
+    codes = codes_of(pool, classes)
+    candidates = {
+        name: trainable(workspace, name, model, pool, classes, changes=changes, progress=request.progress)
+        for name, model in models.items()
+    }
     a, b = candidates[request.surrogate], candidates[request.deployment]
-    found = _judged(request, a, b, _codes(pool, classes))
+    found = _judged(request, a, b, codes)
     forecast = Forecast(
         surrogate=a.name,
         deployment=b.name,
@@ -196,7 +127,7 @@ def _refuse_too_few(request: SuitabilityRequest, m: int) -> None:
         raise UsageError(f"--budget must be within 1 .. {m}, the labeled images that are scored, got {request.budget}")
 
 
-def _judged(request: SuitabilityRequest, a: Candidate, b: Candidate, codes: Codes) -> Suitability:
+def _judged(request: SuitabilityRequest, a: Trainable, b: Trainable, codes: Codes) -> Suitability:
     request.progress.start("training", request.trainings)
     folds = stratified_folds(codes, request.folds, np.random.default_rng([request.seed, 3]))
     mine = _out_of_fold(a, folds, request.seed, request.progress)
@@ -218,17 +149,17 @@ def _judged(request: SuitabilityRequest, a: Candidate, b: Candidate, codes: Code
     )
 
 
-def _out_of_fold(candidate: Candidate, folds: Rows, seed: int, progress: Progress) -> Logits:
+def _out_of_fold(one: Trainable, folds: Rows, seed: int, progress: Progress) -> Logits:
     """(m, c) logits of every labeled sample by a model that did not learn from it."""
     parts = {}
     for fold in range(int(folds.max()) + 1):
-        parts[fold] = candidate.logits(np.flatnonzero(folds != fold), seed=seed)
+        parts[fold] = one.logits(np.flatnonzero(folds != fold), seed=seed)
         progress.advance(1)
     return np.stack([parts[int(fold)][row] for row, fold in enumerate(folds)])
 
 
 def _rehearsed(
-    request: SuitabilityRequest, values: Values, b: Candidate, codes: Codes
+    request: SuitabilityRequest, values: Values, b: Trainable, codes: Codes
 ) -> tuple[list[tuple[float, float]], float]:
     """(chosen, random) accuracy of every pilot, and how well the deployment model fits what is chosen.
 
@@ -307,97 +238,3 @@ def _classes(pool: Pool, models: dict[str, Model | None]) -> tuple[str, ...]:
     if len(classes) < 2:
         raise LabelError(f"suitability needs labels of at least 2 classes, {pool.name} has {len(classes)}")
     return classes
-
-
-def _codes(pool: Pool, classes: Sequence[str]) -> Codes:
-    at = {name: code for code, name in enumerate(classes)}
-    return np.array([at[pool.classes[code]] for code in pool.codes.tolist()], dtype=np.int64)
-
-
-def _candidate(
-    workspace: Workspace,
-    spec: str,
-    model: Model | None,
-    pool: Pool,
-    classes: tuple[str, ...],
-    request: SuitabilityRequest,
-) -> Candidate:
-    """What is trained in the folds; a generation as its own recipe says, from its architecture's start."""
-    changes: dict[str, Any] = {} if request.epochs is None else {"epochs": request.epochs}
-    if model is None:
-        transform = Transform(size=default_size(spec, pool))
-        return _whole(canonical(spec), canonical(spec), transform, Recipe.from_dict(changes), pool, classes, request)
-    record = model.generation
-    name = f"{record.architecture} {record.id[:8]}"
-    if record.trained_head_only:
-        return _head(workspace, name, model, pool, classes, request)
-    recipe = {key: value for key, value in record.recipe.items() if key != "start"}
-    recipe |= {"loss_prediction": False} | changes
-    pretrained = record.recipe.get("start") == PUBLISHED
-    return _whole(
-        name,
-        record.architecture,
-        record.transform,
-        Recipe.from_dict(recipe),
-        pool,
-        classes,
-        request,
-        pretrained=pretrained,
-    )
-
-
-def _whole(
-    name: str,
-    architecture: str,
-    transform: Transform,
-    recipe: Recipe,
-    pool: Pool,
-    classes: tuple[str, ...],
-    request: SuitabilityRequest,
-    *,
-    pretrained: bool = False,
-) -> _Whole:
-    images = labeled_images(pool, classes, transform, progress=request.progress)
-    _refuse_broken(images.pool, pool)
-    return _Whole(
-        name=name,
-        architecture=architecture,
-        images=images,
-        classes=len(classes),
-        recipe=recipe,
-        pretrained=pretrained,
-    )
-
-
-def _head(
-    workspace: Workspace,
-    name: str,
-    model: Model,
-    pool: Pool,
-    classes: tuple[str, ...],
-    request: SuitabilityRequest,
-) -> _Head:
-    from dataclasses import replace
-
-    frozen = replace(model, backbone_only=True)
-    options = PassOptions(engine="torch", progress=request.progress)
-    result = predict_pool(workspace, pool, frozen, columns=("embeddings",), options=options)
-    usable = pool.take(pool.rows_of(result.predictions.sample_ids))
-    _refuse_broken(usable, pool)
-    order = usable.rows_of(pool.ids)
-    return _Head(
-        name=name,
-        embeddings=np.asarray(result.predictions.column("embeddings"), dtype=np.float32)[order],
-        codes=_codes(pool, classes),
-        classes=len(classes),
-        head=str(model.generation.recipe.get("head", "linear")),
-    )
-
-
-def _refuse_broken(usable: Pool, pool: Pool) -> None:
-    """Both models must be judged on the same images."""
-    if len(usable) < len(pool):
-        missing = np.setdiff1d(pool.ids, usable.ids)
-        raise UsageError(
-            f"{len(missing)} labeled images can't be decoded, such as {missing[0]}; leave them out of the labels"
-        )
